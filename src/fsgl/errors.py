@@ -1,0 +1,20 @@
+"""Errors meant for the person at the keyboard: what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. The command line prints its one line and exits with 2."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is none of ``known``, with the nearest real one."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    if not near:  # a forgotten prefix: "rho" for "optim.rho"
+        near = [full for full in names if full.rsplit(".", 1)[-1] == name]
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    return UserError(f"unknown {kind} '{name}'; {hint}")

@@ -1,0 +1,73 @@
+"""The values that flow through one training step, and the legend of shape letters.
+
+Shape letters, used as suffixes of tensor names (``logits_BK``):
+
+    B  images in a batch          C  channels of an image
+    H  height in pixels           W  width in pixels
+    K  classes                    D  width of the backbone's feature
+    N  images in a data set       P  scaling profiles (models/feature_scaling.py)
+
+One step is a straight line::
+
+    Batch --method.mix--> Mixed --method.loss--> Losses --engine.step--> new weights
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Drawn images of one stream: the same images in one or more augmented views.
+
+    views: tensors ``B x C x H x W``, float, normalised; view j of image i is ``views[j][i]``.
+    labels: ``B``, int64, in ``[0, K)``.
+    """
+
+    views: tuple[Tensor, ...]
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a stream yields, on the training device already.
+
+    original: drawn uniformly; an epoch is one pass over the data.
+    rebalanced: as many images, drawn with replacement in proportion to 1 / n_k^q; None where the
+        method does without (``Method.needs_two_streams``).
+    """
+
+    original: Sample
+    rebalanced: Sample | None = None
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What the network is shown: one entry for each forward pass of the step.
+
+    images: tensors ``B x C x H x W``.  targets: soft labels ``B x K``, rows summing to 1.
+    """
+
+    images: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The objectives of one step, scalars with their graph.
+
+    total: what is descended.  ascent: what SAM climbs; None means ``total``.
+    terms: the named, detached parts of ``total``, for the log and for naming the one that is NaN.
+    """
+
+    total: Tensor
+    ascent: Tensor | None = None
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def climbed(self) -> Tensor:
+        """The loss whose gradient SAM ascends."""
+        return self.total if self.ascent is None else self.ascent
