@@ -1,0 +1,55 @@
+"""fsgl: long-tailed image recognition. Feature Scaling Guided Learning, its rivals, and honest comparison.
+
+The building blocks work alone, on plain tensors, in anyone's own loop; they load on first use, so that
+``import fsgl`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FeatureScaling": "fsgl.models.feature_scaling",
+    "FourHeads": "fsgl.models.heads",
+    "build_backbone": "fsgl.models.backbones",
+    "box_lambda": "fsgl.mix",
+    "cutmix": "fsgl.mix",
+    "cutmix_box": "fsgl.mix",
+    "draw_lambda": "fsgl.mix",
+    "mixup": "fsgl.mix",
+    "soft_labels": "fsgl.mix",
+    "consistency": "fsgl.losses.consistency",
+    "power_class_weights": "fsgl.losses.class_weights",
+    "soft_cross_entropy": "fsgl.losses.soft_target",
+    "Sam": "fsgl.optim.sam",
+    "frozen_batch_norm_statistics": "fsgl.optim.sam",
+    "ClassPowerSampler": "fsgl.data.samplers",
+    "evaluate_predictions": "fsgl.metrics",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from fsgl.data.samplers import ClassPowerSampler
+    from fsgl.losses.class_weights import power_class_weights
+    from fsgl.losses.consistency import consistency
+    from fsgl.losses.soft_target import soft_cross_entropy
+    from fsgl.metrics import evaluate_predictions
+    from fsgl.mix import box_lambda, cutmix, cutmix_box, draw_lambda, mixup, soft_labels
+    from fsgl.models.backbones import build_backbone
+    from fsgl.models.feature_scaling import FeatureScaling
+    from fsgl.models.heads import FourHeads
+    from fsgl.optim.sam import Sam, frozen_batch_norm_statistics
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fsgl' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

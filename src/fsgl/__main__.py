@@ -1,0 +1,10 @@
+"""``python -m fsgl`` is the command ``fsgl``."""
+
+from __future__ import annotations
+
+import sys
+
+from fsgl.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

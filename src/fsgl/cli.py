@@ -1,0 +1,128 @@
+"""The command line: ``fsgl train``, ``fsgl evaluate``, ``fsgl recipes``.
+
+Only the parser lives here, and nothing heavy is imported before a command is known: ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from fsgl.errors import UserError
+
+DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
+
+  fsgl train digits                                the demonstration: two minutes, no download
+  fsgl train fsgl --data cifar100 --run runs/mine  FSGL on CIFAR-100-LT, imbalance factor 100
+  fsgl train --run runs/mine --resume              go on after an interruption
+  fsgl evaluate runs/mine                          score a trained network again
+  fsgl recipes                                     what can be trained, on which data"""
+
+TRAIN = """Train a recipe and say how well it does on many-, medium- and few-shot classes.
+
+Any setting of the recipe can be changed by its name: sam.rho=0.1 method.feature_scaling.gamma=0.5
+'fsgl train RECIPE --settings' lists them with their values."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Argparse, with mistakes answered in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help lists what there is)\n")
+
+    def options(self) -> list[str]:
+        return [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+
+
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="fsgl", description=DESCRIPTION, formatter_class=form, allow_abbrev=False)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    train = commands.add_parser(
+        "train", help="train a recipe", description=TRAIN, formatter_class=form, allow_abbrev=False
+    )
+    train.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
+    what = train.add_argument_group("what is trained")
+    what.add_argument("--data", metavar="NAME", help="data set: digits, cifar10, cifar100, imagenet-lt, ...")
+    what.add_argument("--root", metavar="FOLDER", help="where its archives or images are (default: data)")
+    what.add_argument("--train-list", metavar="FILE", help="ImageNet-LT and its like: text list of training images")
+    what.add_argument("--test-list", metavar="FILE", help="... and of test images")
+    what.add_argument("--imbalance-factor", metavar="IF", help="largest over smallest class, 1 to 1000")
+    what.add_argument("--draw", metavar="NAME", help="which images make the tail: ldam (default) or release")
+    what.add_argument("--val", metavar="SHARE", help="share of training images for choosing an epoch; 0 for none")
+    what.add_argument("--backbone", metavar="NAME", help="resnet34, resnet32-slim, resnet20-slim, ...")
+    what.add_argument("--epochs", metavar="N", help="passes over the training images")
+    what.add_argument("--batch-size", metavar="N", help="images of one stream in a step")
+    what.add_argument("--lr", metavar="RATE", help="base learning rate")
+    what.add_argument("--seed", metavar="N", help="of the weights and of everything drawn in training")
+    what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
+    what.add_argument("--settings", action="store_true", help="print the settings and stop")
+    how = train.add_argument_group("how it runs (changes no result)")
+    how.add_argument("--run", metavar="FOLDER", type=Path, help="the run folder (default: a new one under runs/)")
+    how.add_argument(
+        "--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT", help="go on in the --run folder"
+    )
+    how.add_argument("--max-steps", type=int, metavar="N", help="stop after N steps, for trying things")
+    how.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    how.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
+    how.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process (default: all cores)")
+    how.add_argument("--track", action="append", metavar="NAME", help="tensorboard (default), wandb or none; repeatable")
+
+    evaluate = commands.add_parser("evaluate", help="score a run's network on its test set", allow_abbrev=False)
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    evaluate.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
+    evaluate.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
+    evaluate.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
+    evaluate.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
+    evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON instead of tables")
+
+    commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
+    return parser, dict(commands.choices)
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The options, and the name=value settings, which may stand anywhere after the recipe."""
+    parser, commands = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if options.version:
+        from fsgl import __version__
+
+        parser.exit(0, f"fsgl {__version__}\n")
+    if options.command is None:
+        parser.print_help()
+        parser.exit(2)
+    command = commands[options.command]
+    if options.command == "train" and options.recipe and "=" in options.recipe:
+        rest.insert(0, options.recipe)
+        options.recipe = None
+    for word in rest:
+        if word.startswith("-"):
+            near = difflib.get_close_matches(word.split("=")[0], command.options(), n=1)
+            command.error(f"unknown option '{word}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        if options.command != "train" or "=" not in word:
+            command.error(f"'{word}' is one word too many" + ("; settings are name=value" if options.command == "train" else ""))
+    return options, rest
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0; 1 for a run that diverged; 2 for a user's mistake; 128 + signal."""
+    options, settings = parse(arguments)
+    try:
+        from fsgl import commands
+
+        return commands.run(options, settings)
+    except UserError as error:
+        print(f"fsgl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fsgl: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        return 1

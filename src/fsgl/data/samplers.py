@@ -1,0 +1,50 @@
+"""Which images a step takes: one pass in random order, and class-power sampling (METHOD section 2).
+
+An image of class k is drawn with probability proportional to 1 / n_k^q. Drawing the class first, with
+probability proportional to n_k^(1 - q), and then one of its images uniformly is the same distribution,
+and needs K numbers instead of N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def class_power_probabilities(class_counts: Sequence[int] | Tensor, q: float) -> Tensor:
+    """Probability of each class in the rebalanced stream, ``K`` float64 summing to 1.
+
+    q: 0 is the classes' own frequency, 1 is uniform over classes, above 1 favours rare ones.
+    An empty class has probability 0.
+    """
+    counts = torch.as_tensor(class_counts, dtype=torch.float64)
+    relative = counts / counts.max()
+    weight = torch.where(counts > 0, relative.clamp(min=1e-300) ** (1 - q), 0.0)
+    return weight / weight.sum()
+
+
+class ClassPowerSampler:
+    """Draws positions of images, with replacement, an image of class k in proportion to 1 / n_k^q.
+
+    labels: ``N`` int64 in [0, num_classes).  q: see ``class_power_probabilities``.
+    """
+
+    def __init__(self, labels: np.ndarray | Tensor, num_classes: int, q: float) -> None:
+        labels = torch.as_tensor(labels)
+        counts = torch.bincount(labels, minlength=num_classes)
+        self._by_class = torch.argsort(labels, stable=True)
+        self._starts = torch.cumsum(counts, 0) - counts
+        self._counts = counts
+        self._cumulative = torch.cumsum(class_power_probabilities(counts, q), 0)
+        self._last_class = int(counts.nonzero()[-1])
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Positions ``count`` int64 in [0, N); all randomness from the (CPU) generator."""
+        uniform = torch.rand(2, count, dtype=torch.float64, generator=generator)
+        # right=True passes over classes of probability 0; the clamp catches a last sum of 1 - 1e-16.
+        classes = torch.searchsorted(self._cumulative, uniform[0], right=True).clamp(max=self._last_class)
+        within = (uniform[1] * self._counts[classes]).long()
+        return self._by_class[self._starts[classes] + within]

@@ -1,0 +1,119 @@
+"""What training looks like while it runs: a live bar on a terminal, one line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+from fsgl.engine.fit import StepReport
+
+
+class Display(Protocol):
+    """Told of every step and epoch."""
+
+    def step(self, report: StepReport) -> None: ...
+    def epoch(self, row: dict[str, Any]) -> None: ...
+    def say(self, text: str) -> None: ...
+    def close(self) -> None: ...
+
+
+def make_display(epochs: int, steps_per_epoch: int, done: int) -> Display:
+    """The display for this terminal, or for none. done: steps that an earlier session took."""
+    return LiveDisplay(epochs, steps_per_epoch, done) if sys.stdout.isatty() else LineDisplay(epochs, steps_per_epoch, done)
+
+
+def describe_epoch(row: dict[str, Any], epochs: int) -> str:
+    """One line for a row of metrics.jsonl."""
+    parts = [f"epoch {row['epoch'] + 1:>3}/{epochs}", f"loss {row['loss']['total']:.4f}", f"lr {row['lr']:.4g}"]
+    for name in ("val", "test"):
+        if row[name] is not None:
+            parts.append(f"{name} {row[name]['top1']:.1f} %")
+    parts.append(f"{row['images'] / row['seconds']:.0f} images/s")
+    return "  ".join(parts)
+
+
+class Eta:
+    """Remaining time from the speed of this session, evaluations included."""
+
+    def __init__(self, total_steps: int, done: int) -> None:
+        self._total, self._first = total_steps, done
+        self._start = time.monotonic()
+
+    def text(self, done: int) -> str:
+        taken = done - self._first
+        if taken <= 0:
+            return "–"
+        seconds = round((time.monotonic() - self._start) / taken * (self._total - done))
+        hours, rest = divmod(seconds, 3600)
+        return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+class LineDisplay:
+    """Calm: one line an epoch, with what remains, and one every minute within a long epoch."""
+
+    def __init__(self, epochs: int, steps_per_epoch: int, done: int) -> None:
+        self._epochs, self._steps = epochs, steps_per_epoch
+        self._eta = Eta(epochs * steps_per_epoch, done)
+        self._last = time.monotonic()
+
+    def step(self, report: StepReport) -> None:
+        if time.monotonic() - self._last < 60:
+            return
+        done = report.epoch * self._steps + report.step
+        terms = "  ".join(f"{name} {value:.4f}" for name, value in report.loss.items())
+        self.say(
+            f"epoch {report.epoch + 1:>3}/{self._epochs}  step {report.step}/{report.steps_per_epoch}  {terms}"
+            f"  {report.images_per_second:.0f} images/s  left {self._eta.text(done)}"
+        )
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.say(f"{describe_epoch(row, self._epochs)}  left {self._eta.text((row['epoch'] + 1) * self._steps)}")
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+        self._last = time.monotonic()
+
+    def close(self) -> None:
+        pass
+
+
+class LiveDisplay:
+    """A bar with ETA, loss terms, learning rate, images/s and the accuracy of the last evaluation."""
+
+    def __init__(self, epochs: int, steps_per_epoch: int, done: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._epochs, self._steps = epochs, steps_per_epoch
+        self._eta = Eta(epochs * steps_per_epoch, done)
+        self._progress = Progress(
+            TextColumn("{task.fields[where]}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"), TextColumn("left {task.fields[left]}")
+        )
+        self._task = self._progress.add_task(
+            "", total=epochs * steps_per_epoch, completed=done, where="", state="", left="–"
+        )
+        self._accuracy = ""
+        self._progress.start()
+
+    def step(self, report: StepReport) -> None:
+        done = report.epoch * self._steps + report.step
+        terms = " ".join(f"{name[:5]} {value:.3f}" for name, value in report.loss.items())
+        self._progress.update(
+            self._task,
+            completed=done,
+            where=f"epoch {report.epoch + 1}/{self._epochs}",
+            state=f"{terms} lr {report.lr:.3g} {report.images_per_second:.0f} img/s{self._accuracy}",
+            left=self._eta.text(done),
+        )
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        scored = row["val"] or row["test"]
+        if scored is not None:
+            self._accuracy = f" acc {scored['top1']:.1f} %"
+        self.say(describe_epoch(row, self._epochs))
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def close(self) -> None:
+        self._progress.stop()

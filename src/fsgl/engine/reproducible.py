@@ -1,0 +1,69 @@
+"""What a number depends on besides its settings: initial weights, code, versions, machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from fsgl.randomness import derive_seed
+
+
+@contextlib.contextmanager
+def seeded(seed: int, *place: str | int) -> Iterator[None]:
+    """Within: torch's global generators, which layers draw their initial weights from, are seeded for a place."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, *place))
+        yield
+
+
+def commit() -> str | None:
+    """The commit of the source this package runs from, with "+changes" where files differ; None outside git."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+    if not tracked:  # installed into a folder that happens to lie inside somebody else's repository
+        return None
+    head = git("rev-parse", "HEAD")
+    return f"{head}+changes" if head and git("status", "--porcelain", "--untracked-files=no") else head
+
+
+def environment(device: torch.device) -> dict[str, object]:
+    """Versions and machine, as recorded with every run."""
+    packages = ("fsgl", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
+    versions = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "commit": commit(),
+        "python": sys.version.split()[0],
+        "versions": versions,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,207 @@
+"""An experiment: every setting that decides a result, validated, hashed, written to and read from JSON.
+
+Structure comes from a recipe, values from the command line: ``override(experiment, "schedule.lr=0.1")``
+finds the setting by its dotted name and reads the value by the field's type. A name that is no setting of
+this experiment is an error that names the nearest one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fsgl.data.load import DataSpec
+from fsgl.errors import UserError, unknown
+from fsgl.methods import METHODS, Method
+from fsgl.models.backbones import BACKBONES
+from fsgl.optim.sam import SamSpec
+from fsgl.optim.schedule import Schedule
+
+HEADLINES = ("last", "validation", "test")
+
+
+@dataclass(frozen=True)
+class OptimSpec:
+    """SGD. weight_decay applies to every parameter."""
+
+    epochs: int = 200
+    batch_size: int = 64
+    momentum: float = 0.9
+    weight_decay: float = 5e-3
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UserError(f"optim.epochs must be 1 or more, not {self.epochs}")
+        if self.batch_size < 2:
+            raise UserError(f"optim.batch_size must be 2 or more (BatchNorm needs a batch), not {self.batch_size}")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"optim.momentum must be at least 0 and below 1, not {self.momentum}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise UserError(f"optim.weight_decay must be 0 or more, not {self.weight_decay}")
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """When and how accuracy is measured.
+
+    every: epochs between evaluations; the last is always evaluated.  many, few: boundaries of the groups, many-shot is
+    n > many and few-shot n <= few.  headline: the epoch whose figure is reported: "last"; "validation", the best
+    there; "test", the best on the test set, which is what the release reports and not a fair figure.
+    """
+
+    every: int = 1
+    many: int = 100
+    few: int = 20
+    headline: str = "last"
+
+    def __post_init__(self) -> None:
+        if self.headline not in HEADLINES:
+            raise unknown("headline", self.headline, HEADLINES)
+        if self.every < 1:
+            raise UserError(f"evaluation.every must be 1 or more, not {self.every}")
+        if not 0 <= self.few <= self.many:
+            raise UserError(f"evaluation.few ({self.few}) must be from 0 to evaluation.many ({self.many})")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a result. Where and how fast it runs (device, workers) is not part of it."""
+
+    recipe: str
+    data: DataSpec
+    backbone: str
+    method: Method
+    optim: OptimSpec = field(default_factory=OptimSpec)
+    schedule: Schedule = field(default_factory=Schedule)
+    sam: SamSpec = field(default_factory=SamSpec)
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES:
+            raise unknown("backbone", self.backbone, BACKBONES)
+        if self.seed < 0:
+            raise UserError(f"seed must be 0 or more, not {self.seed}")
+
+    @property
+    def passes_per_step(self) -> int:
+        """Forward (and backward) passes of the backbone in one step."""
+        return self.method.passes * (2 if self.sam.rho > 0 else 1)
+
+    def to_json(self) -> dict[str, Any]:
+        settings = dataclasses.asdict(self)
+        settings["method"] = {"name": self.method.name, **settings["method"]}
+        return settings
+
+    @staticmethod
+    def from_json(settings: Any, where: str) -> Experiment:
+        """The experiment that ``to_json`` wrote. Raises UserError, naming ``where``, for anything else."""
+        return _read(Experiment, settings, where, "")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over all settings, 16 hexadecimal digits: equal hashes, equal settings."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def setting_names(experiment: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings, in order."""
+    for item in dataclasses.fields(experiment):
+        value = getattr(experiment, item.name)
+        name = prefix + item.name
+        if dataclasses.is_dataclass(value):
+            yield from setting_names(value, name + ".")
+        elif name != "recipe":
+            yield name
+
+
+def override(experiment: Experiment, *assignments: str) -> Experiment:
+    """The experiment with ``name=value`` settings changed, all at once (so that their order does not matter).
+
+    Raises UserError for a name that is no setting of it, or a value that is none of the setting's type or range.
+    """
+    values: dict[str, str] = {}
+    known = list(setting_names(experiment))
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError(f"'{assignment}' is no setting; write name=value, such as schedule.lr=0.1")
+        if name not in known:
+            raise unknown("setting", name, known)
+        if name in values:
+            raise UserError(f"{name} is given twice: {values[name]} and {text}")
+        values[name] = text
+    return _replaced(experiment, values, "")
+
+
+def _replaced(value: Any, texts: dict[str, str], prefix: str) -> Any:
+    changed = {}
+    hints = typing.get_type_hints(type(value))
+    for item in dataclasses.fields(value):
+        name, old = prefix + item.name, getattr(value, item.name)
+        if dataclasses.is_dataclass(old):
+            changed[item.name] = _replaced(old, texts, name + ".")
+        elif name in texts:
+            changed[item.name] = parse_value(texts[name], hints[item.name], name)
+    return dataclasses.replace(value, **changed)
+
+
+def parse_value(text: str, kind: Any, name: str) -> Any:
+    """``text`` as a value of type ``kind`` (int, float, str, or one of them or None)."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if type(None) in options and text.lower() in ("none", ""):
+        return None
+    wanted = next(option for option in options if option is not type(None))
+    try:
+        value = wanted(text)
+    except ValueError:
+        kinds = {int: "a whole number", float: "a number"}
+        raise UserError(f"{name} must be {kinds[wanted]}, not '{text}'") from None
+    return value
+
+
+def _read(kind: Any, settings: Any, where: str, prefix: str) -> Any:
+    if not isinstance(settings, dict):
+        raise UserError(f"{where}: '{prefix.rstrip('.') or 'experiment'}' must be an object of settings")
+    if kind is Method:
+        name = settings.get("name")
+        if name not in METHODS:
+            raise UserError(f"{where}: {unknown('method', str(name), METHODS)}")
+        kind, settings = METHODS[name], {key: value for key, value in settings.items() if key != "name"}
+    hints = typing.get_type_hints(kind)
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for name in settings:
+        if name not in fields:
+            raise UserError(f"{where}: {unknown('setting', prefix + name, [prefix + known for known in fields])}")
+    values = {}
+    for name, item in fields.items():
+        if name not in settings:
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                raise UserError(f"{where}: the setting '{prefix}{name}' is missing")
+            continue
+        hint, value = hints[name], settings[name]
+        if hint is Method or dataclasses.is_dataclass(hint):
+            value = _read(hint, value, where, f"{prefix}{name}.")
+        else:
+            value = _checked(value, hint, f"{where}: {prefix}{name}")
+        values[name] = value
+    try:
+        return kind(**values)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _checked(value: Any, hint: Any, name: str) -> Any:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in options and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) not in options:
+        wanted = " or ".join("null" if option is type(None) else option.__name__ for option in options)
+        raise UserError(f"{name} must be {wanted}, not {json.dumps(value)}")
+    return value

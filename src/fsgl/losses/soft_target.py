@@ -1,0 +1,17 @@
+"""Cross-entropy against a soft target (METHOD section 6).
+
+    CE(o, y) = - mean_i sum_k y_ik log softmax(o_i)_k
+
+Unlike ``torch.nn.functional.cross_entropy`` the rows of y need not sum to 1: GLMC's class-weighted
+label w * y does not, and its total weight is meant to count.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def soft_cross_entropy(logits_BK: Tensor, target_BK: Tensor) -> Tensor:
+    """Mean over the batch; logits and target ``B x K``, target >= 0. Returns a scalar, in nats."""
+    return -(target_BK * torch.log_softmax(logits_BK, dim=1)).sum(dim=1).mean()

@@ -1,0 +1,116 @@
+"""The backbones by name.
+
+``BACKBONES`` lists them all and ``build_backbone`` makes one. To add one: a line in ``BACKBONES`` with a function that
+takes the number of image channels and returns a ``Backbone``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from fsgl.errors import unknown
+from fsgl.models.cifar_resnet import Backbone, BasicBlock, Bottleneck, CifarResNet, Init
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """A backbone that can be built by name.
+
+    build: number of image channels -> the network with fresh weights.
+    image_size: the side in pixels that it is meant for.
+    feature_dim, head_width, linear_init: as ``Backbone``'s.
+    note: one line for people.
+    """
+
+    name: str
+    build: Callable[[int], Backbone]
+    image_size: int
+    feature_dim: int
+    head_width: int
+    linear_init: Init
+    note: str
+
+
+class TorchvisionBackbone(Backbone):
+    """A torchvision ResNet without its classifier, for images of side 224.
+
+    builder: a name in ``torchvision.models`` whose networks have ``conv1`` and ``fc``, as all its ResNets.
+    Convolutions are Kaiming normal, fan out (torchvision's own rule); no pretrained weights.
+    """
+
+    def __init__(self, builder: str, *, in_channels: int = 3, head_width: int = 256) -> None:
+        super().__init__()
+        import torchvision.models  # here, as it takes longer to import than all of fsgl
+
+        self.net = getattr(torchvision.models, builder)(weights=None)
+        self.feature_dim = self.net.fc.in_features
+        self.head_width = head_width
+        self.linear_init = "default"
+        self.net.fc = nn.Identity()
+        if in_channels != 3:
+            conv = self.net.conv1
+            self.net.conv1 = nn.Conv2d(
+                in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False
+            )
+            nn.init.kaiming_normal_(self.net.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.net(images)
+        return features
+
+
+def _four_stages(block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], channels: int) -> Backbone:
+    return CifarResNet(block, depths, (64, 128, 256, 512), in_channels=channels)
+
+
+def _three_stages(depth: int, width: int, channels: int) -> Backbone:
+    return CifarResNet(
+        BasicBlock,
+        (depth,) * 3,
+        (width, 2 * width, 4 * width),
+        in_channels=channels,
+        shortcut="pad",
+        init="kaiming_normal",
+        head_width=128,
+    )
+
+
+def _resnext50(channels: int) -> Backbone:
+    return TorchvisionBackbone("resnext50_32x4d", in_channels=channels)
+
+
+_ALL = (
+    BackboneInfo("resnet18", partial(_four_stages, BasicBlock, (2, 2, 2, 2)), 32, 512, 256, "default",
+                 "3x3 stem, widths 64 to 512"),
+    BackboneInfo("resnet34", partial(_four_stages, BasicBlock, (3, 4, 6, 3)), 32, 512, 256, "default",
+                 "3x3 stem, widths 64 to 512; the published CIFAR results"),
+    BackboneInfo("resnet50", partial(_four_stages, Bottleneck, (3, 4, 6, 3)), 32, 2048, 256, "default",
+                 "3x3 stem, bottlenecks, widths 64 to 512 times 4"),
+    BackboneInfo("resnet32", partial(_three_stages, 5, 64), 32, 256, 128, "kaiming_normal",
+                 "widths 64-128-256, the release's; four times as wide as the field's ResNet-32"),
+    BackboneInfo("resnet32-slim", partial(_three_stages, 5, 16), 32, 64, 128, "kaiming_normal",
+                 "widths 16-32-64, what most long-tail papers call ResNet-32"),
+    BackboneInfo("resnet20-slim", partial(_three_stages, 3, 16), 32, 64, 128, "kaiming_normal",
+                 "widths 16-32-64, three blocks a stage; for CPUs"),
+    BackboneInfo("resnet8-slim", partial(_three_stages, 1, 16), 32, 64, 128, "kaiming_normal",
+                 "widths 16-32-64, one block a stage; for tests and digits"),
+    BackboneInfo("resnext50_32x4d", _resnext50, 224, 2048, 256, "default",
+                 "torchvision's, without pretrained weights; ImageNet-LT, iNaturalist"),
+)  # fmt: skip
+
+BACKBONES: dict[str, BackboneInfo] = {info.name: info for info in _ALL}
+
+
+def build_backbone(name: str, in_channels: int = 3) -> Backbone:
+    """The backbone called ``name`` for images of ``in_channels`` channels, with fresh weights.
+
+    The weights are drawn from torch's global generator: seed it, or fork it, for the same ones again.
+    Raises UserError, with the nearest real name, for a name that is not in ``BACKBONES``.
+    """
+    if name not in BACKBONES:
+        raise unknown("backbone", name, BACKBONES)
+    return BACKBONES[name].build(in_channels)

@@ -1,0 +1,113 @@
+"""The Feature Scaling Module (FSM) of FSGL: features scaled by the frequency of their label.
+
+Source: Feature Scaling Guided Learning (Wang, You, Zheng, 2024); METHOD section 5.
+
+    omega_k = 1 + gamma (1 - r(k) / K)         r(k): rank of class k, 0 for the most frequent
+    h'_i    = h_i * sum_k y_ik omega_k         y: the mixed, soft label
+
+so the most frequent class is scaled by 1 + gamma and the rarest by 1 + gamma / K. It acts in
+training only; gamma = 0 is the identity.
+
+Departures: the release takes the class index for the rank (``rank="index"``), which holds for
+CIFAR-LT only; rounds omega to two decimals (``decimals=2``); and its "half" is every rank but
+exactly K / 2 (``profile="half-release"``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fsgl.errors import UserError, unknown
+
+# Each profile maps ranks (0 .. K-1, float) and K to omega's rise above 1 as a share of gamma.
+PROFILES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "linear": lambda ranks, k: 1 - ranks / k,
+    "same": lambda ranks, k: torch.ones_like(ranks),
+    "half": lambda ranks, k: (1 - ranks / k) * (ranks < k / 2),
+    "half-release": lambda ranks, k: (1 - ranks / k) * (ranks != k / 2),
+    "inverse": lambda ranks, k: (1 + ranks) / k,  # linear with the ranks read backwards: the tail is scaled up
+}
+RANKS = ("frequency", "index")
+
+
+@dataclass(frozen=True)
+class FeatureScalingSpec:
+    """Settings of the FSM.
+
+    gamma: strength; 0 switches it off.  profile: one of ``PROFILES``, or several joined by ``*`` whose
+    scales multiply (as the release's ablation flags do).  rank: "frequency" or "index".
+    decimals: round omega to so many; None keeps it exact.
+    """
+
+    gamma: float = 0.0
+    profile: str = "linear"
+    rank: str = "frequency"
+    decimals: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.profile.split("*"):
+            if name not in PROFILES:
+                raise unknown("feature scaling profile", name, PROFILES)
+        if self.rank not in RANKS:
+            raise unknown("rank", self.rank, RANKS)
+        if not -1 < self.gamma < float("inf"):
+            raise UserError(f"feature scaling needs gamma > -1, so that no feature is scaled to 0; got {self.gamma}")
+
+
+def frequency_ranks(counts_K: Tensor) -> Tensor:
+    """Rank of each class by training count, 0 the most frequent; ties go by class index."""
+    order = torch.argsort(counts_K, descending=True, stable=True)
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(order), device=order.device)
+    return ranks
+
+
+def class_scales(
+    class_counts: Tensor,
+    gamma: float,
+    profile: str = "linear",
+    rank: str = "frequency",
+    decimals: int | None = None,
+) -> Tensor:
+    """omega, ``K`` float64: the factor of each class's features (the formula at the head of this file)."""
+    ranks = frequency_ranks(class_counts) if rank == "frequency" else torch.arange(len(class_counts))
+    omega = 1 + gamma * PROFILES[profile](ranks.double(), len(class_counts))
+    return omega if decimals is None else torch.round(omega, decimals=decimals)
+
+
+class FeatureScaling(nn.Module):
+    """Scales each feature row by the expectation of omega under its soft label; identity in eval mode.
+
+    class_counts: ``K`` training images a class (any integer sequence or tensor).
+    The other arguments are those of ``FeatureScalingSpec``.
+    """
+
+    omega_PK: Tensor
+
+    def __init__(
+        self,
+        class_counts: Sequence[int] | Tensor,
+        gamma: float,
+        profile: str = "linear",
+        rank: str = "frequency",
+        decimals: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = FeatureScalingSpec(gamma, profile, rank, decimals)
+        counts = torch.as_tensor(class_counts)
+        omega = torch.stack([class_scales(counts, gamma, name, rank, decimals) for name in profile.split("*")])
+        self.register_buffer("omega_PK", omega.to(torch.get_default_dtype()))
+
+    def forward(self, features_BD: Tensor, target_BK: Tensor) -> Tensor:
+        """features ``B x D``, soft labels ``B x K`` -> scaled features ``B x D``."""
+        if not self.training:
+            return features_BD
+        scale_B = (target_BK @ self.omega_PK.T).prod(dim=1)
+        return features_BD * scale_B[:, None]
+
+    def extra_repr(self) -> str:
+        return f"gamma={self.spec.gamma}, profile={self.spec.profile!r}, classes={self.omega_PK.shape[1]}"

@@ -1,0 +1,123 @@
+"""Sharpness-aware minimisation (Foret et al., ICLR 2021, eq. 2 and algorithm 1).
+
+    e = rho g / ||g||             g: gradient of the ascent loss at w, one norm over all parameters
+    w <- w - lr * step(grad L(w + e))
+
+In anyone's own loop::
+
+    sam = Sam(model.parameters(), rho=0.05)
+    loss(model, batch).backward()          # the gradient that is climbed
+    with sam.climb():                      # w + e; gradients cleared
+        loss(model, batch).backward()      # the gradient that is descended
+    optimizer.step()                       # from w again, bit for bit
+
+A parameter without an ascent gradient stays where it is. (In the authors' release those are the two
+consistency heads, and on one device its step stops there with a KeyError.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fsgl.errors import UserError, unknown
+
+STATISTICS = ("first", "both")
+
+
+@dataclass(frozen=True)
+class SamSpec:
+    """Settings of SAM.
+
+    rho: radius of the climb; 0 or less is plain descent.
+    batch_norm: which passes update BatchNorm's running statistics: "first", at the weights that are
+    kept; "both", as the release does.
+    """
+
+    rho: float = 0.0
+    batch_norm: str = "first"
+
+    def __post_init__(self) -> None:
+        if self.batch_norm not in STATISTICS:
+            raise unknown("batch_norm", self.batch_norm, STATISTICS)
+        if not float("-inf") < self.rho < float("inf"):
+            raise UserError(f"rho must be a number (0 or less for no SAM), not {self.rho}")
+
+
+class Sam:
+    """The climb to w + rho g / ||g|| and the exact return.
+
+    parameters: those to move.  rho: >= 0; 0 leaves the weights where they are.
+    Raises ValueError for a negative rho.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], rho: float) -> None:
+        if not 0 <= rho < float("inf"):
+            raise ValueError(f"rho must be finite and not negative, not {rho}")
+        self.parameters = list(parameters)
+        self.rho = rho
+        self._kept: dict[Tensor, Tensor] = {}  # allocated once: fresh pages cost more than the copy
+
+    @contextmanager
+    def climb(self) -> Iterator[None]:
+        """Move along the present gradients and clear them; on leaving, also by an exception, return."""
+        moved = [parameter for parameter in self.parameters if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+        kept = [self._kept.setdefault(p, torch.empty_like(p, requires_grad=False)) for p in moved]
+        with torch.no_grad():
+            if moved:
+                torch._foreach_copy_(kept, moved)
+                norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+                torch._foreach_mul_(gradients, self.rho / (norm + 1e-12))  # all gradients zero: no climb, no NaN
+                torch._foreach_add_(moved, gradients)
+        for parameter in moved:
+            parameter.grad = None
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                if moved:  # copied, not subtracted: (w + e) - e is not w in floating point
+                    torch._foreach_copy_(moved, kept)
+
+
+@contextmanager
+def frozen_batch_norm_statistics(model: nn.Module) -> Iterator[None]:
+    """Within: BatchNorm normalises by the batch as in training, but leaves its running statistics alone."""
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+# Given a function that computes the ascent loss, the place from which the descent gradient is taken.
+Ascent = Callable[[Callable[[], Tensor]], AbstractContextManager[object]]
+
+
+def make_ascent(model: nn.Module, spec: SamSpec) -> Ascent:
+    """The ascent of a training step: SAM's climb for rho > 0, nothing otherwise."""
+    if spec.rho <= 0:
+        return lambda ascent_loss: nullcontext()
+    sam = Sam(model.parameters(), spec.rho)
+
+    @contextmanager
+    def ascend(ascent_loss: Callable[[], Tensor]) -> Iterator[None]:
+        ascent_loss().backward()
+        with ExitStack() as stack:
+            stack.enter_context(sam.climb())
+            if spec.batch_norm == "first":
+                stack.enter_context(frozen_batch_norm_statistics(model))
+            yield
+
+    return ascend

@@ -1,0 +1,144 @@
+"""Every method on every data set: ``make_experiment("fsgl", "cifar100")``.
+
+Published results to compare with are in docs/results.md, ours beside them, generated from results/.
+The settings are METHOD section 7's table (the authors' README; its run.sh differs for ImageNet-LT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from fsgl.data.load import DATA_SETS, DataSpec
+from fsgl.errors import unknown
+from fsgl.experiment import EvaluationSpec, Experiment, OptimSpec
+from fsgl.methods import CrossEntropy, Glmc
+from fsgl.models.feature_scaling import FeatureScalingSpec
+from fsgl.optim.sam import SamSpec
+from fsgl.optim.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a data set's experiments share.  gamma: FSL's published FSM strength;  rho: SAM's radius."""
+
+    backbone: str
+    optim: OptimSpec
+    schedule: Schedule
+    glmc: Glmc
+    gamma: float
+    rho: float = 0.05
+
+
+_IMAGENET = Settings(
+    "resnext50_32x4d",
+    OptimSpec(epochs=135, batch_size=120, weight_decay=2e-4),
+    Schedule(lr=0.1, kind="warmup-cosine"),
+    Glmc(resample_weighting=0.2, label_weighting=1.0),
+    gamma=0.1,
+)
+SETTINGS: dict[str, Settings] = {
+    "cifar10": Settings("resnet34", OptimSpec(), Schedule(), Glmc(), gamma=0.5),
+    "cifar100": Settings("resnet34", OptimSpec(), Schedule(), Glmc(), gamma=1.0),
+    # Ours: small enough for two minutes on two cores. Few images want larger steps and less decay.
+    "digits": Settings(
+        "resnet8-slim",
+        OptimSpec(epochs=40, batch_size=32, weight_decay=5e-4),
+        Schedule(lr=0.1),
+        Glmc(contrast_weight=1.0),
+        gamma=0.5,
+    ),
+    "imagenet-lt": _IMAGENET,
+    "inaturalist2018": _IMAGENET,
+    "places-lt": _IMAGENET,
+}
+
+
+def fsgl(data: DataSpec, settings: Settings) -> Experiment:
+    """FSGL as this project understands it: GLMC + SAM + FSM, every departure of METHOD section 8 set to ours."""
+    return _glmc("fsgl", data, settings, settings.rho, FeatureScalingSpec(settings.gamma))
+
+
+def release(data: DataSpec, settings: Settings) -> Experiment:
+    """FSGL as the authors' release behaves (METHOD section 8): for finding out what each departure is worth.
+
+    It trains on all images and reports the best epoch on the test set, which is marked as not a fair figure.
+    """
+    scaling = FeatureScalingSpec(settings.gamma, rank="index", decimals=2)
+    base = _glmc("release", replace(data, normalization="release", val=0.0), settings, settings.rho, scaling)
+    method = replace(settings.glmc, beta=1.0, cutmix_label="lambda", feature_scaling=scaling)
+    return replace(
+        base,
+        method=method,
+        sam=replace(base.sam, batch_norm="both"),
+        schedule=replace(base.schedule, first_epoch="full"),
+        evaluation=EvaluationSpec(headline="test"),
+    )
+
+
+def glmc(data: DataSpec, settings: Settings) -> Experiment:
+    """GLMC (Du et al., CVPR 2023): no SAM, no FSM."""
+    return _glmc("glmc", data, settings, 0.0, FeatureScalingSpec())
+
+
+def glmc_sam(data: DataSpec, settings: Settings) -> Experiment:
+    """GLMC with SAM, no FSM: what FSGL has to beat."""
+    return _glmc("glmc-sam", data, settings, settings.rho, FeatureScalingSpec())
+
+
+def fsgl_same(data: DataSpec, settings: Settings) -> Experiment:
+    """Ablation: every feature scaled by the same 1 + gamma."""
+    return _glmc("fsgl-same", data, settings, settings.rho, FeatureScalingSpec(settings.gamma, "same"))
+
+
+def fsgl_half(data: DataSpec, settings: Settings) -> Experiment:
+    """Ablation: only the frequent half of the classes is scaled."""
+    return _glmc("fsgl-half", data, settings, settings.rho, FeatureScalingSpec(settings.gamma, "half"))
+
+
+def fsgl_inverse(data: DataSpec, settings: Settings) -> Experiment:
+    """Ablation: the tail is scaled up instead of the head."""
+    return _glmc("fsgl-inverse", data, settings, settings.rho, FeatureScalingSpec(settings.gamma, "inverse"))
+
+
+def cross_entropy(data: DataSpec, settings: Settings) -> Experiment:
+    """Plain cross-entropy on one view, with the same optimiser and epochs."""
+    return Experiment(
+        "cross-entropy", data, settings.backbone, CrossEntropy(), settings.optim, settings.schedule, SamSpec(0.0)
+    )
+
+
+def _glmc(recipe: str, data: DataSpec, settings: Settings, rho: float, scaling: FeatureScalingSpec) -> Experiment:
+    method = replace(settings.glmc, feature_scaling=scaling)
+    return Experiment(recipe, data, settings.backbone, method, settings.optim, settings.schedule, SamSpec(rho))
+
+
+RECIPES: dict[str, Callable[[DataSpec, Settings], Experiment]] = {
+    "fsgl": fsgl,
+    "release": release,
+    "glmc": glmc,
+    "glmc-sam": glmc_sam,
+    "fsgl-same": fsgl_same,
+    "fsgl-half": fsgl_half,
+    "fsgl-inverse": fsgl_inverse,
+    "cross-entropy": cross_entropy,
+}
+
+
+def make_experiment(
+    recipe: str,
+    data: str = "cifar100",
+    root: str = "data",
+    train_list: str | None = None,
+    test_list: str | None = None,
+) -> Experiment:
+    """A recipe's experiment on a data set, with the published settings.
+
+    root, train_list, test_list: see ``DataSpec``. Raises UserError for an unknown recipe or data set.
+    """
+    if recipe not in RECIPES:
+        raise unknown("recipe", recipe, RECIPES)
+    if data not in DATA_SETS:
+        raise unknown("data set", data, DATA_SETS)
+    spec = DataSpec(name=data, root=root, train_list=train_list, test_list=test_list)
+    return RECIPES[recipe](spec, SETTINGS[data])

@@ -1,0 +1,345 @@
+"""One experiment from its settings to its run folder: fit, measure, log, save, and go on after an interruption.
+
+The run folder (docs/run-folder.md):
+
+    experiment.json      settings, their hash, data and its hash, environment, cost, result
+    metrics.jsonl        one epoch a line
+    predictions.npz      test logits and labels of the last epoch, and the training counts
+    model.safetensors    weights of the last epoch;  best-val.safetensors: of the epoch best on validation
+    checkpoints/         what --resume goes on from
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fsgl.data.load import LoadedData, load_data
+from fsgl.data.sources import ImageArrays, Images
+from fsgl.data.streams import StreamSpec
+from fsgl.display import make_display
+from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from fsgl.engine.fit import EpochReport, Recipe, StepReport, TrainState, fit
+from fsgl.engine.predict import predict_logits
+from fsgl.engine.reproducible import environment, seeded
+from fsgl.engine.step import NonFiniteLoss
+from fsgl.errors import UserError
+from fsgl.experiment import Experiment
+from fsgl.files import read_json, write_atomically, write_json
+from fsgl.interrupts import Interrupts
+from fsgl.metrics import evaluate_predictions
+from fsgl.models.backbones import BACKBONES
+from fsgl.models.cost import count_parameters, multiply_adds
+from fsgl.optim.sam import make_ascent
+from fsgl.trackers import make_trackers
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a run executes: nothing here changes its result, so nothing here is part of the Experiment.
+
+    device: "auto", "cpu", "cuda", "cuda:1", ...  workers: decoding processes.  max_steps: stop after so many steps in
+    all, for trying things.  checkpoint_minutes: also save within an epoch that lasts longer.
+    """
+
+    device: str = "auto"
+    workers: int = 0
+    max_steps: int | None = None
+    trackers: tuple[str, ...] = ("tensorboard",)
+    checkpoint_minutes: float = 15.0
+
+    def torch_device(self) -> torch.device:
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device '{self.device}' cannot be used: {str(error).splitlines()[0]}") from None
+        return device
+
+
+class RunInterrupted(Exception):
+    """A signal stopped the run after a whole step; its state is saved in ``folder``."""
+
+    def __init__(self, folder: Path, signal_number: int) -> None:
+        self.folder = folder
+        self.signal_number = signal_number
+        super().__init__(f"stopped and saved; to go on: fsgl train --run {folder} --resume")
+
+
+class RunDiverged(Exception):
+    """The loss became NaN or infinite; the last checkpoint is as it was."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A built model and what it is made of."""
+
+    model: nn.Module
+    experiment: Experiment
+    data: LoadedData
+
+    def logits(self, part: Images, device: torch.device, workers: int = 0) -> np.ndarray:
+        batches = self.data.evaluation_batches(part, device, workers)
+        return predict_logits(self.model, self.experiment.method, batches)
+
+    def measure(self, part: Images, logits: np.ndarray) -> dict[str, Any]:
+        boundaries = self.experiment.evaluation
+        return evaluate_predictions(
+            logits, part.labels, self.data.counts, many=boundaries.many, few=boundaries.few
+        )
+
+
+def build_network(experiment: Experiment, data: LoadedData, device: torch.device) -> Network:
+    """A freshly initialised network; the weights follow from the experiment's seed."""
+    with seeded(experiment.seed, "weights"):
+        counts = torch.from_numpy(data.counts)
+        model = experiment.method.build(experiment.backbone, len(data.mean), counts)
+    return Network(model.to(device, memory_format=torch.channels_last), experiment, data)
+
+
+def cost(experiment: Experiment, data: LoadedData, model: nn.Module) -> dict[str, int]:
+    """Parameters, multiply-adds of one image's forward pass through the backbone, and passes a step."""
+    side = data.train.images.shape[1] if isinstance(data.train, ImageArrays) else BACKBONES[experiment.backbone].image_size
+    backbone: nn.Module = model.get_submodule("backbone")
+    return {
+        "parameters": count_parameters(model),
+        "backbone_parameters": count_parameters(backbone),
+        "multiply_adds_per_image": multiply_adds(backbone, (len(data.mean), side, side)),
+        "passes_per_step": experiment.passes_per_step,
+    }
+
+
+def train(experiment: Experiment, folder: Path, runtime: Runtime | None = None, resume: Path | bool = False) -> dict[str, Any]:
+    """Run an experiment into ``folder`` and return its record (the content of experiment.json).
+
+    resume: True goes on from the folder's newest checkpoint (from the start where there is none yet), a path from that
+    one. Raises UserError for a folder in use or data that differ; RunInterrupted; RunDiverged.
+    """
+    runtime = runtime or Runtime()
+    device = runtime.torch_device()
+    _claim(folder, experiment, resume)
+    data = load_data(experiment.data)
+    network = build_network(experiment, data, device)
+    session = _Session(experiment, folder, runtime, network, device)
+    if resume:
+        session.restore(resume)
+    return session.run()
+
+
+def _claim(folder: Path, experiment: Experiment, resume: Path | bool) -> None:
+    record = folder / "experiment.json"
+    if resume:
+        settings = read_json(record).get("settings")
+        if Experiment.from_json(settings, str(record)).hash != experiment.hash:
+            raise UserError(f"{folder} holds a run with other settings; --resume takes them from there, without overrides")
+    elif record.exists():
+        raise UserError(f"{folder} holds a run already; go on in it with --resume, or name another folder with --run")
+
+
+class _Session:
+    """One process's share of a run."""
+
+    def __init__(
+        self, experiment: Experiment, folder: Path, runtime: Runtime, network: Network, device: torch.device
+    ) -> None:
+        self.experiment, self.folder, self.runtime = experiment, folder, runtime
+        self.network, self.device = network, device
+        optim, method = experiment.optim, experiment.method
+        self.state = TrainState(
+            network.model,
+            torch.optim.SGD(
+                network.model.parameters(),
+                lr=experiment.schedule.lr,
+                momentum=optim.momentum,
+                weight_decay=optim.weight_decay,
+                fused=True,  # one pass over the weights instead of four
+            ),
+        )
+        stream_spec = StreamSpec(
+            optim.batch_size,
+            method.views,
+            method.resample_weighting if method.needs_two_streams else None,
+            experiment.seed,
+        )
+        self.recipe = Recipe(
+            method=method,
+            stream=network.data.stream(stream_spec, device, runtime.workers),
+            schedule=experiment.schedule,
+            ascend=make_ascent(network.model, experiment.sam),
+            num_classes=network.data.num_classes,
+            epochs=optim.epochs,
+            seed=experiment.seed,
+        )
+        self.history: list[dict[str, Any]] = []
+        self.best_validation = -1.0
+        self.record: dict[str, Any] = {
+            "settings": experiment.to_json(),
+            "hash": experiment.hash,
+            "data": network.data.describe(),
+            "class_names": list(network.data.class_names),
+            "class_counts": network.data.counts.tolist(),
+            "cost": cost(experiment, network.data, network.model),
+            "environment": environment(device),
+            "status": "running",
+            "result": None,
+        }
+
+    @property
+    def steps_taken(self) -> int:
+        return self.state.epoch * self.recipe.stream.steps_per_epoch + self.state.step
+
+    def restore(self, resume: Path | bool) -> None:
+        before = read_json(self.folder / "experiment.json")
+        if before["data"]["split_hash"] != self.record["data"]["split_hash"]:
+            raise UserError(f"{self.folder}: the run began with other images (the data's hash differs); mend data.root")
+        checkpoints = list_checkpoints(self.folder / "checkpoints")
+        if isinstance(resume, bool):
+            if not checkpoints:
+                return  # killed before its first checkpoint: the beginning is where it stands
+            resume = checkpoints[0]
+        payload = load_checkpoint(resume)
+        if payload["experiment"] != self.experiment.hash:
+            raise UserError(f"{resume}: belongs to another experiment than {self.folder / 'experiment.json'}")
+        self.state.load_state_dict(payload["state"])
+        self.history, self.best_validation = payload["history"], payload["best_validation"]
+        # A checkpoint that was passed over (torn, or not chosen) must not be taken for the newest next time.
+        for newer in checkpoints[: checkpoints.index(resume)] if resume in checkpoints else []:
+            newer.unlink()
+
+    def run(self) -> dict[str, Any]:
+        write_json(self.folder / "experiment.json", self.record)
+        self._write_history()
+        settings = self.record["settings"]
+        trackers = make_trackers(self.runtime.trackers, self.folder, settings, self.state.epoch)
+        display = make_display(self.recipe.epochs, self.recipe.stream.steps_per_epoch, self.steps_taken)
+        try:
+            with Interrupts() as interrupts:
+
+                def should_stop(report: StepReport) -> bool:
+                    display.step(report)
+                    if interrupts.minutes_since_save() > self.runtime.checkpoint_minutes:
+                        self._save()
+                        interrupts.saved()
+                    return interrupts.signal_number is not None or self._tried_enough()
+
+                if not self._tried_enough():
+                    for report in fit(self.state, self.recipe, should_stop):
+                        if report.finished:
+                            row = self._row(report)
+                            self.history.append(row)
+                            for tracker in trackers:
+                                tracker.epoch(row)
+                            display.epoch(row)
+                            self._append(row)
+                        self._save()
+                        interrupts.saved()
+                        if interrupts.signal_number is not None and self.state.epoch < self.recipe.epochs:
+                            raise RunInterrupted(self.folder, interrupts.signal_number)
+                        if not report.finished:  # --max-steps, within an epoch: scored, but no epoch of the history
+                            self._append(row := self._row(report, evaluate=True))
+                            display.epoch(row)
+                            return self._finish([*self.history, row])
+            return self._finish(self.history)
+        except NonFiniteLoss as error:
+            raise RunDiverged(self._divergence(error)) from None
+        finally:
+            display.close()
+            for tracker in trackers:
+                tracker.close()
+
+    def _tried_enough(self) -> bool:
+        return self.runtime.max_steps is not None and self.steps_taken >= self.runtime.max_steps
+
+    def _row(self, report: EpochReport, evaluate: bool = False) -> dict[str, Any]:
+        last = report.epoch + 1 == self.recipe.epochs or self._tried_enough()
+        scored = evaluate or last or (report.epoch + 1) % self.experiment.evaluation.every == 0
+        data = self.network.data
+        row: dict[str, Any] = {
+            "epoch": report.epoch,
+            "finished": report.finished,
+            "steps": self.steps_taken,
+            "lr": report.lr,
+            "loss": report.loss,
+            "seconds": report.seconds,
+            "images": report.images,
+            "val": None,
+            "test": None,
+        }
+        if scored:
+            if data.val is not None:
+                row["val"] = self.network.measure(data.val, self._logits(data.val))
+                if report.finished and row["val"]["balanced"] > self.best_validation:
+                    self.best_validation = row["val"]["balanced"]
+                    self._write_weights("best-val.safetensors")
+            row["test"] = self.network.measure(data.test, self._logits(data.test))
+        return row
+
+    def _logits(self, part: Images) -> np.ndarray:
+        logits = self.network.logits(part, self.device, self.runtime.workers)
+        if not np.isfinite(logits).all():
+            raise NonFiniteLoss({"logits": float("nan")})
+        return logits
+
+    def _save(self) -> None:
+        payload = {
+            "experiment": self.experiment.hash,
+            "state": self.state.state_dict(),
+            "history": self.history,
+            "best_validation": self.best_validation,
+        }
+        save_checkpoint(self.folder / "checkpoints", payload, self.state.epoch, self.state.step)
+
+    def _finish(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        test = self.network.data.test
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer, logits=self._logits(test), labels=test.labels, class_counts=self.network.data.counts
+        )
+        write_atomically(self.folder / "predictions.npz", buffer.getvalue())
+        self._write_weights("model.safetensors")
+        complete = self.state.epoch == self.recipe.epochs
+        self.record["status"] = "complete" if complete else f"stopped after {self.steps_taken} steps (--max-steps)"
+        self.record["result"] = {
+            "epochs": self.state.epoch,
+            "steps": self.steps_taken,
+            "train_seconds": sum(row["seconds"] for row in rows),
+            "last": rows[-1]["test"] if rows else None,
+        }
+        write_json(self.folder / "experiment.json", self.record)
+        return self.record
+
+    def _write_weights(self, name: str) -> None:
+        from safetensors.torch import save
+
+        tensors = {key: value.detach().cpu().contiguous() for key, value in self.network.model.state_dict().items()}
+        metadata = {"format": "pt", "experiment": self.experiment.hash, "backbone": self.experiment.backbone}
+        write_atomically(self.folder / name, save(tensors, metadata=metadata))
+
+    def _write_history(self) -> None:
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.history)
+        write_atomically(self.folder / "metrics.jsonl", lines.encode())
+
+    def _append(self, row: dict[str, Any]) -> None:
+        try:
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"{self.folder / 'metrics.jsonl'}: cannot be written ({error.strerror}); "
+                f"mend that and go on with --run {self.folder} --resume"
+            ) from None
+
+    def _divergence(self, error: NonFiniteLoss) -> str:
+        checkpoints = list_checkpoints(self.folder / "checkpoints")
+        kept = f"the last good state is {checkpoints[0]}" if checkpoints else "no epoch was finished"
+        where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
+        return f"training diverged at {where}: {error}; {kept}; try a smaller schedule.lr"
