@@ -6,26 +6,20 @@ import functools
 import hashlib
 import http.server
 import io
-import pickle
 import shutil
-import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fsgl.data.cifar import load_cifar
-from fsgl.data.imbalance import draw_long_tail, exponential_counts
-from fsgl.data.sources import ImageArrays, Images, pixel_statistics
 from fsgl.data.split import split_hash
 from fsgl.errors import UserError
 
-NAMES = ["cifar10", "cifar100"]
-each_set = pytest.mark.parametrize("name", NAMES)
+each_set = pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 MakeCifar = Callable[[Path, str], Path]
 
 
@@ -92,7 +86,12 @@ def left_behind(root: Path) -> list[str]:
 
 @each_set
 def test_absent_set_is_downloaded_once(
-    tmp_path: Path, make_cifar: MakeCifar, monkeypatch: pytest.MonkeyPatch, server: Server, name: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    make_cifar: MakeCifar,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     archive = server.offer(monkeypatch, name, whole(make_cifar, name, tmp_path / "made"))
     root = tmp_path / "data with space" / "deeper"
@@ -227,5 +226,3 @@ def test_slower_of_two_processes_uses_the_others_folder(
     monkeypatch.setattr(Path, "rename", overtaken)
     assert len(load_cifar("cifar10", root).train) == 50
     assert left_behind(root) == ["cifar-10-batches-py", "cifar-10-python.tar.gz"]
-
-

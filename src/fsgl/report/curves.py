@@ -47,7 +47,8 @@ def draw_curves(
     drawn as a grey line on a logarithmic axis. Without it, classes stand in index order.
     class_names: K names for the right panel; drawn up to 20 classes.
 
-    Raises UserError for another suffix or where the file cannot be written, ValueError where counts or names are not one a class.
+    Raises UserError for another suffix or where the file cannot be written, ValueError where counts or names are
+    not one a class.
     """
     form = Path(path).suffix.lower().removeprefix(".")
     if form not in ("png", "svg"):
