@@ -19,24 +19,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from fsgl.data.load import LoadedData, load_data
-from fsgl.data.sources import ImageArrays, Images
+from fsgl.data.load import load_data
+from fsgl.data.sources import Images
 from fsgl.data.streams import StreamSpec
 from fsgl.display import make_display
 from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from fsgl.engine.fit import EpochReport, Recipe, StepReport, TrainState, fit
-from fsgl.engine.predict import predict_logits
-from fsgl.engine.reproducible import environment, seeded
+from fsgl.engine.reproducible import environment
 from fsgl.engine.step import NonFiniteLoss
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment
 from fsgl.files import read_json, write_atomically, write_json
 from fsgl.interrupts import Interrupts
-from fsgl.metrics import evaluate_predictions
-from fsgl.models.backbones import BACKBONES
-from fsgl.models.cost import count_parameters, multiply_adds
+from fsgl.network import Network, build_network, cost
 from fsgl.optim.sam import make_ascent
 from fsgl.trackers import make_trackers
 
@@ -79,46 +75,9 @@ class RunDiverged(Exception):
     """The loss became NaN or infinite; the last checkpoint is as it was."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """A built model and what it is made of."""
-
-    model: nn.Module
-    experiment: Experiment
-    data: LoadedData
-
-    def logits(self, part: Images, device: torch.device, workers: int = 0) -> np.ndarray:
-        batches = self.data.evaluation_batches(part, device, workers)
-        return predict_logits(self.model, self.experiment.method, batches)
-
-    def measure(self, part: Images, logits: np.ndarray) -> dict[str, Any]:
-        boundaries = self.experiment.evaluation
-        return evaluate_predictions(
-            logits, part.labels, self.data.counts, many=boundaries.many, few=boundaries.few
-        )
-
-
-def build_network(experiment: Experiment, data: LoadedData, device: torch.device) -> Network:
-    """A freshly initialised network; the weights follow from the experiment's seed."""
-    with seeded(experiment.seed, "weights"):
-        counts = torch.from_numpy(data.counts)
-        model = experiment.method.build(experiment.backbone, len(data.mean), counts)
-    return Network(model.to(device, memory_format=torch.channels_last), experiment, data)
-
-
-def cost(experiment: Experiment, data: LoadedData, model: nn.Module) -> dict[str, int]:
-    """Parameters, multiply-adds of one image's forward pass through the backbone, and passes a step."""
-    side = data.train.images.shape[1] if isinstance(data.train, ImageArrays) else BACKBONES[experiment.backbone].image_size
-    backbone: nn.Module = model.get_submodule("backbone")
-    return {
-        "parameters": count_parameters(model),
-        "backbone_parameters": count_parameters(backbone),
-        "multiply_adds_per_image": multiply_adds(backbone, (len(data.mean), side, side)),
-        "passes_per_step": experiment.passes_per_step,
-    }
-
-
-def train(experiment: Experiment, folder: Path, runtime: Runtime | None = None, resume: Path | bool = False) -> dict[str, Any]:
+def train(
+    experiment: Experiment, folder: Path, runtime: Runtime | None = None, resume: Path | bool = False
+) -> dict[str, Any]:
     """Run an experiment into ``folder`` and return its record (the content of experiment.json).
 
     resume: True goes on from the folder's newest checkpoint (from the start where there is none yet), a path from that
@@ -140,7 +99,7 @@ def _claim(folder: Path, experiment: Experiment, resume: Path | bool) -> None:
     if resume:
         settings = read_json(record).get("settings")
         if Experiment.from_json(settings, str(record)).hash != experiment.hash:
-            raise UserError(f"{folder} holds a run with other settings; --resume takes them from there, without overrides")
+            raise UserError(f"{folder} holds a run with other settings; --resume takes them from there")
     elif record.exists():
         raise UserError(f"{folder} holds a run already; go on in it with --resume, or name another folder with --run")
 

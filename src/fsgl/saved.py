@@ -12,7 +12,7 @@ from fsgl.data.load import load_data
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment
 from fsgl.files import read_json
-from fsgl.run import Network, build_network
+from fsgl.network import Network, build_network
 
 WEIGHTS = {"last": "model.safetensors", "best-val": "best-val.safetensors"}
 

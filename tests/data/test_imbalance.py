@@ -10,9 +10,6 @@ from fsgl.data.imbalance import (
     class_counts,
     draw_long_tail,
     exponential_counts,
-    frequency_ranks,
-    imbalance_factor,
-    shot_groups,
 )
 from fsgl.errors import UserError
 
@@ -84,39 +81,6 @@ def test_class_counts() -> None:
 def test_label_outside_the_classes_is_refused(label: int) -> None:
     with pytest.raises(UserError, match=rf"label {label} is outside the 4 classes"):
         class_counts(np.array([0, label, 3]), 4)
-
-
-@given(COUNTS)
-def test_ranks_order_the_classes_by_count_then_index(counts: np.ndarray) -> None:
-    ranks = frequency_ranks(counts)
-    slow = [sum((m, -j) > (n, -k) for j, m in enumerate(counts)) for k, n in enumerate(counts)]
-    assert ranks.tolist() == slow
-
-
-def test_imbalance_factor() -> None:
-    assert imbalance_factor(np.array([30, 120, 60])) == 4.0
-    with pytest.raises(UserError, match="class 1 has no training images"):
-        imbalance_factor(np.array([3, 0]))
-
-
-@given(COUNTS, st.integers(0, 500), st.integers(0, 500))
-def test_groups_part_the_classes(counts: np.ndarray, one: int, other: int) -> None:
-    few, many = sorted((one, other))
-    groups = shot_groups(counts, many, few)
-    for k, n in enumerate(counts):
-        expected = "many" if n > many else "few" if n <= few else "medium"
-        assert [name for name in groups if groups[name][k]] == [expected]
-
-
-def test_group_boundaries_by_default() -> None:
-    groups = shot_groups(np.array([101, 100, 21, 20, 0]))
-    assert {name: np.flatnonzero(members).tolist() for name, members in groups.items()} == {
-        "many": [0],
-        "medium": [1, 2],
-        "few": [3, 4],
-    }
-    with pytest.raises(UserError, match="must not lie above"):
-        shot_groups(np.array([1]), many=20, few=100)
 
 
 def shuffled_labels() -> np.ndarray:

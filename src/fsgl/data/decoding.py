@@ -121,7 +121,7 @@ def _load(
 ) -> Iterator[list[Tensor]]:
     loader: DataLoader[Any] = DataLoader(
         _Views(files, transform),
-        batch_sampler=requests,  # type: ignore[arg-type]
+        batch_sampler=requests,
         num_workers=workers,
         collate_fn=_stack,
         worker_init_fn=_quiet_worker,

@@ -1,4 +1,4 @@
-"""Long-tailed class counts, their ranks and groups, and the two seeded draws that the field uses.
+"""Long-tailed class counts and the two seeded draws that the field uses.
 
 Counts: the exponential profile of Cui et al. 2019 (CVPR, "Class-Balanced Loss Based on Effective Number of Samples"),
 n_k = floor(n_max * mu^(k / (C - 1))), mu = 1 / IF. Draws: LDAM-DRW's (Cao et al. 2019), which most papers use, and the
@@ -42,34 +42,6 @@ def class_counts(labels: np.ndarray, num_classes: int) -> np.ndarray:
         wrong = int(labels.min() if labels.min() < 0 else labels.max())
         raise UserError(f"label {wrong} is outside the {num_classes} classes (0 to {num_classes - 1})")
     return np.bincount(labels.astype(np.int64), minlength=num_classes).astype(np.int64)
-
-
-def frequency_ranks(counts: np.ndarray) -> np.ndarray:
-    """The rank of each class, int64: 0 for the most frequent, K - 1 for the rarest, ties by class index."""
-    counts = np.asarray(counts)
-    ranks = np.empty(len(counts), dtype=np.int64)
-    ranks[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return ranks
-
-
-def imbalance_factor(counts: np.ndarray) -> float:
-    """Largest over smallest class count. UserError where a class has no image."""
-    counts = np.asarray(counts)
-    if counts.min() <= 0:
-        raise UserError(f"class {int(counts.argmin())} has no training images, so the imbalance factor is undefined")
-    return float(counts.max() / counts.min())
-
-
-def shot_groups(counts: np.ndarray, many: int = 100, few: int = 20) -> dict[str, np.ndarray]:
-    """Which classes are many-, medium- and few-shot, as three boolean arrays of length K that part the classes.
-
-    many: more than ``many`` training images; few: at most ``few`` (Liu et al. 2019; codebases that take "fewer than
-    20" differ in the classes with exactly 20); medium: the rest. UserError where few > many.
-    """
-    if few > many:
-        raise UserError(f"the few-shot boundary ({few}) must not lie above the many-shot one ({many})")
-    counts = np.asarray(counts)
-    return {"many": counts > many, "medium": (counts > few) & (counts <= many), "few": counts <= few}
 
 
 def draw_long_tail(labels: np.ndarray, counts: np.ndarray, draw: str = "ldam", seed: int | None = None) -> np.ndarray:

@@ -9,7 +9,8 @@ from typing import Any
 
 from fsgl.errors import UserError
 from fsgl.report.curves import draw_curves
-from fsgl.report.table import Table, comparison_table, per_class_table, protocol_table, render_protocol
+from fsgl.report.render import Table
+from fsgl.report.table import comparison_table, per_class_table, protocol_table, render_protocol
 
 History = Sequence[Mapping[str, Any]]
 

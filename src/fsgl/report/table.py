@@ -5,26 +5,21 @@ The functions take what a run folder holds, parsed from JSON: ``metrics`` is wha
 
     {"epoch": 0, "lr": 0.1, "loss": {...}, "seconds": 9.5, "val": metrics or None, "test": metrics or None}
 
-They give a ``Table``, which prints itself as text (``text``), in colour (``rich``) and as Markdown (``markdown``).
+They give a ``Table`` (report/render.py), which prints itself as text, in colour and as Markdown.
 A figure that does not exist shows as a dash, never as NaN or 0. All accuracies are in percent.
 """
 
 from __future__ import annotations
 
-import textwrap
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsgl.errors import unknown
-
-if TYPE_CHECKING:
-    import rich.table
+from fsgl.report.render import WIDTH, Table, cells_wide, clean_name
 
 EMPTY = "\u2013"  # en dash
-HEADLINES = ("last", "validation")
+HEADLINES = ("last", "validation", "test")
 NOT_FAIR = "not a fair figure: the test set chose the epoch"
 
 _FIGURES = {
@@ -36,74 +31,6 @@ _FIGURES = {
     "balanced": "balanced",
     "ece": "ECE",
 }
-_NAME_WIDTH = 28
-_WIDTH = 100
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells ready to print; the first column is text, the others are numbers or one word, set to the right.
-
-    strong, faint: numbers of the rows to stress, and to hold back.  notes: sentences below the table.
-    """
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = ()
-    strong: frozenset[int] = frozenset()
-    faint: frozenset[int] = frozenset()
-
-    def text(self, width: int = _WIDTH) -> str:
-        """Plain aligned lines for a log or a pipe; ``width`` wraps the notes only."""
-        widths = [max(map(_cells, column)) for column in zip(self.headings, *self.rows, strict=True)]
-        lines = [self.title, ""] if self.title else []
-        rule = tuple("-" * width for width in widths)
-        for row in (self.headings, rule, *self.rows):
-            first, *others = (
-                " " * (wide - _cells(cell)) + cell if column else cell + " " * (wide - _cells(cell))
-                for column, (cell, wide) in enumerate(zip(row, widths, strict=True))
-            )
-            lines.append("  ".join([first, *others]).rstrip())
-        if self.notes:
-            lines.append("")
-        for note in self.notes:
-            lines += textwrap.wrap(note, width)
-        return "\n".join(lines) + "\n"
-
-    def markdown(self) -> str:
-        """A GitHub table, the title in bold above, the notes as a list below."""
-        lines = [f"**{_escaped(self.title)}**", ""] if self.title else []
-        lines.append(_pipes(map(_escaped, self.headings)))
-        lines.append(_pipes([":--", *["--:"] * (len(self.headings) - 1)]))
-        for number, row in enumerate(self.rows):
-            mark = "**" if number in self.strong else "_" if number in self.faint else ""
-            lines.append(_pipes(f"{mark}{_escaped(cell)}{mark}" if cell else "" for cell in row))
-        if self.notes:
-            lines += ["", *(f"- {_escaped(note)}" for note in self.notes)]
-        return "\n".join(lines) + "\n"
-
-    def rich(self) -> rich.table.Table:
-        """The same for ``rich.console.Console.print``."""
-        from rich import box
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
-        # Text everywhere: a class called "[red]" is a name, not markup
-        table = RichTable(
-            title=Text(self.title, style="bold") if self.title else None,
-            caption=Text("\n".join(self.notes), style="dim") if self.notes else None,
-            title_justify="left",
-            caption_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-        )
-        for column, heading in enumerate(self.headings):
-            table.add_column(Text(heading), justify="right" if column else "left", no_wrap=column > 0)
-        for number, row in enumerate(self.rows):
-            style = "bold" if number in self.strong else "dim" if number in self.faint else None
-            table.add_row(*map(Text, row), style=style)
-        return table
 
 
 def protocol_table(history: Sequence[Mapping[str, Any]], headline: str = "last") -> list[dict[str, Any]]:
@@ -115,7 +42,8 @@ def protocol_table(history: Sequence[Mapping[str, Any]], headline: str = "last")
     - ``best on test (unfair)``: the epoch of the highest top-1 on the test set, the earliest of equals: what
       papers often report, and not a fair figure, as its ``note`` says.
 
-    headline: ``"last"`` or ``"validation"``, the row whose ``headline`` is True; without validation the last epoch.
+    headline: the row whose ``headline`` is True: ``"last"``; ``"validation"``, without one the last epoch; or
+    ``"test"``, as the authors' release reports, which does not make it fair.
     Row keys: name, epoch (from 1), top1, top5, many, medium, few, balanced, ece (each of the test set; None where
     it does not exist), groups, n, headline, note. No row where no epoch was scored on the test set.
     Raises UserError for another ``headline``.
@@ -193,7 +121,7 @@ def comparison_table(
     class_counts: Sequence[int] | None = None,
     *,
     headline: str = "last",
-    width: int = _WIDTH,
+    width: int = WIDTH,
     max_classes: int = 100,
 ) -> list[Table]:
     """Runs beside each other: a table of the overall figures, then one class by class.
@@ -204,10 +132,11 @@ def comparison_table(
     width: where the run names would make the second table wider than this they are lettered, with a key.
     With more than ``max_classes`` classes they are gathered into ten bands by frequency.
     """
-    chosen = {name: _measured(run, headline) for name, run in runs.items()}
+    fair = "last" if headline == "test" else headline
+    chosen = {name: _measured(run, fair) for name, run in runs.items()}
     measured = {name: metrics for name, (metrics, _) in chosen.items()}
     known = [metrics for metrics in measured.values() if metrics]
-    rows = [(_clean(name), *_figures(metrics or {})) for name, metrics in measured.items()]
+    rows = [(clean_name(name), *_figures(metrics or {})) for name, metrics in measured.items()]
     notes = _legend([metrics["groups"] for metrics in known])
     alike = all((metrics["groups"], metrics["n"]) == (known[0]["groups"], known[0]["n"]) for metrics in known)
     if not alike:
@@ -217,7 +146,7 @@ def comparison_table(
         notes.append(f"difference: {rows[1][0]} minus {rows[0][0]}, in points; one run each says nothing of chance.")
     ways = {way for _, way in chosen.values()}
     if len(ways) > 1:
-        notes += [f"{_clean(name)}: {way}" for name, (_, way) in chosen.items()]
+        notes += [f"{clean_name(name)}: {way}" for name, (_, way) in chosen.items()]
     way = f" ({', '.join(ways)})" if len(ways) == 1 and ways != {"as given"} else ""
     overall = Table(f"Test set, %{way}", ("method", *_FIGURES.values()), tuple(rows), tuple(notes))
     if not known or len({len(metrics["per_class"]) for metrics in known}) > 1:
@@ -252,10 +181,10 @@ def _class_block(
         for band, members in bands.items()
     )
     fixed = ("classes" if banded else "class", *(["train images"] if class_counts is not None else []))
-    headings = tuple(map(_clean, measured))
-    taken = max(_cells(row[0]) for row in rows) + sum(2 + len(heading) for heading in fixed[1:])
+    headings = tuple(map(clean_name, measured))
+    taken = max(cells_wide(row[0]) for row in rows) + sum(2 + len(heading) for heading in fixed[1:])
     notes: tuple[str, ...] = ()
-    if taken + sum(2 + max(_cells(heading), 5) for heading in headings) > width:
+    if taken + sum(2 + max(cells_wide(heading), 5) for heading in headings) > width:
         letters = tuple(_letter(number) for number in range(len(headings)))
         notes = tuple(f"{letter}: {heading}" for letter, heading in zip(letters, headings, strict=True))
         headings = letters
@@ -280,8 +209,8 @@ def _protocol(
     stressed = chosen[-1 if headline == "validation" else 0][0]
     unfair = max(scored, key=lambda row: row["test"]["top1"])
     return [
-        *((name, row, name == stressed, None) for name, row in chosen),
-        ("best on test (unfair)", unfair, False, NOT_FAIR),
+        *((name, row, headline != "test" and name == stressed, None) for name, row in chosen),
+        ("best on test (unfair)", unfair, headline == "test", NOT_FAIR),
     ]
 
 
@@ -341,7 +270,7 @@ def _span(counts: Iterable[int]) -> str:
 
 
 def _class_names(names: Sequence[str] | None, n_classes: int) -> list[str]:
-    return [f"class {k}" for k in range(n_classes)] if names is None else [_clean(name) for name in names]
+    return [f"class {k}" for k in range(n_classes)] if names is None else [clean_name(name) for name in names]
 
 
 def _same_length(accuracy: Sequence[Any], names: Sequence[str], counts: Sequence[int]) -> None:
@@ -351,27 +280,3 @@ def _same_length(accuracy: Sequence[Any], names: Sequence[str], counts: Sequence
 
 def _letter(number: int) -> str:
     return chr(ord("A") + number) if number < 26 else f"R{number + 1}"
-
-
-def _clean(name: str) -> str:
-    """A name fit for one cell: one line, no control characters, not too wide."""
-    name = "".join(c if c.isprintable() else " " for c in str(name)).strip() or "(no name)"
-    if _cells(name) <= _NAME_WIDTH:
-        return name
-    while _cells(name) >= _NAME_WIDTH:
-        name = name[:-1]
-    return name + "\u2026"
-
-
-def _cells(text: str) -> int:
-    """Columns of a terminal that ``text`` takes."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
-
-
-def _escaped(cell: str) -> str:
-    return "".join(f"\\{c}" if c in "\\|*_`<[" else c for c in cell)
-
-
-def _pipes(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

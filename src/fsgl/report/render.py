@@ -1,0 +1,105 @@
+"""A table for people, in three forms: aligned text, a coloured terminal, Markdown."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.table
+
+WIDTH = 100
+_NAME_WIDTH = 28
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells ready to print; the first column is text, the others are numbers or one word, set to the right.
+
+    strong, faint: numbers of the rows to stress, and to hold back.  notes: sentences below the table.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    strong: frozenset[int] = frozenset()
+    faint: frozenset[int] = frozenset()
+
+    def text(self, width: int = WIDTH) -> str:
+        """Plain aligned lines for a log or a pipe; ``width`` wraps the notes only."""
+        widths = [max(map(cells_wide, column)) for column in zip(self.headings, *self.rows, strict=True)]
+        lines = [self.title, ""] if self.title else []
+        rule = tuple("-" * width for width in widths)
+        for row in (self.headings, rule, *self.rows):
+            first, *others = (
+                " " * (wide - cells_wide(cell)) + cell if column else cell + " " * (wide - cells_wide(cell))
+                for column, (cell, wide) in enumerate(zip(row, widths, strict=True))
+            )
+            lines.append("  ".join([first, *others]).rstrip())
+        if self.notes:
+            lines.append("")
+        for note in self.notes:
+            lines += textwrap.wrap(note, width)
+        return "\n".join(lines) + "\n"
+
+    def markdown(self) -> str:
+        """A GitHub table, the title in bold above, the notes as a list below."""
+        lines = [f"**{_escaped(self.title)}**", ""] if self.title else []
+        lines.append(_pipes(map(_escaped, self.headings)))
+        lines.append(_pipes([":--", *["--:"] * (len(self.headings) - 1)]))
+        for number, row in enumerate(self.rows):
+            mark = "**" if number in self.strong else "_" if number in self.faint else ""
+            lines.append(_pipes(f"{mark}{_escaped(cell)}{mark}" if cell else "" for cell in row))
+        if self.notes:
+            lines += ["", *(f"- {_escaped(note)}" for note in self.notes)]
+        return "\n".join(lines) + "\n"
+
+    def rich(self) -> rich.table.Table:
+        """The same for ``rich.console.Console.print``."""
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        # Text everywhere: a class called "[red]" is a name, not markup
+        table = RichTable(
+            title=Text(self.title, style="bold") if self.title else None,
+            caption=Text("\n".join(self.notes), style="dim") if self.notes else None,
+            title_justify="left",
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        for column, heading in enumerate(self.headings):
+            table.add_column(Text(heading), justify="right" if column else "left", no_wrap=column > 0)
+        for number, row in enumerate(self.rows):
+            style = "bold" if number in self.strong else "dim" if number in self.faint else None
+            table.add_row(*map(Text, row), style=style)
+        return table
+
+
+def clean_name(name: str) -> str:
+    """A name fit for one cell: one line, no control characters, not too wide."""
+    name = "".join(c if c.isprintable() else " " for c in str(name)).strip() or "(no name)"
+    if cells_wide(name) <= _NAME_WIDTH:
+        return name
+    while cells_wide(name) >= _NAME_WIDTH:
+        name = name[:-1]
+    return name + "\u2026"
+
+
+def cells_wide(text: str) -> int:
+    """Columns of a terminal that ``text`` takes."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def _escaped(cell: str) -> str:
+    return "".join(f"\\{c}" if c in "\\|*_`<[" else c for c in cell)
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
