@@ -6,7 +6,10 @@ Only the parser lives here, and nothing heavy is imported before a command is kn
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +31,11 @@ Any setting of the recipe can be changed by its name: sam.rho=0.1 method.feature
 'fsgl train RECIPE --settings' lists them with their values."""
 
 
+USAGE = """fsgl train RECIPE [options] [name=value ...]
+       fsgl train --from FILE [options] [name=value ...]
+       fsgl train --run FOLDER --resume [CHECKPOINT] [--max-steps N]"""
+
+
 class Parser(argparse.ArgumentParser):
     """Argparse, with mistakes answered in one line."""
 
@@ -45,7 +53,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
     train = commands.add_parser(
-        "train", help="train a recipe", description=TRAIN, formatter_class=form, allow_abbrev=False
+        "train", help="train a recipe", description=TRAIN, formatter_class=form, usage=USAGE, allow_abbrev=False
     )
     train.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
     what = train.add_argument_group("what is trained")
@@ -64,7 +72,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
     what.add_argument("--settings", action="store_true", help="print the settings and stop")
     how = train.add_argument_group("how it runs (changes no result)")
-    how.add_argument("--run", metavar="FOLDER", type=Path, help="the run folder (default: a new one under runs/)")
+    how.add_argument("--run", metavar="FOLDER", type=_folder, help="the run folder (default: a new one under runs/)")
     how.add_argument(
         "--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT", help="go on in the --run folder"
     )
@@ -72,10 +80,12 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     how.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
     how.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process (default: all cores)")
-    how.add_argument("--track", action="append", metavar="NAME", help="tensorboard (default), wandb or none; repeatable")
+    how.add_argument(
+        "--track", action="append", metavar="NAME", help="tensorboard (default), wandb or none; repeatable"
+    )
 
     evaluate = commands.add_parser("evaluate", help="score a run's network on its test set", allow_abbrev=False)
-    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    evaluate.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
     evaluate.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
     evaluate.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
     evaluate.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
@@ -95,7 +105,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
 
         parser.exit(0, f"fsgl {__version__}\n")
     if options.command is None:
-        parser.print_help()
+        if rest:
+            parser.error(f"unknown option '{rest[0]}'")
+        parser.print_help(sys.stderr)
         parser.exit(2)
     command = commands[options.command]
     if options.command == "train" and options.recipe and "=" in options.recipe:
@@ -106,17 +118,21 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
             near = difflib.get_close_matches(word.split("=")[0], command.options(), n=1)
             command.error(f"unknown option '{word}'" + (f"; did you mean '{near[0]}'?" if near else ""))
         if options.command != "train" or "=" not in word:
-            command.error(f"'{word}' is one word too many" + ("; settings are name=value" if options.command == "train" else ""))
+            hint = "; settings are name=value" if options.command == "train" else ""
+            command.error(f"'{word}' is one word too many{hint}")
     return options, rest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0; 1 for a run that diverged; 2 for a user's mistake; 128 + signal."""
-    options, settings = parse(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks is no reason to die
+            stream.reconfigure(errors="replace")
     try:
-        from fsgl import commands
-
-        return commands.run(options, settings)
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         print(f"fsgl: {error}", file=sys.stderr)
         return 2
@@ -124,5 +140,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("fsgl: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        sys.stderr.close()
-        return 1
+        _discard_output()
+        return 141
+    except OSError as error:  # of the output itself, or of a file that nobody thought of
+        _discard_output()
+        print(f"fsgl: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options, settings = parse(arguments)
+    from fsgl import commands
+
+    return commands.run(options, settings)
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere, or the interpreter fails to write it once more when it ends."""
+    with contextlib.suppress(OSError):  # standard output may be replaced by something that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)

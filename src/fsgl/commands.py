@@ -82,7 +82,7 @@ def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
         for experiment in experiments:
             print_settings(experiment)
         return 0
-    parent = options.run or _unused(Path("runs") / "digits")
+    parent = options.run or unused_folder(Path("runs") / "digits")
     for experiment in experiments:
         print(f"{experiment.recipe} on {experiment.data.name}, {experiment.backbone}, seed {experiment.seed}")
         code = train_and_explain(experiment, parent / experiment.recipe, runtime(options), False)
@@ -150,10 +150,11 @@ def new_folder(experiment: Experiment) -> Path:
     """A folder under runs/ that names the experiment and is not in use."""
     factor = experiment.data.imbalance_factor or DATA_SETS[experiment.data.name].default_factor
     tail = "" if factor is None else f"-if{factor:g}"
-    return _unused(Path("runs") / f"{experiment.recipe}-{experiment.data.name}{tail}-seed{experiment.seed}")
+    return unused_folder(Path("runs") / f"{experiment.recipe}-{experiment.data.name}{tail}-seed{experiment.seed}")
 
 
-def _unused(folder: Path) -> Path:
+def unused_folder(folder: Path) -> Path:
+    """The folder, or with a number after it where that exists already."""
     number, candidate = 1, folder
     while candidate.exists():
         number += 1

@@ -18,9 +18,14 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-def make_display(epochs: int, steps_per_epoch: int, done: int) -> Display:
-    """The display for this terminal, or for none. done: steps that an earlier session took."""
-    return LiveDisplay(epochs, steps_per_epoch, done) if sys.stdout.isatty() else LineDisplay(epochs, steps_per_epoch, done)
+def make_display(epochs: int, steps_per_epoch: int, done: int, print_every: int | None = None) -> Display:
+    """The display for this terminal, or for none.
+
+    done: steps that an earlier session took.  print_every: also a line after every so many steps of an epoch.
+    """
+    if sys.stdout.isatty():
+        return LiveDisplay(epochs, steps_per_epoch, done, print_every)
+    return LineDisplay(epochs, steps_per_epoch, done, print_every)
 
 
 def describe_epoch(row: dict[str, Any], epochs: int) -> str:
@@ -31,6 +36,13 @@ def describe_epoch(row: dict[str, Any], epochs: int) -> str:
             parts.append(f"{name} {row[name]['top1']:.1f} %")
     parts.append(f"{row['images'] / row['seconds']:.0f} images/s")
     return "  ".join(parts)
+
+
+def describe_step(report: StepReport, epochs: int) -> str:
+    """One line for a step within an epoch: the loss terms are means over the epoch so far."""
+    terms = "  ".join(f"{name} {value:.4f}" for name, value in report.loss.items())
+    where = f"epoch {report.epoch + 1:>3}/{epochs}  step {report.step}/{report.steps_per_epoch}"
+    return f"{where}  {terms}  {report.images_per_second:.0f} images/s"
 
 
 class Eta:
@@ -50,22 +62,18 @@ class Eta:
 
 
 class LineDisplay:
-    """Calm: one line an epoch, with what remains, and one every minute within a long epoch."""
+    """Calm: a line an epoch, with what remains, and within it one a minute and one every ``print_every`` steps."""
 
-    def __init__(self, epochs: int, steps_per_epoch: int, done: int) -> None:
-        self._epochs, self._steps = epochs, steps_per_epoch
+    def __init__(self, epochs: int, steps_per_epoch: int, done: int, print_every: int | None = None) -> None:
+        self._epochs, self._steps, self._print_every = epochs, steps_per_epoch, print_every
         self._eta = Eta(epochs * steps_per_epoch, done)
         self._last = time.monotonic()
 
     def step(self, report: StepReport) -> None:
-        if time.monotonic() - self._last < 60:
-            return
-        done = report.epoch * self._steps + report.step
-        terms = "  ".join(f"{name} {value:.4f}" for name, value in report.loss.items())
-        self.say(
-            f"epoch {report.epoch + 1:>3}/{self._epochs}  step {report.step}/{report.steps_per_epoch}  {terms}"
-            f"  {report.images_per_second:.0f} images/s  left {self._eta.text(done)}"
-        )
+        asked = self._print_every is not None and report.step % self._print_every == 0
+        if asked or time.monotonic() - self._last >= 60:
+            done = report.epoch * self._steps + report.step
+            self.say(f"{describe_step(report, self._epochs)}  left {self._eta.text(done)}")
 
     def epoch(self, row: dict[str, Any]) -> None:
         self.say(f"{describe_epoch(row, self._epochs)}  left {self._eta.text((row['epoch'] + 1) * self._steps)}")
@@ -81,13 +89,16 @@ class LineDisplay:
 class LiveDisplay:
     """A bar with ETA, loss terms, learning rate, images/s and the accuracy of the last evaluation."""
 
-    def __init__(self, epochs: int, steps_per_epoch: int, done: int) -> None:
+    def __init__(self, epochs: int, steps_per_epoch: int, done: int, print_every: int | None = None) -> None:
         from rich.progress import BarColumn, Progress, TextColumn
 
-        self._epochs, self._steps = epochs, steps_per_epoch
+        self._epochs, self._steps, self._print_every = epochs, steps_per_epoch, print_every
         self._eta = Eta(epochs * steps_per_epoch, done)
         self._progress = Progress(
-            TextColumn("{task.fields[where]}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"), TextColumn("left {task.fields[left]}")
+            TextColumn("{task.fields[where]}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}"),
+            TextColumn("left {task.fields[left]}"),
         )
         self._task = self._progress.add_task(
             "", total=epochs * steps_per_epoch, completed=done, where="", state="", left="–"
@@ -105,6 +116,8 @@ class LiveDisplay:
             state=f"{terms} lr {report.lr:.3g} {report.images_per_second:.0f} img/s{self._accuracy}",
             left=self._eta.text(done),
         )
+        if self._print_every is not None and report.step % self._print_every == 0:
+            self.say(describe_step(report, self._epochs))
 
     def epoch(self, row: dict[str, Any]) -> None:
         scored = row["val"] or row["test"]

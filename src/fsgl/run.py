@@ -42,7 +42,8 @@ class Runtime:
     """Where and how a run executes: nothing here changes its result, so nothing here is part of the Experiment.
 
     device: "auto", "cpu", "cuda", "cuda:1", ...  workers: decoding processes.  max_steps: stop after so many steps in
-    all, for trying things.  checkpoint_minutes: also save within an epoch that lasts longer.
+    all, for trying things.  checkpoint_minutes: also save within an epoch that lasts longer.  print_every: a line of
+    progress after every so many steps of an epoch, besides the display's own.
     """
 
     device: str = "auto"
@@ -50,6 +51,7 @@ class Runtime:
     max_steps: int | None = None
     trackers: tuple[str, ...] = ("tensorboard",)
     checkpoint_minutes: float = 15.0
+    print_every: int | None = None
 
     def torch_device(self) -> torch.device:
         if self.device == "auto":
@@ -179,7 +181,8 @@ class _Session:
         self._write_history()
         settings = self.record["settings"]
         trackers = make_trackers(self.runtime.trackers, self.folder, settings, self.state.epoch)
-        display = make_display(self.recipe.epochs, self.recipe.stream.steps_per_epoch, self.steps_taken)
+        steps = self.recipe.stream.steps_per_epoch
+        display = make_display(self.recipe.epochs, steps, self.steps_taken, self.runtime.print_every)
         try:
             with Interrupts() as interrupts:
 

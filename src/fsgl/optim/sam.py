@@ -60,28 +60,31 @@ class Sam:
             raise ValueError(f"rho must be finite and not negative, not {rho}")
         self.parameters = list(parameters)
         self.rho = rho
-        self._kept: dict[Tensor, Tensor] = {}  # allocated once: fresh pages cost more than the copy
+        self._climbed: dict[Tensor, Tensor] = {}  # allocated once: fresh pages cost more than the arithmetic
 
     @contextmanager
     def climb(self) -> Iterator[None]:
         """Move along the present gradients and clear them; on leaving, also by an exception, return."""
         moved = [parameter for parameter in self.parameters if parameter.grad is not None]
         gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
-        kept = [self._kept.setdefault(p, torch.empty_like(p, requires_grad=False)) for p in moved]
+        stayed = [parameter.data for parameter in moved]
         with torch.no_grad():
             if moved:
-                torch._foreach_copy_(kept, moved)
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-                torch._foreach_mul_(gradients, self.rho / (norm + 1e-12))  # all gradients zero: no climb, no NaN
-                torch._foreach_add_(moved, gradients)
+                scale = self.rho / (norm + 1e-12)  # all gradients zero: no climb, no NaN
+            for parameter, gradient in zip(moved, gradients, strict=True):
+                # w + e is written beside w and the two change places, so the return is exact and costs nothing;
+                # (w + e) - e is not w in floating point, and a copy of w is one more pass over memory.
+                climbed = self._climbed.setdefault(parameter, torch.empty_like(parameter, requires_grad=False))
+                parameter.data = torch.addcmul(parameter, gradient, scale, out=climbed)
         for parameter in moved:
             parameter.grad = None
+        gradients.clear()
         try:
             yield
         finally:
-            with torch.no_grad():
-                if moved:  # copied, not subtracted: (w + e) - e is not w in floating point
-                    torch._foreach_copy_(moved, kept)
+            for parameter, weights in zip(moved, stayed, strict=True):
+                parameter.data = weights
 
 
 @contextmanager

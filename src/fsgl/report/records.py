@@ -1,0 +1,68 @@
+"""Records: one JSON file in results/ for each run or measurement, written by the code that measured it.
+
+    kind         "run" or "benchmark"
+    name         of the file
+    command      that measured it
+    date         of the measurement, UTC
+    environment  commit, versions, machine (engine/reproducible.py)
+    content      the figures
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fsgl.errors import UserError
+from fsgl.files import read_json, write_json
+
+FIELDS = ("kind", "name", "command", "date", "environment", "content")
+
+
+def write_record(
+    folder: Path, kind: str, name: str, command: str, environment: Mapping[str, Any], content: Mapping[str, Any]
+) -> Path:
+    """Write ``folder/name.json`` and return its path."""
+    path = folder / f"{name}.json"
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    values = (kind, name, command, date, dict(environment), dict(content))
+    write_json(path, dict(zip(FIELDS, values, strict=True)))
+    return path
+
+
+def read_records(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """The records of a kind, by name. Raises UserError for a file that is none."""
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        record = read_json(path)
+        if not isinstance(record, dict) or any(field not in record for field in FIELDS):
+            raise UserError(f"{path}: not a record (it needs {', '.join(FIELDS)})")
+        if record["kind"] == kind:
+            records.append(record)
+    return records
+
+
+def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """What of a run folder goes into its record: settings, data, cost and every scored epoch's figures.
+
+    record: experiment.json.  history: metrics.jsonl. Per-class accuracy is kept for the last epoch only.
+    """
+    epochs = []
+    for row in history:
+        if row["test"] is None:
+            continue
+        scores = {part: row[part] and {k: v for k, v in row[part].items() if k != "per_class"} for part in ("val", "test")}
+        epochs.append({"epoch": row["epoch"], "loss": row["loss"], **scores})
+    return {
+        "settings": record["settings"],
+        "hash": record["hash"],
+        "data": record["data"],
+        "class_counts": record["class_counts"],
+        "cost": record["cost"],
+        "status": record["status"],
+        "train_seconds": record["result"]["train_seconds"],
+        "epochs": epochs,
+        "last_per_class": history[-1]["test"]["per_class"],
+    }

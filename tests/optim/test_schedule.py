@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsgl.errors import UserError
+from fsgl.optim.schedule import Schedule, cosine, warmup_cosine
+
+RATES = st.floats(1e-6, 10)
+EPOCHS = st.integers(1, 250)
+
+
+@pytest.mark.parametrize(("lr", "epochs"), [(0.01, 200), (0.1, 1), (0.3, 7), (0.02, 135)])
+def test_cosine_is_torchs_stepped_once_an_epoch(lr: float, epochs: int) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.SGD([parameter], lr=lr)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+    schedule = Schedule(lr)
+    for epoch in range(epochs):
+        assert schedule.rate(epoch, epochs) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        theirs.step()
+
+
+def release_rates(lr: float, epochs: int) -> list[float]:
+    """METHOD section 7, as the release runs it: full rate at first, then set at the end of each epoch t."""
+    rates, now = [], lr
+    for t in range(epochs):
+        rates.append(now)
+        now = lr * (t + 1) / 10 if t <= 10 else lr * 0.5 * (1 + math.cos(math.pi * (t - 9) / (epochs - 9)))
+    return rates
+
+
+@given(RATES, EPOCHS)
+def test_full_first_epoch_is_the_release(lr: float, epochs: int) -> None:
+    schedule = Schedule(lr, "warmup-cosine", "full")
+    found = [schedule.rate(epoch, epochs) for epoch in range(epochs)]
+    assert found == pytest.approx(release_rates(lr, epochs), rel=1e-12)
+
+
+@given(RATES, EPOCHS)
+def test_warmup_is_the_same_rates_one_epoch_earlier(lr: float, epochs: int) -> None:
+    schedule = Schedule(lr, "warmup-cosine")
+    found = [schedule.rate(epoch, epochs) for epoch in range(epochs)]
+    assert found[:-1] == pytest.approx(release_rates(lr, epochs)[1:], rel=1e-12)
+    assert found[0] == pytest.approx(lr / 10)
+    assert all(0 < rate <= 1.1 * lr * (1 + 1e-12) for rate in found)
+
+
+def test_some_rates_of_imagenet_lt_by_hand() -> None:
+    rates = [warmup_cosine(0.1, epoch, 135) for epoch in (0, 4, 9, 10, 11, 72, 134)]
+    middle = 0.05  # epoch 72 is half way between 9 and 135
+    assert rates == pytest.approx(
+        [0.01, 0.05, 0.1, 0.11, 0.05 * (1 + math.cos(2 * math.pi / 126)), middle, 0.05 * (1 - math.cos(math.pi / 126))]
+    )
+
+
+@given(RATES, EPOCHS)
+def test_cosine_starts_full_falls_and_stays_positive(lr: float, epochs: int) -> None:
+    rates = [cosine(lr, epoch, epochs) for epoch in range(epochs)]
+    assert rates[0] == lr
+    assert all(later < earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert rates[-1] > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"kind": "cosin"}, "did you mean 'cosine'"),
+        ({"kind": "warmup_cosine"}, "did you mean 'warmup-cosine'"),
+        ({"first_epoch": "ful"}, "did you mean 'full'"),
+        ({"lr": 0.0}, "must be positive"),
+        ({"lr": -0.1}, "must be positive"),
+        ({"lr": math.nan}, "must be positive"),
+        ({"lr": math.inf}, "must be positive"),
+    ],
+)
+def test_mistakes(wrong: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Schedule(**wrong)
