@@ -13,15 +13,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "FeatureScaling": "fsgl.models.feature_scaling",
+    "FourHeadNet": "fsgl.models.assemble",
     "FourHeads": "fsgl.models.heads",
     "build_backbone": "fsgl.models.backbones",
     "box_lambda": "fsgl.mix",
     "cutmix": "fsgl.mix",
     "cutmix_box": "fsgl.mix",
     "draw_lambda": "fsgl.mix",
+    "global_local_mixture": "fsgl.mix",
     "mixup": "fsgl.mix",
     "soft_labels": "fsgl.mix",
     "consistency": "fsgl.losses.consistency",
+    "glmc_losses": "fsgl.losses.glmc",
     "power_class_weights": "fsgl.losses.class_weights",
     "soft_cross_entropy": "fsgl.losses.soft_target",
     "Sam": "fsgl.optim.sam",
@@ -36,9 +39,11 @@ if TYPE_CHECKING:
     from fsgl.data.samplers import ClassPowerSampler
     from fsgl.losses.class_weights import power_class_weights
     from fsgl.losses.consistency import consistency
+    from fsgl.losses.glmc import glmc_losses
     from fsgl.losses.soft_target import soft_cross_entropy
     from fsgl.metrics import evaluate_predictions
-    from fsgl.mix import box_lambda, cutmix, cutmix_box, draw_lambda, mixup, soft_labels
+    from fsgl.mix import box_lambda, cutmix, cutmix_box, draw_lambda, global_local_mixture, mixup, soft_labels
+    from fsgl.models.assemble import FourHeadNet
     from fsgl.models.backbones import build_backbone
     from fsgl.models.feature_scaling import FeatureScaling
     from fsgl.models.heads import FourHeads

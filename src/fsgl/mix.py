@@ -19,6 +19,7 @@ few numbers a batch, and as Python numbers they cost no device synchronisation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -101,3 +102,31 @@ def soft_labels(
     share = torch.full_like(target[:, :1], lam)
     target.scatter_(1, labels_a[:, None], share)
     return target.scatter_add_(1, labels_b[:, None], 1.0 - share)
+
+
+def global_local_mixture(
+    views_o: Sequence[Tensor],
+    labels_o: Tensor,
+    views_r: Sequence[Tensor],
+    labels_r: Tensor,
+    num_classes: int,
+    beta: float,
+    generator: torch.Generator,
+    label: str = "area",
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Both mixtures of a batch with their soft labels, under one lambda: (x_g, x_l), (y_g, y_l).
+
+    views_o, views_r: two views ``B x C x H x W`` each of the original and the rebalanced images; labels ``B`` int64.
+    label: of the local mixture, "area" for the share of pixels that each image has, "lambda" as the release does.
+    Returns images ``B x C x H x W`` and targets ``B x K``.
+    """
+    (first_o, second_o), (first_r, second_r) = views_o, views_r
+    height, width = second_o.shape[-2:]
+    lam = draw_lambda(beta, generator)
+    box = cutmix_box(height, width, lam, generator)
+    lam_local = box_lambda(box, height, width) if label == "area" else lam
+    images = mixup(first_o, first_r, lam), cutmix(second_o, second_r, box)
+    target_g, target_l = (
+        soft_labels(labels_o, labels_r, share, num_classes, first_o.dtype) for share in (lam, lam_local)
+    )
+    return images, (target_g, target_l)

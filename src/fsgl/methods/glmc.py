@@ -3,11 +3,9 @@
 Sources: Global and Local Mixture Consistency Cumulative Learning (Du et al., CVPR 2023); Feature
 Scaling Guided Learning (Wang, You, Zheng, 2024). METHOD section 6:
 
-    L_conventional = CE(fc(h'_g), y)    + CE(fc(h'_l), y)
-    L_rebalanced   = CE(fc_cb(h'_g), v) + CE(fc_cb(h'_l), v)            v = w * y
-    L_consistency  = -cos(p_g, sg(z_l)) - cos(p_l, sg(z_g))
-    alpha(t)       = 1 - (t / T)^2
-    L              = alpha L_conventional + (1 - alpha) L_rebalanced + c L_consistency
+    L = alpha L_conventional + (1 - alpha) L_rebalanced + c L_consistency         alpha = 1 - (t / T)^2
+
+(the three losses: losses/glmc.py; the two mixtures that the network is shown: mix.py.)
 
 FSGL is this with ``feature_scaling.gamma > 0`` and SAM; there is no class of that name.
 """
@@ -22,9 +20,8 @@ from torch import Tensor, nn
 
 from fsgl.errors import UserError, unknown
 from fsgl.losses.class_weights import power_class_weights
-from fsgl.losses.consistency import consistency
-from fsgl.losses.soft_target import soft_cross_entropy
-from fsgl.mix import box_lambda, cutmix, cutmix_box, draw_lambda, mixup, soft_labels
+from fsgl.losses.glmc import glmc_losses
+from fsgl.mix import global_local_mixture
 from fsgl.models.assemble import FourHeadNet, build_four_heads
 from fsgl.models.feature_scaling import FeatureScalingSpec
 from fsgl.types import Batch, Losses, Mixed
@@ -75,40 +72,28 @@ class Glmc:
         original, rebalanced = batch.original, batch.rebalanced
         if rebalanced is None:
             raise ValueError("GLMC mixes two streams, and this batch has only the original one")
-        (first_o, second_o), (first_r, second_r) = original.views, rebalanced.views
-        height, width = second_o.shape[-2:]
-        lam = draw_lambda(self.beta, generator)
-        box = cutmix_box(height, width, lam, generator)
-        lam_local = box_lambda(box, height, width) if self.cutmix_label == "area" else lam
-
-        def label(share: float) -> Tensor:
-            return soft_labels(original.labels, rebalanced.labels, share, num_classes, first_o.dtype)
-
-        return Mixed(
-            images=(mixup(first_o, first_r, lam), cutmix(second_o, second_r, box)),
-            targets=(label(lam), label(lam_local)),
+        images, targets = global_local_mixture(
+            original.views,
+            original.labels,
+            rebalanced.views,
+            rebalanced.labels,
+            num_classes,
+            self.beta,
+            generator,
+            self.cutmix_label,
         )
+        return Mixed(images, targets)
 
     def loss(self, model: FourHeadNet, mixed: Mixed, progress: float) -> Losses:
-        target_g, target_l = mixed.targets
-        out_g = model(mixed.images[0], target_g)
-        out_l = model(mixed.images[1], target_l)
-        weights = model.class_weights_K
-        conventional = soft_cross_entropy(out_g.conventional_BK, target_g) + soft_cross_entropy(
-            out_l.conventional_BK, target_l
+        (images_g, images_l), (target_g, target_l) = mixed.images, mixed.targets
+        losses = glmc_losses(
+            model(images_g, target_g), model(images_l, target_l), target_g, target_l, model.class_weights_K
         )
-        rebalanced = soft_cross_entropy(out_g.rebalanced_BK, weights * target_g) + soft_cross_entropy(
-            out_l.rebalanced_BK, weights * target_l
-        )
-        agreement = consistency(out_g.prediction_BD, out_l.projection_BD, out_l.prediction_BD, out_g.projection_BD)
-        alpha = 1 - progress**2
-        classification = alpha * conventional + (1 - alpha) * rebalanced
-        total = classification + self.contrast_weight * agreement
-        terms = {"conventional": conventional, "rebalanced": rebalanced, "consistency": agreement}
+        classification = losses.classification(progress)
         return Losses(
-            total=total,
+            total=classification + self.contrast_weight * losses.consistency,
             ascent=classification if self.ascent == "classification" else None,
-            terms={name: term.detach() for name, term in terms.items()},
+            terms={name: term.detach() for name, term in losses._asdict().items()},
         )
 
     def predict(self, model: FourHeadNet, images_BCHW: Tensor) -> Tensor:
