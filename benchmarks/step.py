@@ -15,7 +15,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,7 +38,9 @@ from fsgl.recipes import make_experiment
 from fsgl.report.records import write_record
 from fsgl.types import Batch, Mixed
 
-CASES = (("resnet20-slim", 64), ("resnet34", 8))
+# Backbone, batch size, repeats.
+CASES = (("resnet20-slim", 64, 40), ("resnet34", 8, 12))
+MATHS = ("resnet34", 8, 12)
 TIME_TARGET, SHARE_TARGET, MEMORY_SLACK = 1.05, 0.02, 1.05
 MEAN = STD = (0.5, 0.5, 0.5)
 
@@ -161,27 +163,29 @@ def _resident(field: str) -> int:
     raise OSError(f"/proc/self/status has no {field}")
 
 
-def measure(repeats: dict[str, int]) -> list[dict[str, object]]:
-    """All figures beside their targets."""
+def measure(cases: Sequence[tuple[str, int, int]], maths_case: tuple[str, int, int]) -> list[dict[str, object]]:
+    """All figures beside their targets, printed as they come."""
     rows: list[dict[str, object]] = []
 
     def add(what: str, figure: float, target: float, **details: float) -> None:
         rows.append({"what": what, "figure": figure, "target": target, "met": figure <= target, **details})
-        print(f"{what:<70} {figure:8.3f}   at most {target:8.3f}   {'ok' if figure <= target else 'MISSED'}", flush=True)
+        verdict = "ok" if figure <= target else "MISSED"
+        print(f"{what:<70} {figure:8.3f}   at most {target:8.3f}   {verdict}", flush=True)
 
-    for backbone, batch_size in CASES:
+    for backbone, batch_size, repeats in cases:
         bench = Bench(backbone, batch_size, 100)
-        step, bare = interleaved([bench.step, bench.bare], repeats[backbone])
+        step, bare = interleaved([bench.step, bench.bare], repeats)
         where = f"{backbone}, batch {batch_size}"
         add(f"step over bare passes, {where} (ratio)", step / bare, TIME_TARGET, step_seconds=step, bare_seconds=bare)
-    bench = Bench("resnet34", 8, 1000)
-    step, maths = interleaved([bench.step, Mathematics(bench).run], repeats["resnet34"])
+    backbone, batch_size, repeats = maths_case
+    bench = Bench(backbone, batch_size, 1000)
+    step, maths = interleaved([bench.step, Mathematics(bench).run], repeats)
     add(
-        "FSM + losses + mixing over a resnet34 step, batch 8, 1000 classes",
+        f"FSM + losses + mixing over a step, {backbone}, batch {batch_size}, 1000 classes",
         maths / step, SHARE_TARGET, step_seconds=step, maths_seconds=maths,
     )  # fmt: skip
     if Path("/proc/self/clear_refs").exists():
-        for backbone, batch_size in CASES:
+        for backbone, batch_size, _ in cases:
             threads = torch.get_num_threads()
             # The allocator's placement alone moves a peak by some percent: the lowest of three processes.
             step_peak, bare_peak = (
@@ -203,10 +207,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 where a target is missed")
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, nargs=2, default=(40, 12), help="for resnet20-slim and resnet34")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    rows = measure({"resnet20-slim": options.repeats[0], "resnet34": options.repeats[1]})
+    rows = measure(CASES, MATHS)
     if options.record:
         write_record(
             options.record, "benchmark", "step", "python benchmarks/step.py",

@@ -38,8 +38,9 @@ def glmc_losses(
     target_l: Tensor,
     class_weights_K: Tensor,
 ) -> GlmcLosses:
-    """outputs: (fc ``B x K``, fc_cb ``B x K``, z ``B x D``, p ``B x D``) of each mixture, as ``FourHeads`` returns them.
+    """The losses of one batch from what the heads say of both mixtures.
 
+    outputs: (fc ``B x K``, fc_cb ``B x K``, z ``B x D``, p ``B x D``), as ``FourHeads`` returns them.
     targets: soft labels ``B x K``.  class_weights_K: w, see ``power_class_weights``.
     """
     (fc_g, fc_cb_g, z_g, p_g), (fc_l, fc_cb_l, z_l, p_l) = outputs_g, outputs_l

@@ -20,7 +20,7 @@ from fsgl.optim.schedule import Schedule
 
 @dataclass(frozen=True)
 class Settings:
-    """What a data set's experiments share.  gamma: FSL's published FSM strength;  rho: SAM's radius."""
+    """What a data set's experiments share.  gamma: FSGL's published FSM strength;  rho: SAM's radius."""
 
     backbone: str
     optim: OptimSpec
@@ -140,5 +140,6 @@ def make_experiment(
         raise unknown("recipe", recipe, RECIPES)
     if data not in DATA_SETS:
         raise unknown("data set", data, DATA_SETS)
-    spec = DataSpec(name=data, root=root, train_list=train_list, test_list=test_list)
+    factor = DATA_SETS[data].default_factor
+    spec = DataSpec(name=data, root=root, train_list=train_list, test_list=test_list, imbalance_factor=factor)
     return RECIPES[recipe](spec, SETTINGS[data])

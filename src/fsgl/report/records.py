@@ -53,8 +53,7 @@ def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> 
     for row in history:
         if row["test"] is None:
             continue
-        scores = {part: row[part] and {k: v for k, v in row[part].items() if k != "per_class"} for part in ("val", "test")}
-        epochs.append({"epoch": row["epoch"], "loss": row["loss"], **scores})
+        epochs.append({"epoch": row["epoch"], "loss": row["loss"], "val": _brief(row["val"]), "test": _brief(row["test"])})
     return {
         "settings": record["settings"],
         "hash": record["hash"],
@@ -66,3 +65,7 @@ def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> 
         "epochs": epochs,
         "last_per_class": history[-1]["test"]["per_class"],
     }
+
+
+def _brief(metrics: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return metrics and {name: value for name, value in metrics.items() if name != "per_class"}

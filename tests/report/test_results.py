@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fsgl.errors import UserError
+from fsgl.report.records import write_record
+from fsgl.report.results import BEGIN, END, write_pages
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run_record(folder: Path, recipe: str, seed: int, last: float, best: float, epochs: int = 2) -> None:
+    def scores(top1: float) -> dict:
+        return {"top1": top1, "many": top1 + 1, "medium": top1, "few": None, "ece": 5.0}
+
+    content = {
+        "settings": {
+            "recipe": recipe, "seed": seed, "backbone": "resnet8-slim",
+            "data": {"name": "digits", "imbalance_factor": 20.0, "draw": "ldam", "val": 0.0},
+            "optim": {"epochs": epochs, "batch_size": 32, "weight_decay": 0.1}, "schedule": {"lr": 0.1},
+        },
+        "data": {"split_hash": "f" * 64, "train": 500, "test": 500, "largest_class": 124, "smallest_class": 6},
+        "cost": {"passes_per_step": 4, "backbone_parameters": 74640, "multiply_adds_per_image": 10**6},
+        "train_seconds": 60.0,
+        "epochs": [{"epoch": 0, "test": scores(best)}, {"epoch": 1, "test": scores(last)}],
+    }  # fmt: skip
+    environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}, "commit": "c" * 40}
+    write_record(folder, "run", f"{recipe}-{seed}-{epochs}", "fsgl train", environment, content)
+
+
+def test_pages_show_means_ranges_and_keep_comparisons_apart(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    results = tmp_path / "results"
+    for seed, (last, best) in enumerate([(70.0, 75.0), (80.0, 81.0)]):
+        run_record(results, "fsgl", seed, last, best)
+        run_record(results, "glmc", seed, last + 2, best)
+    run_record(results, "glmc", 0, 99.0, 99.0, epochs=200)
+    (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_pages(tmp_path)
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
+    page = (tmp_path / "docs" / "results.md").read_text()
+    fsgl = next(line for line in page.splitlines() if line.startswith("| fsgl"))
+    assert [cell.strip() for cell in fsgl.strip("|").split("|")] == [
+        "fsgl", "2", "75.0", "76.0", "75.0", "–", "5.0", "70.0 to 80.0", "4", "1", "78.0",
+    ]  # fmt: skip
+    tables = page.split("**digits, imbalance factor 20**")
+    assert len(tables) == 3, "runs of other epochs stand in a table of their own"
+    assert page.index("| glmc") < page.index("| fsgl")  # by accuracy, within the table
+    assert write_pages(tmp_path) and (tmp_path / "README.md").read_text() == readme, "generating twice changes nothing"
+
+
+def test_readme_without_markers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("hello")
+    with pytest.raises(UserError, match="markers"):
+        write_pages(tmp_path)
+
+
+def test_committed_pages_are_what_the_records_give(tmp_path: Path) -> None:
+    """A figure typed by hand, or a record added without ``make docs``, fails here."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    for path in write_pages(tmp_path):
+        committed = ROOT / path.relative_to(tmp_path)
+        assert committed.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), f"{committed}: run make docs"

@@ -1,0 +1,60 @@
+"""The benchmarks run; what they measure is no assertion here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_step_measures_time_and_mathematics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    step = load("step")
+    monkeypatch.setattr(step, "peak_megabytes", lambda *arguments: 1.0)  # it spawns; tried by hand, not in CI
+    rows = step.measure([("resnet8-slim", 4, 1)], ("resnet8-slim", 4, 1))
+    assert [row["what"].split(",")[0] for row in rows] == [
+        "step over bare passes", "FSM + losses + mixing over a step", "peak memory of a step",
+    ]  # fmt: skip
+    assert all(row["figure"] > 0 and row["met"] == (row["figure"] <= row["target"]) for row in rows)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(rows)
+    assert all("at most" in line for line in printed)
+
+
+@pytest.mark.parametrize(("met", "code"), [(True, 0), (False, 1)])
+def test_step_records_and_checks(met: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = load("step")
+    row = {"what": "x", "figure": 2.0, "target": 1.0, "met": met}
+    monkeypatch.setattr(step, "measure", lambda *arguments: [row])
+    assert step.main(["--record", str(tmp_path), "--check"]) == code
+    assert step.main([]) == 0
+    assert json.loads((tmp_path / "step.json").read_text())["content"]["rows"] == [row]
+
+
+def test_grid_runs_records_and_does_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = load("grid")
+    arguments = ["--recipes", "cross-entropy", "--seeds", "2", "--runs", str(tmp_path / "runs"), "--results",
+                 str(tmp_path / "results"), "--", "--data", "digits", "--epochs", "1", "--track", "none"]  # fmt: skip
+    assert grid.main(arguments) == 0
+    records = sorted((tmp_path / "results").glob("*.json"))
+    assert [path.stem for path in records] == [
+        f"digits-if20-resnet8-slim-e1-cross-entropy-seed{seed}" for seed in (0, 1)
+    ]
+    first = json.loads(records[0].read_text())
+    assert first["content"]["status"] == "complete"
+    weights = [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model.safetensors"))]
+    assert grid.main(arguments) == 0
+    assert weights == [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model.safetensors"))]
