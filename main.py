@@ -3,7 +3,8 @@
     python main.py --dataset cifar10 -a resnet34 --imbanlance_rate 0.02 ... --rho 0.05 --fcc 0.5
 
 Names, spellings and defaults are the release's. ``--behaviour fsgl`` (the default) does what each flag says, and
-``--behaviour release`` what the release does where that is something else. run.sh has the published experiments.
+``--behaviour release`` what the release does where that is something else (docs/departures.md).
+run.sh has the published experiments; ``fsgl train`` is the command for everything else.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from fsgl.cli import Parser
+    from fsgl.cli import Parser, guarded
     from fsgl.errors import UserError
 except ModuleNotFoundError as error:
     sys.exit(f"main.py: {error}; install the package first: pip install -e .")
@@ -79,14 +80,16 @@ def whole(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     return read
 
 
-def build_parser() -> tuple[Parser, dict[str, Any]]:
-    """The parser, which leaves None where a flag is not given, and the defaults that then hold."""
+def build_parser() -> tuple[Parser, dict[str, Any], list[str]]:
+    """The parser, which leaves None where a flag is not given; the defaults that then hold; and all spellings."""
     parser = Parser(prog="main.py", description=DESCRIPTION, formatter_class=HelpFormatter, allow_abbrev=False)
     defaults: dict[str, Any] = {}
+    spellings: list[str] = []
 
     def flag(names: str, metavar: str | None, kind: Any, default: Any, help: str) -> None:
         read = {"choices": kind} if isinstance(kind, tuple) else {"type": kind}
         shown = "" if default is None else f" (default: {default})"
+        spellings.extend(names.split())
         defaults[group.add_argument(*names.split(), metavar=metavar, help=help + shown, **read).dest] = default
 
     group = parser.add_argument_group("data")
@@ -121,7 +124,7 @@ def build_parser() -> tuple[Parser, dict[str, Any]]:
     flag("--fcc_half", "G", number, 0.0, "ablation: only the frequent half of the classes is scaled")
     flag("--behaviour", None, ("fsgl", "release"), "fsgl",
          "fsgl: every flag does what it says. release: as the authors' code does it: --beta is not used, --fcc_same "
-         "and --fcc_half read --fcc's value, the best test epoch is the headline, ...")
+         "and --fcc_half read --fcc's value, the best test epoch is the headline, ... (docs/departures.md)")
 
     group = parser.add_argument_group("how it runs (changes no result)")
     flag("--gpu", "N", whole(0, 63), None, "which GPU (default: the first, or else the CPU)")
@@ -134,15 +137,15 @@ def build_parser() -> tuple[Parser, dict[str, Any]]:
     flag("--root_model", "FOLDER", str, None, f"the run folder is FOLDER/NAME (default: {OUTPUT})")
     flag("--root_log", "FOLDER", str, None, "the same: logs and weights are in one folder, so another one is refused")
     flag("--store_name", "NAME", str, None, f"(default, also for {OUTPUT}: data set, arch, rate, recipe and time)")
-    return parser, defaults
+    return parser, defaults, spellings
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
     """The flags with their defaults; ``given`` names those on the command line."""
-    parser, defaults = build_parser()
+    parser, defaults, spellings = build_parser()
     options, rest = parser.parse_known_args(arguments)
     for word in rest:
-        near = difflib.get_close_matches(word.split("=")[0], parser.option_names(), n=1) if word.startswith("-") else []
+        near = difflib.get_close_matches(word.split("=")[0], spellings, n=1)
         parser.error(f"unknown argument '{word}'" + (f"; did you mean '{near[0]}'?" if near else ""))
     if options.start_epoch and not options.resume:
         parser.error("--start-epoch needs --resume: the epoch comes with the weights that belong to it")
@@ -231,22 +234,23 @@ def new_folder(options: Namespace, experiment: Experiment) -> Path:
 def run_to_resume(options: Namespace) -> tuple[Experiment, Path, Any]:
     """The run that --resume names, its folder, and where to go on: a checkpoint, or True for the newest."""
     from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint
-    from fsgl.saved import read_experiment, read_record
+    from fsgl.saved import read_experiment
 
     path = Path(options.resume)
-    if not path.exists():
-        raise UserError(f"--resume {path}: no such run folder or checkpoint")
+    folder = path.parent.parent if path.is_file() else path
+    record = folder / "experiment.json"
+    if not record.is_file():
+        raise UserError(f"--resume {path}: neither a run folder nor a checkpoint in one")
     if options.given & FOLDERS:
         raise UserError("--resume names the run folder; leave --root_log, --root_model and --store_name off")
-    folder = path if path.is_dir() else path.parent.parent
-    read_record(folder)
+    experiment = read_experiment(record)
+    if options.given - RUNNING and experiment_of(options).hash != experiment.hash:
+        raise UserError(f"{folder} holds a run of other settings; give its own flags again, or none of them")
     if options.start_epoch:
         found = [path] if path.is_file() else list_checkpoints(folder / "checkpoints")
         epoch = load_checkpoint(found[0])["state"]["epoch"] if found else 0
         if options.start_epoch != epoch:
             raise UserError(f"--start-epoch {options.start_epoch}, but {path} goes on at {epoch}; leave it off")
-    # Other flags: the run's command repeated. That it is the same experiment is checked where the run is taken up.
-    experiment = experiment_of(options) if options.given - RUNNING else read_experiment(folder / "experiment.json")
     return experiment, folder, path.is_dir() or path
 
 
@@ -286,13 +290,7 @@ def run(options: Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 for a run that diverged; 2 for a user's mistake; 128 + signal for an interruption."""
-    try:
-        return run(parse(arguments))
-    except KeyboardInterrupt:
-        return 130
-    except (UserError, OSError) as error:
-        print(f"main.py: {error}", file=sys.stderr)
-        return 2
+    return guarded("main.py", lambda: run(parse(arguments)))
 
 
 if __name__ == "__main__":

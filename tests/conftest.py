@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import importlib.util
 import os
+import pickle
 from pathlib import Path
+from types import ModuleType
+from typing import Protocol
 
 # Before torch is imported, and inherited by the programs that tests start: the nets here are too
 # small to gain from more threads, and the defaults of a large machine make them slower.
@@ -9,6 +13,7 @@ THREADS = min(2, os.cpu_count() or 1)
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
@@ -32,3 +37,50 @@ def cifar_root() -> Path:
     # Named but not there is a mistake, and skipping would hide it.
     assert not missing, f"FSGL_CIFAR={root} lacks {', '.join(missing)}"
     return root
+
+
+# Images in each file, in the order in which they are read; the last one is the test set.
+CIFAR_FILES = {
+    "cifar10": {**{f"data_batch_{i}": 10 for i in range(1, 6)}, "test_batch": 10},
+    "cifar100": {"train": 200, "test": 100},
+}
+
+
+class MakeCifar(Protocol):
+    """``make_cifar(root, "cifar10")`` writes random pixels in torchvision's layout and returns their folder.
+
+    times: so many times the training images of CIFAR_FILES.
+    """
+
+    def __call__(self, root: Path, name: str, times: int = 1) -> Path: ...
+
+
+def write_cifar(root: Path, name: str, times: int = 1) -> Path:
+    classes, folder = {"cifar10": (10, "cifar-10-batches-py"), "cifar100": (100, "cifar-100-python")}[name]
+    (root / folder).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for file, count in CIFAR_FILES[name].items():
+        count *= 1 if file.startswith("test") else times
+        rows = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        labels = [i % classes for i in range(count)]
+        batch = {b"data": rows, b"labels" if name == "cifar10" else b"fine_labels": labels}
+        (root / folder / file).write_bytes(pickle.dumps(batch, 2))
+    meta, key = ("batches.meta", "label_names") if name == "cifar10" else ("meta", "fine_label_names")
+    (root / folder / meta).write_bytes(pickle.dumps({key: [f"class {k}" for k in range(classes)]}, 2))
+    return root / folder
+
+
+@pytest.fixture(scope="session")
+def make_cifar() -> MakeCifar:
+    return write_cifar
+
+
+@pytest.fixture(scope="session")
+def main_py() -> ModuleType:
+    """The published command line, ``main.py`` beside the package."""
+    spec = importlib.util.spec_from_file_location("main_py", Path(__file__).resolve().parents[1] / "main.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

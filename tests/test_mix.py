@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsgl.mix import Box, box_lambda, cutmix, cutmix_box, draw_lambda, mixup, one_hot, soft_labels
+from fsgl.mix import Box, box_lambda, cutmix, cutmix_box, draw_lambda, global_local_mixture, mixup, one_hot, soft_labels
 from fsgl.randomness import generator
 
 SHARES = st.floats(0, 1)
@@ -152,3 +152,9 @@ def test_permuting_classes_permutes_the_labels(lam: float) -> None:
     new_index = torch.tensor([2, 0, 3, 1])  # class k is called new_index[k]
     target = soft_labels(first, second, lam, 4)
     assert torch.equal(soft_labels(new_index[first], new_index[second], lam, 4)[:, new_index], target)
+
+
+def test_a_mistaken_kind_of_label_is_refused() -> None:
+    views, labels = (images(), images()), torch.tensor([0, 1, 2])
+    with pytest.raises(ValueError, match="label"):
+        global_local_mixture(views, labels, views, labels, 3, 0.5, generator(0), label="aera")

@@ -11,7 +11,7 @@ import difflib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -125,26 +125,31 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0; 1 for a run that diverged; 2 for a user's mistake; 128 + signal."""
+    return guarded("fsgl", lambda: _run(arguments))
+
+
+def guarded(program: str, command: Callable[[], int]) -> int:
+    """The exit code of ``command``, with everything a user can do wrong answered in one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks is no reason to die
             stream.reconfigure(errors="replace")
     try:
         try:
-            return _run(arguments)
+            return command()
         finally:
             sys.stdout.flush()
     except UserError as error:
-        print(f"fsgl: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("fsgl: interrupted", file=sys.stderr)
+        print(f"{program}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _discard_output()
         return 141
     except OSError as error:  # of the output itself, or of a file that nobody thought of
         _discard_output()
-        print(f"fsgl: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
 
 

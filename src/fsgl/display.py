@@ -87,46 +87,72 @@ class LineDisplay:
 
 
 class LiveDisplay:
-    """A bar with ETA, loss terms, learning rate, images/s and the accuracy of the last evaluation."""
+    """A bar with ETA, speed and learning rate, and below it the loss terms and the accuracy of the last evaluation.
 
-    def __init__(self, epochs: int, steps_per_epoch: int, done: int, print_every: int | None = None) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn
+    console: a rich Console to draw on; None is the terminal.
+    """
 
-        self._epochs, self._steps, self._print_every = epochs, steps_per_epoch, print_every
+    def __init__(
+        self, epochs: int, steps_per_epoch: int, done: int, print_every: int | None = None, console: Any = None
+    ) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._epochs, self._steps, self._print_every, self._done = epochs, steps_per_epoch, print_every, done
         self._eta = Eta(epochs * steps_per_epoch, done)
-        self._progress = Progress(
-            TextColumn("{task.fields[where]}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[state]}"),
-            TextColumn("left {task.fields[left]}"),
+        self._report: StepReport | None = None
+        self._accuracy: list[str] = []
+        self._console = console or Console()
+        self._live = Live(
+            console=self._console, get_renderable=self._render, refresh_per_second=4, transient=True
         )
-        self._task = self._progress.add_task(
-            "", total=epochs * steps_per_epoch, completed=done, where="", state="", left="–"
-        )
-        self._accuracy = ""
-        self._progress.start()
+        self._live.start()
 
     def step(self, report: StepReport) -> None:
-        done = report.epoch * self._steps + report.step
-        terms = " ".join(f"{name[:5]} {value:.3f}" for name, value in report.loss.items())
-        self._progress.update(
-            self._task,
-            completed=done,
-            where=f"epoch {report.epoch + 1}/{self._epochs}",
-            state=f"{terms} lr {report.lr:.3g} {report.images_per_second:.0f} img/s{self._accuracy}",
-            left=self._eta.text(done),
-        )
+        self._report = report
         if self._print_every is not None and report.step % self._print_every == 0:
             self.say(describe_step(report, self._epochs))
 
     def epoch(self, row: dict[str, Any]) -> None:
-        scored = row["val"] or row["test"]
-        if scored is not None:
-            self._accuracy = f" acc {scored['top1']:.1f} %"
+        scored = [f"{name} {row[name]['top1']:.1f} %" for name in ("val", "test") if row[name] is not None]
+        self._accuracy = scored or self._accuracy
         self.say(describe_epoch(row, self._epochs))
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False)
 
     def close(self) -> None:
-        self._progress.stop()
+        self._live.stop()
+
+    def _render(self) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        report, total = self._report, self._epochs * self._steps
+        done = self._done if report is None else report.epoch * self._steps + report.step
+        bar = Table.grid(padding=(0, 1), expand=True)
+        bar.add_column(no_wrap=True)
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True)
+        epoch = min(done // self._steps, self._epochs - 1) if report is None else report.epoch
+        facts = [f"{100 * done // total} %", f"left {self._eta.text(done)}"]
+        terms: list[str] = []
+        if report is not None:
+            facts += [f"{report.images_per_second:.0f} images/s", f"lr {report.lr:.3g}"]
+            terms = [f"{'loss' if name == 'total' else name} {value:.3f}" for name, value in report.loss.items()]
+        bar.add_row(f"epoch {epoch + 1}/{self._epochs}", ProgressBar(total=total, completed=done), "  ".join(facts))
+        lines = pack([*terms, *self._accuracy], self._console.width)
+        return Group(bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
+
+
+def pack(items: list[str], width: int) -> list[str]:
+    """The items in lines of at most ``width`` characters, none parted (but for one that is longer itself)."""
+    lines: list[str] = []
+    for item in items:
+        if lines and len(lines[-1]) + 2 + len(item) <= width:
+            lines[-1] += f"  {item}"
+        else:
+            lines.append(item)
+    return lines

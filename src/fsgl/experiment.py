@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator
@@ -160,8 +161,10 @@ def parse_value(text: str, kind: Any, name: str) -> Any:
     wanted = next(option for option in options if option is not type(None))
     try:
         value = wanted(text)
+        if wanted is float and not math.isfinite(value):
+            raise ValueError
     except ValueError:
-        kinds = {int: "a whole number", float: "a number"}
+        kinds = {int: "a whole number", float: "a finite number"}
         raise UserError(f"{name} must be {kinds[wanted]}, not '{text}'") from None
     return value
 
@@ -171,7 +174,7 @@ def _read(kind: Any, settings: Any, where: str, prefix: str) -> Any:
         raise UserError(f"{where}: '{prefix.rstrip('.') or 'experiment'}' must be an object of settings")
     if kind is Method:
         name = settings.get("name")
-        if name not in METHODS:
+        if not isinstance(name, str) or name not in METHODS:
             raise UserError(f"{where}: {unknown('method', str(name), METHODS)}")
         kind, settings = METHODS[name], {key: value for key, value in settings.items() if key != "name"}
     hints = typing.get_type_hints(kind)
@@ -204,4 +207,6 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
     if type(value) not in options:
         wanted = " or ".join("null" if option is type(None) else option.__name__ for option in options)
         raise UserError(f"{name} must be {wanted}, not {json.dumps(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name} must be a finite number, not {value}")
     return value

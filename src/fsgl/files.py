@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,34 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote left in ``folder``; only for the folder's sole user."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Within: no other process that asks is let into ``folder``, which is made where it is missing.
+
+    Raises UserError where another process is in it, or the folder cannot be made. However a process ends, it is out.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    with file:
+        try:
+            # lockf, not flock: decoding workers, which outlive a killed parent for a moment, do not inherit it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise UserError(f"{folder}: another process is training in it") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON, atomically. Raises ValueError for NaN: a record must be readable by anyone."""
     write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
@@ -55,7 +85,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, or a number of 5000 digits
         raise UserError(f"{path}: not valid JSON ({error})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import time
 from types import FrameType, TracebackType
 
+NOTICE = b"\nfsgl: stopping after this step, once it is saved; Ctrl-C again leaves at once\n"
+
 
 class Interrupts:
-    """Within: a first SIGINT or SIGTERM is noted in ``signal_number``; a second SIGINT interrupts at once.
+    """Within: a first SIGINT or SIGTERM is noted in ``signal_number``; a SIGINT after it interrupts at once.
 
     Outside the main thread signals cannot be caught; then nothing is noted and nothing changes.
     """
@@ -19,11 +23,9 @@ class Interrupts:
         self._last_save = time.monotonic()
 
     def __enter__(self) -> Interrupts:
-        try:
+        with contextlib.suppress(ValueError):  # not the main thread
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
-        except ValueError:
-            self._before = {}
         return self
 
     def __exit__(
@@ -33,9 +35,13 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if self.signal_number is not None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.signal_number = number
+        with contextlib.suppress(OSError):
+            os.write(2, NOTICE)  # not print, which the signal may have found at work
 
     def saved(self) -> None:
         """A checkpoint was written just now."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,17 @@ from fsgl.data.load import load_data
 from fsgl.data.sources import Images
 from fsgl.data.streams import StreamSpec
 from fsgl.display import make_display
-from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from fsgl.engine.checkpoint import alternative, list_checkpoints, load_checkpoint, make_newest, save_checkpoint
 from fsgl.engine.fit import EpochReport, Recipe, StepReport, TrainState, fit
 from fsgl.engine.reproducible import environment
 from fsgl.engine.step import NonFiniteLoss
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment
-from fsgl.files import read_json, write_atomically, write_json
+from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json
 from fsgl.interrupts import Interrupts
 from fsgl.network import Network, build_network, cost
 from fsgl.optim.sam import make_ascent
-from fsgl.trackers import make_trackers
+from fsgl.trackers import make_trackers, require_trackers
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Runtime:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(self.device)
-            torch.empty(0, device=device)
+            torch.zeros(1, device=device).item()
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"device '{self.device}' cannot be used: {str(error).splitlines()[0]}") from None
         return device
@@ -70,7 +71,7 @@ class RunInterrupted(Exception):
     def __init__(self, folder: Path, signal_number: int) -> None:
         self.folder = folder
         self.signal_number = signal_number
-        super().__init__(f"stopped and saved; to go on: fsgl train --run {folder} --resume")
+        super().__init__(f"stopped and saved; to go on: fsgl train --run {shlex.quote(str(folder))} --resume")
 
 
 class RunDiverged(Exception):
@@ -87,23 +88,38 @@ def train(
     """
     runtime = runtime or Runtime()
     device = runtime.torch_device()
+    require_trackers(runtime.trackers)
     _claim(folder, experiment, resume)
     data = load_data(experiment.data)
     network = build_network(experiment, data, device)
-    session = _Session(experiment, folder, runtime, network, device)
-    if resume:
-        session.restore(resume)
-    return session.run()
+    with sole_user(folder):
+        _claim(folder, experiment, resume)  # once more: another process may have begun in the meantime
+        remove_partial(folder)
+        session = _Session(experiment, folder, runtime, network, device)
+        if resume:
+            session.restore(resume)
+        return session.run()
 
 
 def _claim(folder: Path, experiment: Experiment, resume: Path | bool) -> None:
-    record = folder / "experiment.json"
+    path = folder / "experiment.json"
     if resume:
-        settings = read_json(record).get("settings")
-        if Experiment.from_json(settings, str(record)).hash != experiment.hash:
+        if Experiment.from_json(read_record(folder)["settings"], str(path)).hash != experiment.hash:
             raise UserError(f"{folder} holds a run with other settings; --resume takes them from there")
-    elif record.exists():
+    elif path.exists():
         raise UserError(f"{folder} holds a run already; go on in it with --resume, or name another folder with --run")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of a run's experiment.json. Raises UserError where it is missing or is no such record."""
+    path = folder / "experiment.json"
+    record = read_json(path)
+    for name, kind in {"settings": dict, "data": dict, "class_names": list, "class_counts": list}.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+            raise UserError(f"{path}: not the record of a run (no '{name}')")
+    if not isinstance(record["data"].get("split_hash"), str):
+        raise UserError(f"{path}: not the record of a run (no 'data.split_hash')")
+    return record
 
 
 class _Session:
@@ -159,8 +175,7 @@ class _Session:
         return self.state.epoch * self.recipe.stream.steps_per_epoch + self.state.step
 
     def restore(self, resume: Path | bool) -> None:
-        before = read_json(self.folder / "experiment.json")
-        if before["data"]["split_hash"] != self.record["data"]["split_hash"]:
+        if read_record(self.folder)["data"]["split_hash"] != self.record["data"]["split_hash"]:
             raise UserError(f"{self.folder}: the run began with other images (the data's hash differs); mend data.root")
         checkpoints = list_checkpoints(self.folder / "checkpoints")
         if isinstance(resume, bool):
@@ -168,17 +183,19 @@ class _Session:
                 return  # killed before its first checkpoint: the beginning is where it stands
             resume = checkpoints[0]
         payload = load_checkpoint(resume)
-        if payload["experiment"] != self.experiment.hash:
+        if payload.get("experiment") != self.experiment.hash:
             raise UserError(f"{resume}: belongs to another experiment than {self.folder / 'experiment.json'}")
-        self.state.load_state_dict(payload["state"])
-        self.history, self.best_validation = payload["history"], payload["best_validation"]
-        # A checkpoint that was passed over (torn, or not chosen) must not be taken for the newest next time.
-        for newer in checkpoints[: checkpoints.index(resume)] if resume in checkpoints else []:
-            newer.unlink()
+        try:
+            self.state.load_state_dict(payload["state"])
+            self.history, self.best_validation = list(payload["history"]), float(payload["best_validation"])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"{resume}: does not fit this run's network ({reason}); {alternative(resume)}") from None
+        make_newest(resume, self.folder / "checkpoints")
 
     def run(self) -> dict[str, Any]:
-        write_json(self.folder / "experiment.json", self.record)
-        self._write_history()
+        self._close("running")
+        self._write_history(self.history)
         settings = self.record["settings"]
         trackers = make_trackers(self.runtime.trackers, self.folder, settings, self.state.epoch)
         steps = self.recipe.stream.steps_per_epoch
@@ -205,13 +222,17 @@ class _Session:
                         self._save()
                         interrupts.saved()
                         if interrupts.signal_number is not None and self.state.epoch < self.recipe.epochs:
+                            self._close(f"interrupted after {self.steps_taken} steps")
                             raise RunInterrupted(self.folder, interrupts.signal_number)
-                        if not report.finished:  # --max-steps, within an epoch: scored, but no epoch of the history
-                            self._append(row := self._row(report, evaluate=True))
+                        if self._tried_enough() and (not report.finished or row["test"] is None):
+                            # --max-steps where no evaluation was due: scored, but no part of the history, which must
+                            # be that of an uninterrupted run when this one goes on.
+                            row = self._row(report, extra=True)
                             display.epoch(row)
-                            return self._finish([*self.history, row])
+                            return self._finish([*self.history[: report.epoch], row])
             return self._finish(self.history)
         except NonFiniteLoss as error:
+            self._close(f"diverged after {self.steps_taken} steps: {error}")
             raise RunDiverged(self._divergence(error)) from None
         finally:
             display.close()
@@ -221,9 +242,9 @@ class _Session:
     def _tried_enough(self) -> bool:
         return self.runtime.max_steps is not None and self.steps_taken >= self.runtime.max_steps
 
-    def _row(self, report: EpochReport, evaluate: bool = False) -> dict[str, Any]:
-        last = report.epoch + 1 == self.recipe.epochs or self._tried_enough()
-        scored = evaluate or last or (report.epoch + 1) % self.experiment.evaluation.every == 0
+    def _row(self, report: EpochReport, extra: bool = False) -> dict[str, Any]:
+        last = report.epoch + 1 == self.recipe.epochs
+        scored = extra or last or (report.epoch + 1) % self.experiment.evaluation.every == 0
         data = self.network.data
         row: dict[str, Any] = {
             "epoch": report.epoch,
@@ -239,7 +260,7 @@ class _Session:
         if scored:
             if data.val is not None:
                 row["val"] = self.network.measure(data.val, self._logits(data.val))
-                if report.finished and row["val"]["balanced"] > self.best_validation:
+                if not extra and row["val"]["balanced"] > self.best_validation:
                     self.best_validation = row["val"]["balanced"]
                     self._write_weights("best-val.safetensors")
             row["test"] = self.network.measure(data.test, self._logits(data.test))
@@ -252,6 +273,9 @@ class _Session:
         return logits
 
     def _save(self) -> None:
+        # A step of finite loss can end in weights that are not, which must not replace the last good state.
+        if not all(bool(torch.isfinite(value).all()) for value in self.network.model.state_dict().values()):
+            raise NonFiniteLoss({"a weight": float("nan")})
         payload = {
             "experiment": self.experiment.hash,
             "state": self.state.state_dict(),
@@ -268,16 +292,20 @@ class _Session:
         )
         write_atomically(self.folder / "predictions.npz", buffer.getvalue())
         self._write_weights("model.safetensors")
+        self._write_history(rows)
         complete = self.state.epoch == self.recipe.epochs
-        self.record["status"] = "complete" if complete else f"stopped after {self.steps_taken} steps (--max-steps)"
         self.record["result"] = {
             "epochs": self.state.epoch,
             "steps": self.steps_taken,
             "train_seconds": sum(row["seconds"] for row in rows),
             "last": rows[-1]["test"] if rows else None,
         }
-        write_json(self.folder / "experiment.json", self.record)
+        self._close("complete" if complete else f"stopped after {self.steps_taken} steps (--max-steps)")
         return self.record
+
+    def _close(self, status: str) -> None:
+        self.record["status"] = status
+        write_json(self.folder / "experiment.json", self.record)
 
     def _write_weights(self, name: str) -> None:
         from safetensors.torch import save
@@ -286,8 +314,8 @@ class _Session:
         metadata = {"format": "pt", "experiment": self.experiment.hash, "backbone": self.experiment.backbone}
         write_atomically(self.folder / name, save(tensors, metadata=metadata))
 
-    def _write_history(self) -> None:
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.history)
+    def _write_history(self, rows: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         write_atomically(self.folder / "metrics.jsonl", lines.encode())
 
     def _append(self, row: dict[str, Any]) -> None:

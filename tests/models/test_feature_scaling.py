@@ -82,8 +82,9 @@ def test_two_decimals_as_python_rounds(classes: int, gamma: float) -> None:
 def test_scaling_against_loops(seed: int, profile: str, gamma: float, rank: str) -> None:
     random = np.random.default_rng(seed)
     features, target = random.normal(size=(6, 3)), random.dirichlet(np.ones(5), size=6)
-    fsm = FeatureScaling(ODD, gamma, profile, rank).double()
+    fsm = FeatureScaling(ODD, gamma, profile, rank)
     omega = class_scales(torch.tensor(ODD), gamma, profile, rank).tolist()
+    assert fsm.omega_PK.tolist() == [pytest.approx(omega, rel=1e-6)]  # kept in the precision of the weights
     fsm.omega_PK = torch.tensor([omega], dtype=torch.float64)
     found = fsm(torch.from_numpy(features), torch.from_numpy(target)).numpy()
     for i in range(6):

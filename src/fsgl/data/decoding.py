@@ -63,17 +63,19 @@ def evaluation_transform(mean: tuple[float, ...], std: tuple[float, ...], size: 
 
 def open_image(root: Path, relative: str) -> Any:
     """The image as RGB. Raises UserError for a file that is missing, unreadable or outside the root."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     path = root / relative
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"{path}: leads out of {root} through a link; nothing outside the root is read")
     try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{path}: leads out of {root} through a link; nothing outside the root is read")
         with Image.open(path) as image:
             return image.convert("RGB")
     except FileNotFoundError:
         raise UserError(f"{path}: no such image; is {root} the folder that the list's paths start from?") from None
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # from arbitrary bytes a decoder raises anything: SyntaxError for a torn PNG
         raise UserError(f"{path}: not a readable image ({error}); mend it or take it off the list") from None
 
 
@@ -126,6 +128,7 @@ def _load(
         collate_fn=_stack,
         worker_init_fn=_quiet_worker,
         pin_memory=pin,
+        generator=torch.Generator(),  # or the loader would seed its workers from torch's global one, and move it
     )
     for views in loader:
         if isinstance(views, UserError):

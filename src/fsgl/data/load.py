@@ -79,6 +79,8 @@ class DataSpec:
             raise unknown("draw", self.draw, DRAW_SEEDS)
         if self.normalization not in NORMALIZATIONS:
             raise unknown("normalization", self.normalization, NORMALIZATIONS)
+        if self.draw_seed is not None and not 0 <= self.draw_seed < 2**32:  # NumPy's RandomState takes no other
+            raise UserError(f"data.draw_seed must be from 0 to {2**32 - 1}, not {self.draw_seed}")
         if not 0 <= self.val < 1:
             raise UserError(f"data.val is a share of the training images, at least 0 and below 1, not {self.val}")
         has_own_tail = DATA_SETS[self.name].default_factor is None

@@ -21,7 +21,8 @@ def class_power_probabilities(class_counts: Sequence[int] | Tensor, q: float) ->
     An empty class has probability 0.
     """
     counts = torch.as_tensor(class_counts, dtype=torch.float64)
-    relative = counts / counts.max()
+    # Relative to the class that is drawn most, so that a large q does not overflow.
+    relative = counts / (counts[counts > 0].min() if q > 1 else counts.max())
     weight = torch.where(counts > 0, relative.clamp(min=1e-300) ** (1 - q), 0.0)
     return weight / weight.sum()
 

@@ -1,9 +1,9 @@
 """Checkpoints that are whole or refused.
 
 A checkpoint is one file, ``epoch-0003-step-00120-<digest>.pt``, that torch.load reads; the last part of
-its name is the start of its content's SHA-256. One rename makes it, so there is no moment at which a
-half-written one could be taken for whole, and one that was altered later no longer matches its name.
-Loaded with ``weights_only=True``: nothing in it can execute.
+its name is the start of the SHA-256 of the rest of its name and its content. One rename makes it, so
+there is no moment at which a half-written one could be taken for whole, and one that was altered or
+renamed later no longer matches its name. Loaded with ``weights_only=True``: nothing in it can execute.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import hashlib
 import io
 import pickle
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fsgl.errors import UserError
-from fsgl.files import write_atomically
+from fsgl.files import remove_partial, write_atomically
 
-_NAME = re.compile(r"epoch-(\d+)-step-(\d+)-([0-9a-f]{16})\.pt")
+_NAME = re.compile(r"(epoch-(\d+)-step-(\d+))-([0-9a-f]{16})\.pt", re.ASCII)
 
 
 def save_checkpoint(folder: Path, payload: dict[str, Any], epoch: int, step: int, keep: int = 2) -> Path:
@@ -28,19 +29,26 @@ def save_checkpoint(folder: Path, payload: dict[str, Any], epoch: int, step: int
     buffer = io.BytesIO()
     torch.save(payload, buffer)
     content = buffer.getvalue()
-    path = folder / f"epoch-{epoch:04d}-step-{step:05d}-{_digest(content)}.pt"
+    place = f"epoch-{epoch:04d}-step-{step:05d}"
+    path = folder / f"{place}-{_digest(place, content)}.pt"
     write_atomically(path, content)
     for old in list_checkpoints(folder)[keep:]:
         old.unlink(missing_ok=True)
-    for part in folder.glob(".*.part"):  # left by a process that was killed while writing
-        part.unlink(missing_ok=True)
+    remove_partial(folder)
     return path
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
-    found = [(match, path) for path in folder.glob("*.pt") if (match := _NAME.fullmatch(path.name))]
-    return [path for match, path in sorted(found, key=lambda item: (int(item[0][1]), int(item[0][2])), reverse=True)]
+    return sorted((path for path in folder.glob("*.pt") if _NAME.fullmatch(path.name)), key=_place, reverse=True)
+
+
+def make_newest(path: Path, folder: Path) -> None:
+    """Remove the checkpoints of ``folder`` that would be taken for newer than ``path``: torn ones, or not chosen."""
+    chosen = path.resolve()
+    for other in list_checkpoints(folder):
+        if _place(other)[:2] >= _place(path)[:2] and other.resolve() != chosen:
+            other.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -55,23 +63,34 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if match is None:
         raise UserError(f"{path}: not a checkpoint of fsgl (epoch-…-step-…-….pt); see the run's checkpoints/ folder")
-    if _digest(content) != match[3]:
-        raise UserError(f"{path}: torn or altered (its content does not match its name); {_alternative(path)}")
+    if _digest(match[1], content) != match[4]:
+        raise UserError(f"{path}: torn or altered (its content does not match its name); {alternative(path)}")
     try:
-        payload: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not readable as a checkpoint ({reason}); {_alternative(path)}") from None
+        payload = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own message recommends to load it all the same
+        raise UserError(
+            f"{path}: holds more than tensors and plain values, none of which was executed; {alternative(path)}"
+        ) from None
+    except Exception as error:  # from arbitrary bytes the unpickler raises anything
+        raise UserError(f"{path}: not readable as a checkpoint ({type(error).__name__}); {alternative(path)}") from None
+    if not isinstance(payload, dict):
+        raise UserError(f"{path}: not a checkpoint of fsgl (no dictionary in it); {alternative(path)}")
     return payload
 
 
-def _alternative(path: Path) -> str:
-    checkpoints = list_checkpoints(path.parent)
-    before = checkpoints[checkpoints.index(path) + 1 :] if path in checkpoints else []
+def alternative(path: Path) -> str:
+    """What to do about a checkpoint that is refused: the one before it, where there is one."""
+    before = [other for other in list_checkpoints(path.parent) if _place(other) < _place(path)]
     if not before:
         return "there is no older one: begin again without --resume, in another --run folder"
-    return f"the one before it is {before[0]}: go on from it with --resume {before[0]}"
+    return f"the one before it is {before[0]}: go on from it with --resume {shlex.quote(str(before[0]))}"
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+def _place(path: Path) -> tuple[int, int, str]:
+    """Epoch, step and, so that two of the same place stand in one order always, the name; (-1, -1, "") without."""
+    match = _NAME.fullmatch(path.name)
+    return (int(match[2]), int(match[3]), path.name) if match else (-1, -1, "")
+
+
+def _digest(place: str, content: bytes) -> str:
+    return hashlib.sha256(place.encode() + content).hexdigest()[:16]

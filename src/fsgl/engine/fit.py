@@ -24,6 +24,7 @@ class TrainState:
     """All that training changes; what a checkpoint holds.
 
     epoch, step: the next step to take.  sums: of the loss terms (and "total") over the present epoch's images.
+    seconds: that the present epoch's steps took, in this process and in earlier ones.
     """
 
     model: nn.Module
@@ -32,6 +33,7 @@ class TrainState:
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     images: int = 0
+    seconds: float = 0.0
 
     def add(self, losses: Losses, images: int) -> None:
         """Count a step that descended ``losses`` on a batch of so many images."""
@@ -52,13 +54,14 @@ class TrainState:
             "step": self.step,
             "sums": dict(self.sums),
             "images": self.images,
+            "seconds": self.seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.sums, self.images = dict(state["sums"]), state["images"]
+        self.sums, self.images, self.seconds = dict(state["sums"]), state["images"], state["seconds"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class EpochReport:
     """An epoch of training, or the part of it before a stop.
 
     finished: False where a stop cut it short; the state then points at the next step.
+    seconds: of its steps, without what ``should_stop`` took.
     """
 
     epoch: int
@@ -125,8 +129,8 @@ def _epoch(
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     state.model.train()
-    start, images_before = time.perf_counter(), state.images
-    stopped = False
+    images_before, seconds_before = state.images, state.seconds
+    stopped, start = False, time.perf_counter()
     for batch in recipe.stream.batches(epoch, state.step):
         losses = training_step(
             state.model,
@@ -139,12 +143,14 @@ def _epoch(
             generator=generator(recipe.seed, "mix", epoch, state.step),
         )
         state.add(losses, len(batch.original.labels))
-        speed = (state.images - images_before) / (time.perf_counter() - start)
+        state.seconds += time.perf_counter() - start
+        speed = (state.images - images_before) / (state.seconds - seconds_before)
         stopped = should_stop(StepReport(epoch, state.step, total_steps, lr, state.means(), speed))
         if stopped:
             break
+        start = time.perf_counter()
     finished = state.step == total_steps
-    report = EpochReport(epoch, finished, lr, state.means(), time.perf_counter() - start, state.images)
+    report = EpochReport(epoch, finished, lr, state.means(), state.seconds, state.images)
     if finished:
-        state.epoch, state.step, state.sums, state.images = epoch + 1, 0, {}, 0
+        state.epoch, state.step, state.sums, state.images, state.seconds = epoch + 1, 0, {}, 0, 0.0
     return report, stopped

@@ -49,7 +49,7 @@ def training_step(
 def require_finite(losses: Losses) -> Losses:
     """The losses, if their total is a number. On a GPU this waits for the forward pass."""
     if not bool(torch.isfinite(losses.total)):
-        values: dict[str, Tensor] = {**losses.terms, "total": losses.total}
+        values: dict[str, Tensor] = {**losses.terms, "total": losses.total.detach()}
         bad = {name: float(value) for name, value in values.items() if not bool(torch.isfinite(value))}
         raise NonFiniteLoss(bad if len(bad) == 1 else {name: value for name, value in bad.items() if name != "total"})
     return losses

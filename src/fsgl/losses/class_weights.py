@@ -19,6 +19,6 @@ def power_class_weights(class_counts: Sequence[int] | Tensor, power: float) -> T
     counts = torch.as_tensor(class_counts, dtype=torch.float64)
     if not bool((counts > 0).all()):
         raise ValueError(f"class {int((counts <= 0).nonzero()[0])} has no image, so it has no weight")
-    # Relative to the largest class, so that a large power neither over- nor underflows.
-    inverse = (counts / counts.max()) ** -power
+    # Relative to the class that weighs most, so that a large power does not overflow.
+    inverse = (counts / (counts.min() if power > 0 else counts.max())) ** -power
     return len(counts) * inverse / inverse.sum()

@@ -56,6 +56,8 @@ class FeatureScalingSpec:
             raise unknown("rank", self.rank, RANKS)
         if not -1 < self.gamma < float("inf"):
             raise UserError(f"feature scaling needs gamma > -1, so that no feature is scaled to 0; got {self.gamma}")
+        if self.decimals is not None and self.decimals < 0:
+            raise UserError(f"decimals of the feature scales must be 0 or more, not {self.decimals}")
 
 
 def frequency_ranks(counts_K: Tensor) -> Tensor:

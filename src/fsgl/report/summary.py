@@ -21,8 +21,6 @@ def print_table(table: Table) -> None:
         from rich.console import Console
 
         Console().print(table.rich())
-        for note in table.notes:
-            print(note)
     else:
         print(table.text())
     print()
