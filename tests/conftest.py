@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
@@ -84,3 +85,22 @@ def main_py() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def refusal(main_py: ModuleType, capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
+    """The one line on standard error with which ``main.py`` must refuse some arguments: ``refusal(["--lr", "x"])``."""
+
+    def refuse(arguments: list[str]) -> str:
+        capsys.readouterr()
+        try:
+            code = main_py.main(arguments)
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        assert code == 2
+        assert said.err.count("\n") == 1
+        assert said.err.startswith("main.py: ")
+        return said.err
+
+    return refuse

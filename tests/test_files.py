@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsgl.errors import UserError
-from fsgl.files import read_json, write_atomically, write_json
+from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -153,3 +153,39 @@ def test_json_error_says_the_line(tmp_path: Path) -> None:
 def test_a_folder_is_no_json_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_json(tmp_path)
+
+
+def test_partial_files_and_nothing_else_are_removed(tmp_path: Path) -> None:
+    for name in (".a.json.xyz.part", ".b.part", "c.part", ".hidden", "a.json"):
+        (tmp_path / name).write_text("")
+    remove_partial(tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"c.part", ".hidden", "a.json"}
+
+
+def test_a_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "x"
+    code = f"""
+from pathlib import Path
+from fsgl.errors import UserError
+from fsgl.files import sole_user
+try:
+    with sole_user(Path({str(folder)!r})):
+        print("alone")
+except UserError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def another_process() -> str:
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    with sole_user(folder):
+        assert "another process is training in it" in another_process()
+    assert another_process() == "alone\n"
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), sole_user(tmp_path / "file"):
+        pass

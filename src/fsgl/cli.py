@@ -47,6 +47,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and those of the commands by name."""
     form = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="fsgl", description=DESCRIPTION, formatter_class=form, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version")

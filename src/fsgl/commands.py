@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -35,10 +36,10 @@ FLAGS = {
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Dispatch a parsed command."""
-    if getattr(options, "threads", None):
-        torch.set_num_threads(options.threads)
     if options.command == "recipes":
         return list_recipes()
+    if options.threads is not None:
+        torch.set_num_threads(_within("--threads", options.threads, 1))
     if options.command == "evaluate":
         return evaluate_run(options)
     assignments = [f"{FLAGS[flag]}={getattr(options, flag)}" for flag in FLAGS if getattr(options, flag) is not None]
@@ -48,14 +49,20 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 
 def runtime(options: argparse.Namespace) -> Runtime:
+    """Where and how to execute, as the options say. Raises UserError for numbers out of range."""
     if options.max_steps is not None and options.max_steps < 1:
         raise UserError(f"--max-steps must be 1 or more, not {options.max_steps}")
-    if options.workers < 0:
-        raise UserError(f"--workers must be 0 or more, not {options.workers}")
-    trackers = tuple(options.track or ("tensorboard",))
-    return Runtime(
-        options.device, options.workers, options.max_steps, () if trackers == ("none",) else trackers
-    )
+    trackers = tuple(dict.fromkeys(options.track or ("tensorboard",)))
+    if "none" in trackers and len(trackers) > 1:
+        raise UserError("--track none stands alone")
+    workers = _within("--workers", options.workers, 0)
+    return Runtime(options.device, workers, options.max_steps, () if trackers == ("none",) else trackers)
+
+
+def _within(name: str, value: int, least: int, most: int = 1024) -> int:
+    if not least <= value <= most:  # more threads or processes than that end in a crash of the machine's making
+        raise UserError(f"{name} must be from {least} to {most}, not {value}")
+    return value
 
 
 def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
@@ -64,10 +71,11 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
     if options.settings:
         print_settings(experiment)
         return 0
+    how = runtime(options)
     folder = options.run or new_folder(experiment)
     resume: Path | bool = options.resume if isinstance(options.resume, bool) else Path(options.resume)
     print(f"{experiment.recipe} on {experiment.data.name}, {experiment.backbone}, seed {experiment.seed} -> {folder}")
-    code = train_and_explain(experiment, folder, runtime(options), resume)
+    code = train_and_explain(experiment, folder, how, resume)
     if code == 0:
         print_run(folder, read_record(folder), read_history(folder))
     return code
@@ -75,17 +83,21 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
 
 def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
     """The demonstration: both methods, one after the other, then side by side."""
-    if options.replay or options.data or options.resume:
-        raise UserError("the recipe 'digits' takes no --data, --from or --resume; use 'fsgl' with --data digits")
+    if options.replay or options.data or options.resume or _given_images(options):
+        raise UserError(
+            "the recipe 'digits' takes no --data, --root, lists, --from or --resume; use 'fsgl' with --data digits, "
+            "or --run FOLDER --resume without a recipe for one of its two runs"
+        )
     experiments = [override(experiment, *assignments) for experiment in digits()]
     if options.settings:
         for experiment in experiments:
             print_settings(experiment)
         return 0
+    how = runtime(options)
     parent = options.run or unused_folder(Path("runs") / "digits")
     for experiment in experiments:
         print(f"{experiment.recipe} on {experiment.data.name}, {experiment.backbone}, seed {experiment.seed}")
-        code = train_and_explain(experiment, parent / experiment.recipe, runtime(options), False)
+        code = train_and_explain(experiment, parent / experiment.recipe, how, False)
         if code:
             return code
     folders = [parent / experiment.recipe for experiment in experiments]
@@ -104,20 +116,34 @@ def train_and_explain(experiment: Experiment, folder: Path, how: Runtime, resume
     except RunDiverged as error:
         print(f"fsgl: {error}", file=sys.stderr)
         return 1
+    except torch.OutOfMemoryError as error:
+        print(f"fsgl: {str(error).splitlines()[0]} A smaller optim.batch_size needs less.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nfsgl: left at once; {_how_to_go_on(folder)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        print(f"fsgl: the reader of the output is gone; {_how_to_go_on(folder)}", file=sys.stderr)
+        raise
     return 0
+
+
+def _how_to_go_on(folder: Path) -> str:
+    if not (folder / "experiment.json").exists():
+        return "nothing was begun"
+    return f"to go on from the last save: fsgl train --run {shlex.quote(str(folder))} --resume"
 
 
 def evaluate_run(options: argparse.Namespace) -> int:
     """``fsgl evaluate RUN``: the test set once more, by the saved weights."""
-    device = Runtime(options.device).torch_device()
-    record = read_record(options.run)
+    device, workers = Runtime(options.device).torch_device(), _within("--workers", options.workers, 0)
     network = load_network(options.run, options.weights, device)
-    test = network.data.test
-    metrics = network.measure(test, network.logits(test, device, options.workers))
+    data = network.data
+    metrics = network.measure(data.test, network.logits(data.test, device, workers))
     if options.json:
         print(json.dumps(metrics, allow_nan=False))
     else:
-        print_metrics(f"{options.run} ({options.weights} epoch)", record, metrics)
+        print_metrics(f"{options.run} ({options.weights} epoch)", metrics, data.class_names, data.counts.tolist())
     return 0
 
 
@@ -166,7 +192,7 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> Experime
     if options.resume:
         if options.run is None:
             raise UserError("--resume needs --run FOLDER, the run to go on with")
-        if assignments or options.data or options.replay or options.root or options.train_list or options.test_list:
+        if assignments or options.data or options.replay or _given_images(options):
             raise UserError("--resume takes all settings from the run folder; leave them off (--max-steps is allowed)")
         experiment = Experiment.from_json(read_record(options.run)["settings"], str(options.run / "experiment.json"))
         if options.recipe not in (None, experiment.recipe):
@@ -176,8 +202,7 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> Experime
         if options.recipe or options.data:
             raise UserError("--from takes the recipe and the data from its file; leave RECIPE and --data off")
         experiment = read_experiment(options.replay)
-        if options.root:
-            experiment = replace(experiment, data=replace(experiment.data, root=options.root))
+        experiment = replace(experiment, data=replace(experiment.data, **_given_images(options)))
         return override(experiment, *assignments)
     if not options.recipe:
         raise UserError("name a recipe (fsgl recipes lists them), or a record with --from, or a run with --resume")
@@ -185,3 +210,9 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> Experime
         options.recipe, options.data or "cifar100", options.root or "data", options.train_list, options.test_list
     )
     return override(experiment, *assignments)
+
+
+def _given_images(options: argparse.Namespace) -> dict[str, Any]:
+    """Where the images are, as far as the command line says so."""
+    given = {name: getattr(options, name) for name in ("root", "train_list", "test_list")}
+    return {name: value for name, value in given.items() if value is not None}

@@ -108,7 +108,9 @@ class Experiment:
     @property
     def hash(self) -> str:
         """SHA-256 over all settings, 16 hexadecimal digits: equal hashes, equal settings."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        # Read back first, so that 20 where 20.0 is meant hashes as it will when it comes from its file.
+        settings = Experiment.from_json(self.to_json(), "experiment").to_json()
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def setting_names(experiment: Any, prefix: str = "") -> Iterator[str]:

@@ -31,10 +31,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(beside, path)
         _sync_folder(path.parent)
     except OSError as error:
-        if beside is not None:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); what was saved before is untouched") from error
+    finally:
+        if beside is not None:  # renamed and gone, or left by whatever went wrong, an interrupt too
             with contextlib.suppress(OSError):
                 os.unlink(beside)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); what was saved before is untouched") from error
 
 
 def _sync_folder(folder: Path) -> None:

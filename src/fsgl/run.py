@@ -11,6 +11,7 @@ The run folder (docs/run-folder.md):
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shlex
@@ -104,13 +105,13 @@ def train(
 def _claim(folder: Path, experiment: Experiment, resume: Path | bool) -> None:
     path = folder / "experiment.json"
     if resume:
-        if Experiment.from_json(read_record(folder)["settings"], str(path)).hash != experiment.hash:
+        if Experiment.from_json(recorded(folder)["settings"], str(path)).hash != experiment.hash:
             raise UserError(f"{folder} holds a run with other settings; --resume takes them from there")
     elif path.exists():
         raise UserError(f"{folder} holds a run already; go on in it with --resume, or name another folder with --run")
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def recorded(folder: Path) -> dict[str, Any]:
     """The content of a run's experiment.json. Raises UserError where it is missing or is no such record."""
     path = folder / "experiment.json"
     record = read_json(path)
@@ -175,7 +176,7 @@ class _Session:
         return self.state.epoch * self.recipe.stream.steps_per_epoch + self.state.step
 
     def restore(self, resume: Path | bool) -> None:
-        if read_record(self.folder)["data"]["split_hash"] != self.record["data"]["split_hash"]:
+        if recorded(self.folder)["data"]["split_hash"] != self.record["data"]["split_hash"]:
             raise UserError(f"{self.folder}: the run began with other images (the data's hash differs); mend data.root")
         checkpoints = list_checkpoints(self.folder / "checkpoints")
         if isinstance(resume, bool):
@@ -194,50 +195,49 @@ class _Session:
         make_newest(resume, self.folder / "checkpoints")
 
     def run(self) -> dict[str, Any]:
-        self._close("running")
-        self._write_history(self.history)
-        settings = self.record["settings"]
-        trackers = make_trackers(self.runtime.trackers, self.folder, settings, self.state.epoch)
         steps = self.recipe.stream.steps_per_epoch
-        display = make_display(self.recipe.epochs, steps, self.steps_taken, self.runtime.print_every)
-        try:
-            with Interrupts() as interrupts:
-
-                def should_stop(report: StepReport) -> bool:
-                    display.step(report)
-                    if interrupts.minutes_since_save() > self.runtime.checkpoint_minutes:
-                        self._save()
-                        interrupts.saved()
-                    return interrupts.signal_number is not None or self._tried_enough()
-
-                if not self._tried_enough():
-                    for report in fit(self.state, self.recipe, should_stop):
-                        if report.finished:
-                            row = self._row(report)
-                            self.history.append(row)
-                            for tracker in trackers:
-                                tracker.epoch(row)
-                            display.epoch(row)
-                            self._append(row)
-                        self._save()
-                        interrupts.saved()
-                        if interrupts.signal_number is not None and self.state.epoch < self.recipe.epochs:
-                            self._close(f"interrupted after {self.steps_taken} steps")
-                            raise RunInterrupted(self.folder, interrupts.signal_number)
-                        if self._tried_enough() and (not report.finished or row["test"] is None):
-                            # --max-steps where no evaluation was due: scored, but no part of the history, which must
-                            # be that of an uninterrupted run when this one goes on.
-                            row = self._row(report, extra=True)
-                            display.epoch(row)
-                            return self._finish([*self.history[: report.epoch], row])
-            return self._finish(self.history)
-        except NonFiniteLoss as error:
-            self._close(f"diverged after {self.steps_taken} steps: {error}")
-            raise RunDiverged(self._divergence(error)) from None
-        finally:
-            display.close()
+        with contextlib.ExitStack() as closing:
+            trackers = make_trackers(self.runtime.trackers, self.folder, self.record["settings"], self.state.epoch)
             for tracker in trackers:
-                tracker.close()
+                closing.callback(tracker.close)
+            self._set_status("running")
+            self._write_history(self.history)
+            display = make_display(self.recipe.epochs, steps, self.steps_taken, self.runtime.print_every)
+            closing.callback(display.close)
+            try:
+                with Interrupts() as interrupts:
+
+                    def should_stop(report: StepReport) -> bool:
+                        display.step(report)
+                        if interrupts.minutes_since_save() > self.runtime.checkpoint_minutes:
+                            self._save()
+                            interrupts.saved()
+                        return interrupts.signal_number is not None or self._tried_enough()
+
+                    if not self._tried_enough():
+                        for report in fit(self.state, self.recipe, should_stop):
+                            if report.finished:
+                                row = self._row(report)
+                                self.history.append(row)
+                                for tracker in trackers:
+                                    tracker.epoch(row)
+                                display.epoch(row)
+                                self._append(row)
+                            self._save()
+                            interrupts.saved()
+                            if interrupts.signal_number is not None and self.state.epoch < self.recipe.epochs:
+                                self._set_status(f"interrupted after {self.steps_taken} steps")
+                                raise RunInterrupted(self.folder, interrupts.signal_number)
+                            if self._tried_enough() and (not report.finished or row["test"] is None):
+                                # --max-steps where no evaluation was due: scored, but no part of the history, which must
+                                # be that of an uninterrupted run when this one goes on.
+                                row = self._row(report, extra=True)
+                                display.epoch(row)
+                                return self._finish([*self.history[: report.epoch], row])
+                return self._finish(self.history)
+            except NonFiniteLoss as error:
+                self._set_status(f"diverged after {self.steps_taken} steps: {error}")
+                raise RunDiverged(self._divergence(error)) from None
 
     def _tried_enough(self) -> bool:
         return self.runtime.max_steps is not None and self.steps_taken >= self.runtime.max_steps
@@ -300,10 +300,10 @@ class _Session:
             "train_seconds": sum(row["seconds"] for row in rows),
             "last": rows[-1]["test"] if rows else None,
         }
-        self._close("complete" if complete else f"stopped after {self.steps_taken} steps (--max-steps)")
+        self._set_status("complete" if complete else f"stopped after {self.steps_taken} steps (--max-steps)")
         return self.record
 
-    def _close(self, status: str) -> None:
+    def _set_status(self, status: str) -> None:
         self.record["status"] = status
         write_json(self.folder / "experiment.json", self.record)
 
@@ -311,7 +311,8 @@ class _Session:
         from safetensors.torch import save
 
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.network.model.state_dict().items()}
-        metadata = {"format": "pt", "experiment": self.experiment.hash, "backbone": self.experiment.backbone}
+        # One entry: safetensors writes several in random order, and equal weights should be equal files.
+        metadata = {"experiment": self.experiment.hash}
         write_atomically(self.folder / name, save(tensors, metadata=metadata))
 
     def _write_history(self, rows: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import io
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,7 +100,10 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-TRACKERS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+TRACKERS: dict[str, Callable[[Path, dict[str, Any], int], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+}
 
 
 def require_trackers(names: tuple[str, ...]) -> None:

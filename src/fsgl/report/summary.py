@@ -38,11 +38,14 @@ def print_run(folder: Path, record: Mapping[str, Any], history: History) -> None
     if spared:
         few = ", ".join(names[k] for k in spared[:10]) + (", ..." if len(spared) > 10 else "")
         print(f"{len(spared)} classes are too small to spare an image for validation: {few}")
-    picture = draw_curves({record["settings"]["recipe"]: history}, folder / "curves.png", folder.name, class_counts=counts, class_names=names)
+    curves = {record["settings"]["recipe"]: history}
+    picture = draw_curves(curves, folder / "curves.png", folder.name, class_counts=counts, class_names=names)
     print(f"run folder  {folder}\ncurves      {picture}")
 
 
-def print_comparison(parent: Path, folders: Sequence[Path], records: Sequence[Mapping[str, Any]], histories: Sequence[History]) -> None:
+def print_comparison(
+    parent: Path, folders: Sequence[Path], records: Sequence[Mapping[str, Any]], histories: Sequence[History]
+) -> None:
     """Runs on the same data beside each other."""
     if len({record["data"]["split_hash"] for record in records}) > 1:
         raise UserError(f"the runs under {parent} used different images and cannot be compared")
@@ -56,8 +59,10 @@ def print_comparison(parent: Path, folders: Sequence[Path], records: Sequence[Ma
     print(f"curves      {picture}")
 
 
-def print_metrics(title: str, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+def print_metrics(
+    title: str, metrics: Mapping[str, Any], class_names: Sequence[str], class_counts: Sequence[int]
+) -> None:
     """One evaluation: the overall figures and each class."""
     for table in comparison_table({title: metrics})[:1]:
         print_table(table)
-    print_table(per_class_table(metrics, record["class_names"], record["class_counts"]))
+    print_table(per_class_table(metrics, class_names, class_counts))

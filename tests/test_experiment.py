@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsgl.data.load import DATA_SETS
+from fsgl.errors import UserError
+from fsgl.experiment import EvaluationSpec, Experiment, OptimSpec, override, setting_names
+from fsgl.methods import Glmc
+from fsgl.optim.sam import SamSpec
+from fsgl.recipes import RECIPES, make_experiment
+
+
+def make(recipe: str, data: str) -> Experiment:
+    lists = {} if DATA_SETS[data].default_factor is not None else {"train_list": "train.txt", "test_list": "test.txt"}
+    return make_experiment(recipe, data, **lists)
+
+
+FSGL = make("fsgl", "cifar10")
+
+# Another valid value of every setting, as it is written on the command line and as it is then.
+OTHERS: dict[str, tuple[str, Any]] = {
+    "data.name": ("cifar100", "cifar100"),
+    "data.root": ("/some where/else=x", "/some where/else=x"),
+    "data.imbalance_factor": ("50", 50.0),
+    "data.draw": ("release", "release"),
+    "data.draw_seed": ("3407", 3407),
+    "data.val": ("0", 0.0),
+    "data.val_seed": ("8", 8),
+    "data.normalization": ("release", "release"),
+    "backbone": ("resnet20-slim", "resnet20-slim"),
+    "method.beta": ("1", 1.0),
+    "method.resample_weighting": ("0.2", 0.2),
+    "method.label_weighting": ("1e0", 1.0),
+    "method.contrast_weight": ("10", 10.0),
+    "method.feature_scaling.gamma": ("-.5", -0.5),
+    "method.feature_scaling.profile": ("linear*same", "linear*same"),
+    "method.feature_scaling.rank": ("index", "index"),
+    "method.feature_scaling.decimals": ("2", 2),
+    "method.cutmix_label": ("lambda", "lambda"),
+    "method.ascent": ("total", "total"),
+    "optim.epochs": ("3", 3),
+    "optim.batch_size": ("128", 128),
+    "optim.momentum": ("0", 0.0),
+    "optim.weight_decay": ("2e-4", 2e-4),
+    "schedule.lr": ("0.1", 0.1),
+    "schedule.kind": ("warmup-cosine", "warmup-cosine"),
+    "schedule.first_epoch": ("full", "full"),
+    "sam.rho": ("-1", -1.0),
+    "sam.batch_norm": ("both", "both"),
+    "evaluation.every": ("5", 5),
+    "evaluation.many": ("99", 99),
+    "evaluation.few": ("19", 19),
+    "evaluation.headline": ("test", "test"),
+    "seed": ("3407", 3407),
+}
+NOT_FOR_CIFAR = {"data.train_list", "data.test_list"}
+
+
+def value_of(experiment: Experiment, name: str) -> Any:
+    value: Any = experiment
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+@pytest.mark.parametrize("data", DATA_SETS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_json_brings_back_every_recipe_on_every_data_set(recipe: str, data: str) -> None:
+    experiment = make(recipe, data)
+    back = Experiment.from_json(json.loads(json.dumps(experiment.to_json(), allow_nan=False)), "experiment.json")
+    assert back == experiment
+    assert back.hash == experiment.hash
+    assert back.recipe == recipe
+    assert back.to_json() == experiment.to_json()
+
+
+def test_recipes_differ_and_so_do_their_hashes() -> None:
+    hashes = [make(recipe, data).hash for recipe in RECIPES for data in DATA_SETS]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_every_setting_has_its_case() -> None:
+    assert set(OTHERS) == set(setting_names(FSGL)) - NOT_FOR_CIFAR
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_setting_can_be_overridden_is_saved_and_changes_the_hash(name: str) -> None:
+    text, value = OTHERS[name]
+    changed = override(FSGL, f"{name}={text}")
+    found = value_of(changed, name)
+    assert found == value
+    assert type(found) is type(value)
+    assert changed.hash != FSGL.hash
+    back = Experiment.from_json(json.loads(json.dumps(changed.to_json())), "x")
+    assert (back, back.hash) == (changed, changed.hash)
+    unchanged = [other for other in setting_names(FSGL) if value_of(changed, other) != value_of(FSGL, other)]
+    assert unchanged == [name]
+
+
+def test_all_overrides_at_once_in_any_order() -> None:
+    assignments = [f"{name}={text}" for name, (text, _) in OTHERS.items()]
+    forward, backward = override(FSGL, *assignments), override(FSGL, *reversed(assignments))
+    assert forward == backward
+    assert [value_of(forward, name) for name in OTHERS] == [value for _, value in OTHERS.values()]
+    assert override(FSGL) == FSGL
+
+
+def test_settings_that_need_each_other_are_set_together() -> None:
+    changed = override(FSGL, "evaluation.few=200", "evaluation.many=300")
+    assert (changed.evaluation.few, changed.evaluation.many) == (200, 300)
+
+
+def test_none_is_written_as_none_or_nothing() -> None:
+    seeded = override(FSGL, "data.draw_seed=5", "method.feature_scaling.decimals=2")
+    for text in ("none", "None", ""):
+        back = override(seeded, f"data.draw_seed={text}", f"method.feature_scaling.decimals={text}")
+        assert back == FSGL
+
+
+def test_hash_is_of_the_settings_alone() -> None:
+    assert make("fsgl", "cifar10").hash == FSGL.hash
+    assert len(FSGL.hash) == 16
+    assert replace(FSGL, recipe="mine").hash != FSGL.hash
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("method.gama=1", "did you mean 'method.beta'|did you mean 'method"),
+        ("method.feature_scaling.gama=1", "did you mean 'method.feature_scaling.gamma'"),
+        ("schedule.learning=1", "unknown setting 'schedule.learning'"),
+        ("sam.roh=1", "did you mean 'sam.rho'"),
+        ("rho=1", "did you mean 'sam.rho'"),
+        ("epochs=1", "did you mean 'optim.epochs'"),
+        ("optim.epoch=1", "did you mean 'optim.epochs'"),
+        ("method=glmc", "unknown setting 'method'"),
+        ("recipe=glmc", "unknown setting 'recipe'"),
+        ("method.name=glmc", "unknown setting 'method.name'"),
+        ("schedule.lr", "write name=value"),
+        ("=3", "unknown setting ''"),
+        ("schedule.lr=fast", "schedule.lr must be a finite number, not 'fast'"),
+        ("schedule.lr=", "schedule.lr must be a finite number"),
+        ("schedule.lr=nan", "schedule.lr"),
+        ("schedule.lr=-0.1", "must be positive"),
+        ("method.contrast_weight=nan", "method.contrast_weight"),
+        ("method.label_weighting=inf", "method.label_weighting"),
+        ("optim.epochs=2.5", "optim.epochs must be a whole number, not '2.5'"),
+        ("optim.epochs=0", "optim.epochs must be 1 or more"),
+        ("optim.batch_size=1", "optim.batch_size must be 2 or more"),
+        ("optim.momentum=1", "optim.momentum"),
+        ("optim.weight_decay=-1", "optim.weight_decay"),
+        ("evaluation.every=0", "evaluation.every"),
+        ("evaluation.few=101", "evaluation.few"),
+        ("evaluation.few=-1", "evaluation.few"),
+        ("evaluation.headline=lsat", "did you mean 'last'"),
+        ("backbone=resnet35", "did you mean 'resnet3"),
+        ("data.name=cifar11", "did you mean 'cifar1"),
+        ("data.imbalance_factor=0.5", "from 1 to 1000"),
+        ("data.draw_seed=-1", "data.draw_seed"),
+        ("data.train_list=a.txt", "not given by lists"),
+        ("method.cutmix_label=erea", "did you mean 'area'"),
+        ("seed=-1", "seed must be 0 or more"),
+    ],
+)
+def test_mistakes_in_overrides_are_answered_in_one_line(assignment: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        override(FSGL, assignment)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_setting_given_twice_is_refused() -> None:
+    with pytest.raises(UserError, match=r"schedule\.lr is given twice: 0\.1 and 0\.2"):
+        override(FSGL, "schedule.lr=0.1", "seed=1", "schedule.lr=0.2")
+
+
+def test_a_setting_of_another_method_is_refused() -> None:
+    with pytest.raises(UserError, match=r"unknown setting 'method\.beta'"):
+        override(make("cross-entropy", "cifar10"), "method.beta=1")
+
+
+def test_passes_of_a_step() -> None:
+    passes = {recipe: make(recipe, "cifar10").passes_per_step for recipe in RECIPES}
+    assert (passes["fsgl"], passes["glmc-sam"], passes["glmc"], passes["cross-entropy"]) == (4, 4, 2, 1)
+    assert replace(make("cross-entropy", "cifar10"), sam=SamSpec(0.1)).passes_per_step == 2
+
+
+# ---------------------------------------------------------------- settings read from files
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, (*path, name))
+
+
+def with_leaf(settings: Any, path: tuple[str, ...], value: Any) -> Any:
+    if not path:
+        return value
+    return {**settings, path[0]: with_leaf(settings[path[0]], path[1:], value)}
+
+
+SETTINGS = FSGL.to_json()
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.just(10**400),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+@given(st.sampled_from(list(leaves(SETTINGS))), JUNK)
+def test_whatever_stands_in_a_file_is_an_experiment_or_the_users_mistake(path: tuple[str, ...], junk: Any) -> None:
+    settings = with_leaf(SETTINGS, path, junk)
+    try:
+        experiment = Experiment.from_json(settings, "some.json")
+    except UserError as error:
+        assert str(error).startswith("some.json: ")
+    else:
+        assert Experiment.from_json(experiment.to_json(), "x") == experiment
+        json.dumps(experiment.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ((), [], "must be an object"),
+        (("data",), "cifar10", "'data' must be an object"),
+        (("method", "feature_scaling"), None, r"'method\.feature_scaling' must be an object"),
+        (("method", "name"), "glcm", "did you mean 'glmc'"),
+        (("method", "name"), ["glmc"], "unknown method"),
+        (("seed",), "3", "seed must be int"),
+        (("seed",), 3.0, "seed must be int"),
+        (("seed",), True, "seed must be int"),
+        (("schedule", "lr"), False, r"schedule\.lr must be float"),
+        (("schedule", "lr"), math.nan, r"schedule\.lr"),
+        (("schedule", "lr"), 10**400, r"schedule\.lr"),
+        (("method", "beta"), -1.0, "beta must be positive"),
+        (("data", "train_list"), 3, r"data\.train_list must be str or null"),
+    ],
+)
+def test_a_wrong_value_in_a_file_is_named(path: tuple[str, ...], value: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Experiment.from_json(with_leaf(SETTINGS, path, value), "some.json")
+
+
+def test_unknown_and_missing_settings_in_a_file_are_named() -> None:
+    with pytest.raises(UserError, match=r"some\.json: unknown setting 'optim\.epoch'; did you mean 'optim\.epochs'"):
+        Experiment.from_json({**SETTINGS, "optim": {"epoch": 3}}, "some.json")
+    with pytest.raises(UserError, match=r"some\.json: the setting 'backbone' is missing"):
+        Experiment.from_json({name: SETTINGS[name] for name in ("recipe", "data", "method")}, "some.json")
+
+
+def test_settings_with_a_default_may_be_left_out_and_whole_numbers_stand_for_floats() -> None:
+    short = {"recipe": "mine", "data": {"name": "digits"}, "backbone": "resnet18", "method": {"name": "glmc", "beta": 1}}
+    experiment = Experiment.from_json(short, "x")
+    assert experiment.method == Glmc(beta=1.0)
+    assert experiment.optim == OptimSpec()
+    assert experiment.evaluation == EvaluationSpec()
+    assert isinstance(experiment.method, Glmc)
+    assert type(experiment.method.beta) is float
