@@ -91,6 +91,12 @@ def test_every_setting_has_its_case() -> None:
     assert set(OTHERS) == set(setting_names(FSGL)) - NOT_FOR_CIFAR
 
 
+def test_equal_experiments_have_equal_hashes_however_their_numbers_are_written() -> None:
+    whole = replace(FSGL, data=replace(FSGL.data, imbalance_factor=100), sam=SamSpec(1))
+    assert whole == replace(FSGL, data=replace(FSGL.data, imbalance_factor=100.0), sam=SamSpec(1.0))
+    assert whole.hash == replace(FSGL, data=replace(FSGL.data, imbalance_factor=100.0), sam=SamSpec(1.0)).hash
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_setting_can_be_overridden_is_saved_and_changes_the_hash(name: str) -> None:
     text, value = OTHERS[name]
@@ -134,7 +140,7 @@ def test_hash_is_of_the_settings_alone() -> None:
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
-        ("method.gama=1", "did you mean 'method.beta'|did you mean 'method"),
+        ("method.gama=1", "did you mean 'method"),
         ("method.feature_scaling.gama=1", "did you mean 'method.feature_scaling.gamma'"),
         ("schedule.learning=1", "unknown setting 'schedule.learning'"),
         ("sam.roh=1", "did you mean 'sam.rho'"),
@@ -161,7 +167,7 @@ def test_hash_is_of_the_settings_alone() -> None:
         ("evaluation.few=101", "evaluation.few"),
         ("evaluation.few=-1", "evaluation.few"),
         ("evaluation.headline=lsat", "did you mean 'last'"),
-        ("backbone=resnet35", "did you mean 'resnet3"),
+        ("backbone=resnet35", "did you mean 'resnet"),
         ("data.name=cifar11", "did you mean 'cifar1"),
         ("data.imbalance_factor=0.5", "from 1 to 1000"),
         ("data.draw_seed=-1", "data.draw_seed"),
@@ -218,13 +224,16 @@ JUNK = st.one_of(
 @given(st.sampled_from(list(leaves(SETTINGS))), JUNK)
 def test_whatever_stands_in_a_file_is_an_experiment_or_the_users_mistake(path: tuple[str, ...], junk: Any) -> None:
     settings = with_leaf(SETTINGS, path, junk)
+    experiment = said = None
     try:
         experiment = Experiment.from_json(settings, "some.json")
     except UserError as error:
-        assert str(error).startswith("some.json: ")
+        said = str(error)
+    if experiment is None:
+        assert said is not None
+        assert said.startswith("some.json: ")
     else:
-        assert Experiment.from_json(experiment.to_json(), "x") == experiment
-        json.dumps(experiment.to_json(), allow_nan=False)
+        assert Experiment.from_json(json.loads(json.dumps(experiment.to_json(), allow_nan=False)), "x") == experiment
 
 
 @pytest.mark.parametrize(
@@ -240,10 +249,11 @@ def test_whatever_stands_in_a_file_is_an_experiment_or_the_users_mistake(path: t
         (("seed",), True, "seed must be int"),
         (("schedule", "lr"), False, r"schedule\.lr must be float"),
         (("schedule", "lr"), math.nan, r"schedule\.lr"),
-        (("schedule", "lr"), 10**400, r"schedule\.lr"),
+        (("schedule", "lr"), 10**400, r"schedule\.lr must be a finite number"),
         (("method", "beta"), -1.0, "beta must be positive"),
         (("data", "train_list"), 3, r"data\.train_list must be str or null"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_wrong_value_in_a_file_is_named(path: tuple[str, ...], value: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -258,7 +268,8 @@ def test_unknown_and_missing_settings_in_a_file_are_named() -> None:
 
 
 def test_settings_with_a_default_may_be_left_out_and_whole_numbers_stand_for_floats() -> None:
-    short = {"recipe": "mine", "data": {"name": "digits"}, "backbone": "resnet18", "method": {"name": "glmc", "beta": 1}}
+    method = {"name": "glmc", "beta": 1}
+    short = {"recipe": "mine", "data": {"name": "digits"}, "backbone": "resnet18", "method": method}
     experiment = Experiment.from_json(short, "x")
     assert experiment.method == Glmc(beta=1.0)
     assert experiment.optim == OptimSpec()

@@ -45,8 +45,8 @@ def test_seeds_are_the_same_in_another_process() -> None:
     code = "from fsgl.randomness import derive_seed; print(derive_seed(3, 'order', 5))"
     for salt in ("0", "1"):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": salt}
-        shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        assert int(shown.stdout) == derive_seed(3, "order", 5)
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert int(done.stdout) == derive_seed(3, "order", 5)
 
 
 def test_generator_neither_reads_nor_moves_the_global_one() -> None:

@@ -205,7 +205,7 @@ def _read(kind: Any, settings: Any, where: str, prefix: str) -> Any:
 def _checked(value: Any, hint: Any, name: str) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if float in options and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf  # which is refused below
     if type(value) not in options:
         wanted = " or ".join("null" if option is type(None) else option.__name__ for option in options)
         raise UserError(f"{name} must be {wanted}, not {json.dumps(value)}")

@@ -120,6 +120,8 @@ def global_local_mixture(
     label: of the local mixture, "area" for the share of pixels that each image has, "lambda" as the release does.
     Returns images ``B x C x H x W`` and targets ``B x K``.
     """
+    if label not in ("area", "lambda"):
+        raise ValueError(f"the label of the local mixture is 'area' or 'lambda', not {label!r}")
     (first_o, second_o), (first_r, second_r) = views_o, views_r
     height, width = second_o.shape[-2:]
     lam = draw_lambda(beta, generator)

@@ -25,7 +25,7 @@ import torch
 from fsgl.data.load import load_data
 from fsgl.data.sources import Images
 from fsgl.data.streams import StreamSpec
-from fsgl.display import make_display
+from fsgl.display import Display, make_display
 from fsgl.engine.checkpoint import alternative, list_checkpoints, load_checkpoint, make_newest, save_checkpoint
 from fsgl.engine.fit import EpochReport, Recipe, StepReport, TrainState, fit
 from fsgl.engine.reproducible import environment
@@ -36,7 +36,7 @@ from fsgl.files import read_json, remove_partial, sole_user, write_atomically, w
 from fsgl.interrupts import Interrupts
 from fsgl.network import Network, build_network, cost
 from fsgl.optim.sam import make_ascent
-from fsgl.trackers import make_trackers, require_trackers
+from fsgl.trackers import Tracker, make_trackers, require_trackers
 
 
 @dataclass(frozen=True)
@@ -206,38 +206,42 @@ class _Session:
             closing.callback(display.close)
             try:
                 with Interrupts() as interrupts:
-
-                    def should_stop(report: StepReport) -> bool:
-                        display.step(report)
-                        if interrupts.minutes_since_save() > self.runtime.checkpoint_minutes:
-                            self._save()
-                            interrupts.saved()
-                        return interrupts.signal_number is not None or self._tried_enough()
-
-                    if not self._tried_enough():
-                        for report in fit(self.state, self.recipe, should_stop):
-                            if report.finished:
-                                row = self._row(report)
-                                self.history.append(row)
-                                for tracker in trackers:
-                                    tracker.epoch(row)
-                                display.epoch(row)
-                                self._append(row)
-                            self._save()
-                            interrupts.saved()
-                            if interrupts.signal_number is not None and self.state.epoch < self.recipe.epochs:
-                                self._set_status(f"interrupted after {self.steps_taken} steps")
-                                raise RunInterrupted(self.folder, interrupts.signal_number)
-                            if self._tried_enough() and (not report.finished or row["test"] is None):
-                                # --max-steps where no evaluation was due: scored, but no part of the history, which must
-                                # be that of an uninterrupted run when this one goes on.
-                                row = self._row(report, extra=True)
-                                display.epoch(row)
-                                return self._finish([*self.history[: report.epoch], row])
-                return self._finish(self.history)
+                    return self._finish(self._fit(trackers, display, interrupts))
             except NonFiniteLoss as error:
                 self._set_status(f"diverged after {self.steps_taken} steps: {error}")
                 raise RunDiverged(self._divergence(error)) from None
+
+    def _fit(self, trackers: list[Tracker], display: Display, interrupts: Interrupts) -> list[dict[str, Any]]:
+        """Train to the end, or as far as --max-steps goes. Returns the rows of metrics.jsonl."""
+
+        def should_stop(report: StepReport) -> bool:
+            display.step(report)
+            if interrupts.minutes_since_save() > self.runtime.checkpoint_minutes:
+                self._save()
+                interrupts.saved()
+            return interrupts.signal_number is not None or self._tried_enough()
+
+        if self._tried_enough():
+            return self.history
+        for report in fit(self.state, self.recipe, should_stop):
+            if report.finished:
+                row = self._row(report)
+                self.history.append(row)
+                for tracker in trackers:
+                    tracker.epoch(row)
+                display.epoch(row)
+                self._append(row)
+            self._save()
+            interrupts.saved()
+            if interrupts.signal_number is not None and self.state.epoch < self.recipe.epochs:
+                self._set_status(f"interrupted after {self.steps_taken} steps")
+                raise RunInterrupted(self.folder, interrupts.signal_number)
+            if self._tried_enough() and (not report.finished or row["test"] is None):
+                # --max-steps where no evaluation was due: scored, but no part of the history, which must be that of
+                # an uninterrupted run when this one goes on.
+                display.epoch(row := self._row(report, extra=True))
+                return [*self.history[: report.epoch], row]
+        return self.history
 
     def _tried_enough(self) -> bool:
         return self.runtime.max_steps is not None and self.steps_taken >= self.runtime.max_steps

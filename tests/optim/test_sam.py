@@ -88,9 +88,13 @@ def test_return_after_an_exception_inside() -> None:
     net = normed_net()
     before = copies(net)
     loss_of(net).backward()
-    with pytest.raises(KeyError), Sam(net.parameters(), 0.5).climb():
+
+    def climbed() -> None:
         assert not torch.equal(net[0].weight, before[0])
         raise KeyError
+
+    with pytest.raises(KeyError), Sam(net.parameters(), 0.5).climb():
+        climbed()
     assert all(torch.equal(now, old) for now, old in zip(net.parameters(), before, strict=True))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_some_rates_of_imagenet_lt_by_hand() -> None:
 def test_cosine_starts_full_falls_and_stays_positive(lr: float, epochs: int) -> None:
     rates = [cosine(lr, epoch, epochs) for epoch in range(epochs)]
     assert rates[0] == lr
-    assert all(later < earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates))
     assert rates[-1] > 0
 
 
