@@ -139,12 +139,11 @@ def test_resumed_run_ends_as_the_uninterrupted_one(
     assert "holds a run already" in refusal([*SMALL, "--store_name", "parts"])
     assert "other settings" in refusal([*SMALL, "--lr", "0.5", "--resume", str(parts)])
     assert "leave --root_log" in refusal(["--resume", str(parts), "--store_name", "parts"])
-    # By the same command once more, then by nothing but the folder, then from a named checkpoint.
-    assert main_py.main([*SMALL, "--resume", str(parts), "--max-steps", "4"]) == 0
-    assert main_py.main(["--resume", str(parts), "--max-steps", "6"]) == 0
-    (newest,) = (parts / "checkpoints").glob("epoch-0001-step-00001-*.pt")
-    assert "goes on at 1" in refusal(["--resume", str(newest), "--start-epoch", "2"])
-    assert main_py.main(["--resume", str(newest), "--start-epoch", "1", "--max-steps", "7"]) == 0
+    # By the same command and a named checkpoint, then by nothing but the folder.
+    (newest,) = (parts / "checkpoints").iterdir()
+    assert main_py.main([*SMALL, "--resume", str(newest), "--max-steps", "6"]) == 0
+    assert "goes on at 1" in refusal(["--resume", str(parts), "--start-epoch", "2"])
+    assert main_py.main(["--resume", str(parts), "--start-epoch", "1", "--max-steps", "7"]) == 0
     found, wanted = load_file(parts / "model.safetensors"), load_file(whole / "model.safetensors")
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)

@@ -107,9 +107,13 @@ class Experiment:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over all settings, 16 hexadecimal digits: equal hashes, equal settings."""
+        """SHA-256 over all settings but ``data.root``, 16 hexadecimal digits: equal hashes, equal settings.
+
+        Where the images lie decides nothing; which images they are is in the data's own hash.
+        """
         # Read back first, so that 20 where 20.0 is meant hashes as it will when it comes from its file.
         settings = Experiment.from_json(self.to_json(), "experiment").to_json()
+        del settings["data"]["root"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -119,6 +119,14 @@ def test_an_image_drawn_twice_in_a_batch_is_augmented_twice(tmp_path: Path) -> N
     assert len({view.numpy().tobytes() for view in views}) == len(views) == 16
 
 
+def test_every_step_of_every_epoch_has_its_own_views(tmp_path: Path) -> None:
+    Image.fromarray(IMAGES[0]).save(tmp_path / "only.png")
+    copies = ImageFiles(tmp_path, ("only.png",) * 4, np.zeros(4, dtype=np.int64))
+    stream = DecodingStream(copies, 1, StreamSpec(2, 1, None, 0), MEAN, STD, size=16)
+    views = [view for epoch in range(2) for batch in stream.batches(epoch) for view in batch.original.views[0]]
+    assert len({view.numpy().tobytes() for view in views}) == len(views) == 8
+
+
 def test_one_stream_only(files: ImageFiles) -> None:
     spec = StreamSpec(4, 1, None, 5)
     batches = list(DecodingStream(files, CLASSES, spec, MEAN, STD, transform=plain).batches(0))

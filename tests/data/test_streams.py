@@ -114,6 +114,24 @@ def test_views_streams_and_images_are_augmented_independently() -> None:
         assert scipy.stats.chi2_contingency(table).pvalue > 0.001
 
 
+def test_every_step_of_every_epoch_has_its_own_draws() -> None:
+    """One image over and over, so that only crops differ; and one class, so that only the rebalanced draw does."""
+    single = np.zeros((64, 9, 9, 1), dtype=np.uint8)
+    single[:, 4, 4] = 255
+    labels = np.zeros(64, dtype=np.int64)
+    crops = ArrayStream(single, labels, 1, StreamSpec(16, 1, None, 1), CropFlip(4), (0.0,), (1.0,))
+    views = [batch.original.views[0] for epoch in range(2) for batch in crops.batches(epoch)]
+    assert len({view.numpy().tobytes() for view in views}) == len(views) == 8
+    stream = make_stream(StreamSpec(6, 1, 0.0, 1))
+    drawn = [
+        tuple(shown(batch.rebalanced.views[0]))
+        for epoch in range(2)
+        for batch in stream.batches(epoch)
+        if batch.rebalanced is not None
+    ]
+    assert len(set(drawn)) == len(drawn) == 8
+
+
 def test_rebalanced_stream_follows_q() -> None:
     stream = make_stream(StreamSpec(batch_size=23, views=1, q=1.0, seed=3))
     drawn: list[int] = []

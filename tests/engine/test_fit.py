@@ -21,7 +21,7 @@ from fsgl.models.feature_scaling import FeatureScaling
 from fsgl.models.heads import FourHeads
 from fsgl.optim.sam import SamSpec, make_ascent
 from fsgl.optim.schedule import Schedule
-from fsgl.types import Losses, Mixed
+from fsgl.types import Batch, Losses, Mixed
 
 COUNTS = [12, 6, 3]
 IMAGES = np.random.default_rng(0).integers(0, 256, (21, 6, 6, 3), dtype=np.uint8)
@@ -47,9 +47,7 @@ def make_state() -> TrainState:
 
 
 def make_recipe(state: TrainState, method: Glmc | None = None, epochs: int = EPOCHS) -> Recipe:
-    stream = ArrayStream(
-        IMAGES, LABELS, 3, StreamSpec(6, 2, 0.5, seed=4), CropFlip(padding=1), (0.5,) * 3, (0.25,) * 3
-    )
+    stream = ArrayStream(IMAGES, LABELS, 3, StreamSpec(6, 2, 0.5, seed=4), CropFlip(padding=1), (0.5,) * 3, (0.25,) * 3)
     schedule, ascend = Schedule(0.2), make_ascent(state.model, SamSpec(0.05))
     return Recipe(method or Glmc(), stream, schedule, ascend, 3, epochs, seed=4)
 
@@ -163,6 +161,23 @@ def test_means_weigh_every_image_alike_and_progress_is_epoch_over_epochs() -> No
         expected = sum(call * size for call, size in zip(calls, (6, 6, 6, 3), strict=True)) / 21
         assert report.loss["call"] == pytest.approx(expected)
     assert method.progresses[0] == [epoch / EPOCHS for epoch in range(EPOCHS) for _ in range(2 * STEPS)]
+
+
+@dataclass(frozen=True)
+class Drawing(Glmc):
+    """GLMC that notes the first number of every step's generator."""
+
+    drawn: tuple[list[float], ...] = ([],)
+
+    def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
+        self.drawn[0].append(torch.rand((), generator=generator).item())
+        return super().mix(batch, num_classes, generator)
+
+
+def test_every_step_of_every_epoch_mixes_by_its_own_numbers() -> None:
+    state, method = make_state(), Drawing(drawn=([],))
+    list(fit(state, make_recipe(state, method), on))
+    assert len(set(method.drawn[0])) == len(method.drawn[0]) == EPOCHS * STEPS
 
 
 @pytest.mark.parametrize("break_at", [11, 12])  # in epoch 1, at its second step: SAM's first and second pass

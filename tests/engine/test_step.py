@@ -24,9 +24,7 @@ def make_net() -> Classifier:
 
 def make_batch(seed: int = 0) -> Batch:
     random = torch.Generator().manual_seed(seed)
-    return Batch(
-        Sample((torch.randn(8, 3, 2, 2, generator=random),), torch.randint(4, (8,), generator=random))
-    )
+    return Batch(Sample((torch.randn(8, 3, 2, 2, generator=random),), torch.randint(4, (8,), generator=random)))
 
 
 def make_sgd(net: nn.Module) -> torch.optim.SGD:

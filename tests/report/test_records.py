@@ -29,7 +29,8 @@ def test_what_is_no_record_is_named(tmp_path: Path) -> None:
 
 
 def test_run_content_keeps_scored_epochs_and_the_last_classes() -> None:
-    run = {name: name for name in ("settings", "hash", "data", "class_counts", "cost", "status")}
+    run: dict = {name: name for name in ("hash", "data", "class_counts", "cost", "status")}
+    run["settings"] = {"seed": 1, "data": {"name": "digits", "root": "/home/somebody"}}
     run["result"] = {"train_seconds": 3.0}
     history = [
         {"epoch": 0, "loss": {"total": 2.0}, "val": None, "test": None},
@@ -41,3 +42,5 @@ def test_run_content_keeps_scored_epochs_and_the_last_classes() -> None:
     assert content["epochs"][0]["val"] == {"top1": 40.0, "few": None}
     assert content["last_per_class"] == [50.0, None]
     assert content["train_seconds"] == 3.0
+    assert content["settings"] == {"seed": 1, "data": {"name": "digits"}}
+    assert run["settings"]["data"]["root"] == "/home/somebody"

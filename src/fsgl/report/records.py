@@ -49,13 +49,15 @@ def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> 
 
     record: experiment.json.  history: metrics.jsonl. Per-class accuracy is kept for the last epoch only.
     """
+    settings = {**record["settings"], "data": {**record["settings"]["data"]}}
+    del settings["data"]["root"]  # where the images lay on one machine is no part of a result
     epochs = []
     for row in history:
         if row["test"] is None:
             continue
         epochs.append({"epoch": row["epoch"], "loss": row["loss"], "val": _brief(row["val"]), "test": _brief(row["test"])})
     return {
-        "settings": record["settings"],
+        "settings": settings,
         "hash": record["hash"],
         "data": record["data"],
         "class_counts": record["class_counts"],
