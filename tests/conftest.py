@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 # Before torch is imported, and inherited by the programs that tests start: the nets here are too
 # small to gain from more threads, and the defaults of a large machine make them slower.
@@ -18,6 +18,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+
+if TYPE_CHECKING:
+    from fsgl.experiment import Experiment
 
 torch.set_num_threads(THREADS)
 
@@ -104,3 +107,23 @@ def refusal(main_py: ModuleType, capsys: pytest.CaptureFixture[str]) -> Callable
         return said.err
 
     return refuse
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Experiment:
+    """FSGL on a few hundred digits: 3 epochs of 5 steps in about a second, with a validation set."""
+    from fsgl.experiment import override
+    from fsgl.recipes import make_experiment
+
+    changes = ("optim.epochs=3", "optim.batch_size=64", "data.imbalance_factor=50")
+    return override(make_experiment("fsgl", "digits"), *changes)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of ``tiny``, read-only by agreement."""
+    from fsgl.run import Runtime, train
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny, folder, Runtime("cpu", trackers=()))
+    return folder
