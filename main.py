@@ -268,7 +268,7 @@ def run(options: Namespace) -> int:
     check(options)
     from fsgl.commands import train_and_explain
     from fsgl.report.summary import print_run
-    from fsgl.run import Runtime
+    from fsgl.runtime import Runtime
     from fsgl.saved import read_history, read_record
 
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

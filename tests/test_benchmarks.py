@@ -21,7 +21,9 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def test_step_measures_time_and_mathematics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_step_measures_time_and_mathematics(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     step = load("step")
     monkeypatch.setattr(step, "peak_megabytes", lambda *arguments: 1.0)  # it spawns; tried by hand, not in CI
     rows = step.measure([("resnet8-slim", 4, 1)], ("resnet8-slim", 4, 1))

@@ -104,7 +104,8 @@ def test_every_setting_can_be_overridden_is_saved_and_changes_the_hash(name: str
     found = value_of(changed, name)
     assert found == value
     assert type(found) is type(value)
-    assert changed.hash != FSGL.hash
+    # Where the images lie decides no result; everything else may.
+    assert (changed.hash == FSGL.hash) == (name == "data.root")
     back = Experiment.from_json(json.loads(json.dumps(changed.to_json())), "x")
     assert (back, back.hash) == (changed, changed.hash)
     unchanged = [other for other in setting_names(FSGL) if value_of(changed, other) != value_of(FSGL, other)]

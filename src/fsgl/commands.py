@@ -18,7 +18,8 @@ from fsgl.experiment import Experiment, override, setting_names
 from fsgl.models.backbones import BACKBONES
 from fsgl.recipes import RECIPES, digits, make_experiment
 from fsgl.report.summary import print_comparison, print_metrics, print_run
-from fsgl.run import RunDiverged, RunInterrupted, Runtime, train
+from fsgl.run import train
+from fsgl.runtime import RunDiverged, RunInterrupted, Runtime
 from fsgl.saved import load_network, read_experiment, read_history, read_record
 
 # Flags that are another spelling of a setting.

@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,49 +32,11 @@ from fsgl.errors import UserError
 from fsgl.experiment import Experiment
 from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json
 from fsgl.interrupts import Interrupts
+from fsgl.metrics import confusion_matrix
 from fsgl.network import Network, build_network, cost
 from fsgl.optim.sam import make_ascent
+from fsgl.runtime import RunDiverged, RunInterrupted, Runtime
 from fsgl.trackers import Tracker, make_trackers, require_trackers
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where and how a run executes: nothing here changes its result, so nothing here is part of the Experiment.
-
-    device: "auto", "cpu", "cuda", "cuda:1", ...  workers: decoding processes.  max_steps: stop after so many steps in
-    all, for trying things.  checkpoint_minutes: also save within an epoch that lasts longer.  print_every: a line of
-    progress after every so many steps of an epoch, besides the display's own.
-    """
-
-    device: str = "auto"
-    workers: int = 0
-    max_steps: int | None = None
-    trackers: tuple[str, ...] = ("tensorboard",)
-    checkpoint_minutes: float = 15.0
-    print_every: int | None = None
-
-    def torch_device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-            torch.zeros(1, device=device).item()
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(f"device '{self.device}' cannot be used: {str(error).splitlines()[0]}") from None
-        return device
-
-
-class RunInterrupted(Exception):
-    """A signal stopped the run after a whole step; its state is saved in ``folder``."""
-
-    def __init__(self, folder: Path, signal_number: int) -> None:
-        self.folder = folder
-        self.signal_number = signal_number
-        super().__init__(f"stopped and saved; to go on: fsgl train --run {shlex.quote(str(folder))} --resume")
-
-
-class RunDiverged(Exception):
-    """The loss became NaN or infinite; the last checkpoint is as it was."""
 
 
 def train(
@@ -289,11 +249,10 @@ class _Session:
         save_checkpoint(self.folder / "checkpoints", payload, self.state.epoch, self.state.step)
 
     def _finish(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        test = self.network.data.test
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, logits=self._logits(test), labels=test.labels, class_counts=self.network.data.counts
-        )
+        test, counts = self.network.data.test, self.network.data.counts
+        logits, buffer = self._logits(test), io.BytesIO()
+        confusion = confusion_matrix(logits, test.labels, len(counts))
+        np.savez_compressed(buffer, logits=logits, labels=test.labels, class_counts=counts, confusion=confusion)
         write_atomically(self.folder / "predictions.npz", buffer.getvalue())
         self._write_weights("model.safetensors")
         self._write_history(rows)

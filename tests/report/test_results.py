@@ -40,7 +40,9 @@ def test_pages_show_means_ranges_and_keep_comparisons_apart(tmp_path: Path) -> N
     (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write_pages(tmp_path)
     readme = (tmp_path / "README.md").read_text()
-    assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
+    assert readme.startswith("before\n")
+    assert readme.endswith("after\n")
+    assert "old" not in readme
     page = (tmp_path / "docs" / "results.md").read_text()
     fsgl = next(line for line in page.splitlines() if line.startswith("| fsgl"))
     assert [cell.strip() for cell in fsgl.strip("|").split("|")] == [
@@ -49,7 +51,8 @@ def test_pages_show_means_ranges_and_keep_comparisons_apart(tmp_path: Path) -> N
     tables = page.split("**digits, imbalance factor 20**")
     assert len(tables) == 3, "runs of other epochs stand in a table of their own"
     assert page.index("| glmc") < page.index("| fsgl")  # by accuracy, within the table
-    assert write_pages(tmp_path) and (tmp_path / "README.md").read_text() == readme, "generating twice changes nothing"
+    write_pages(tmp_path)
+    assert (tmp_path / "README.md").read_text() == readme, "generating twice changes nothing"
 
 
 def test_readme_without_markers_is_refused(tmp_path: Path) -> None:

@@ -78,7 +78,10 @@ def class_scales(
     """omega, ``K`` float64: the factor of each class's features (the formula at the head of this file)."""
     ranks = frequency_ranks(class_counts) if rank == "frequency" else torch.arange(len(class_counts))
     omega = 1 + gamma * PROFILES[profile](ranks.double(), len(class_counts))
-    return omega if decimals is None else torch.round(omega, decimals=decimals)
+    if decimals is None:
+        return omega
+    # Python's round, as the release calls it: torch's multiplies first, and 1.095 then goes up instead of down.
+    return torch.tensor([round(value, decimals) for value in omega.tolist()], dtype=torch.float64)
 
 
 class FeatureScaling(nn.Module):

@@ -55,7 +55,8 @@ def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> 
     for row in history:
         if row["test"] is None:
             continue
-        epochs.append({"epoch": row["epoch"], "loss": row["loss"], "val": _brief(row["val"]), "test": _brief(row["test"])})
+        scores = {"val": _brief(row["val"]), "test": _brief(row["test"])}
+        epochs.append({"epoch": row["epoch"], "loss": row["loss"], **scores})
     return {
         "settings": settings,
         "hash": record["hash"],
@@ -70,4 +71,6 @@ def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> 
 
 
 def _brief(metrics: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return metrics and {name: value for name, value in metrics.items() if name != "per_class"}
+    if metrics is None:
+        return None
+    return {name: value for name, value in metrics.items() if name != "per_class"}
