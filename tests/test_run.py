@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 
 import fsgl.run
-from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint
+from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from fsgl.engine.step import training_step
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment, override
@@ -114,7 +115,7 @@ def test_predictions_give_every_figure_again(finished: Path) -> None:
     assert logits.dtype == np.float32
     last = rows(finished)[-1]["test"]
     assert evaluate_predictions(logits, labels, counts) == last
-    assert last["top1"] == pytest.approx(100 * np.mean([row.argmax() == k for row, k in zip(logits, labels, strict=True)]))
+    assert last["top1"] == pytest.approx(100 * np.mean(logits.argmax(axis=1) == labels))
     assert counts.tolist() == record_of(finished)["class_counts"]
 
 
@@ -256,8 +257,6 @@ def test_checkpoint_at_the_last_step_of_an_epoch(
 def test_signal_stops_after_the_step_in_hand(
     step: int, tiny: Experiment, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import signal
-
     def interrupt(taken: int) -> None:
         if taken == step:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -277,8 +276,6 @@ def test_signal_stops_after_the_step_in_hand(
 def test_signal_in_the_last_step_of_all_lets_the_run_finish(
     tiny: Experiment, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import signal
-
     monkeypatch.setattr(
         fsgl.run, "make_display", lambda *_: Steps(lambda n: n == 3 * STEPS and os.kill(os.getpid(), signal.SIGINT))
     )
@@ -287,8 +284,6 @@ def test_signal_in_the_last_step_of_all_lets_the_run_finish(
 
 
 def test_finished_run_resumed_stays_as_it_is(finished: Path, tiny: Experiment, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     assert train(tiny, folder, QUIET, resume=True)["result"] == record_of(finished)["result"]
@@ -299,8 +294,6 @@ def test_older_checkpoint_spelt_another_way_is_taken_up(
     tiny: Experiment, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An absolute path with a relative run folder: the newer, torn one must not outlive the choice."""
-    import shutil
-
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished, "run")
     newest, before = list_checkpoints(Path("run/checkpoints"))
@@ -344,8 +337,6 @@ def test_divergence_before_the_first_checkpoint(tiny: Experiment, tmp_path: Path
 
 
 def test_two_processes_do_not_train_in_one_folder(tiny: Experiment, finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(finished, tmp_path / "run")
     code = f"""
 import sys
@@ -385,22 +376,22 @@ def test_checkpoint_of_another_run_is_refused(tiny: Experiment, finished: Path, 
         train(other, tmp_path / "run", QUIET, resume=list_checkpoints(finished / "checkpoints")[0])
 
 
-def payloads() -> Iterator[Any]:
-    def spoilt(**changes: Any) -> Any:
-        return lambda good: {**good, **changes}
-
-    yield pytest.param(spoilt(state={}), id="empty state")
-    yield pytest.param(spoilt(state=[1]), id="list for state")
-    yield pytest.param(spoilt(history=None), id="no history")
-    yield pytest.param(spoilt(best_validation="high"), id="word for number")
-    yield pytest.param(lambda good: {"experiment": good["experiment"]}, id="nothing else")
-    yield pytest.param(lambda good: {**good, "state": {**good["state"], "model": {}}}, id="no weights")
+def spoilt(**changes: Any) -> Any:
+    return lambda good: {**good, **changes}
 
 
-@pytest.mark.parametrize("spoil", payloads())
+PAYLOADS = {
+    "empty state": spoilt(state={}),
+    "list for state": spoilt(state=[1]),
+    "no history": spoilt(history=None),
+    "word for number": spoilt(best_validation="high"),
+    "nothing else": lambda good: {"experiment": good["experiment"]},
+    "no weights": lambda good: {**good, "state": {**good["state"], "model": {}}},
+}
+
+
+@pytest.mark.parametrize("spoil", PAYLOADS.values(), ids=PAYLOADS)
 def test_checkpoint_that_does_not_fit_is_refused_in_one_line(spoil: Any, tiny: Experiment, tmp_path: Path) -> None:
-    from fsgl.engine.checkpoint import save_checkpoint
-
     train(tiny, tmp_path / "run", replace(QUIET, max_steps=1))
     folder = tmp_path / "run" / "checkpoints"
     path = save_checkpoint(folder, spoil(load_checkpoint(list_checkpoints(folder)[0])), 9, 0)
