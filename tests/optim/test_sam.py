@@ -238,3 +238,14 @@ def test_sam_refuses_a_radius_that_is_none(rho: float) -> None:
 def test_mistakes_in_the_settings(wrong: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         SamSpec(**wrong)
+
+
+def test_climb_after_the_model_was_converted() -> None:
+    parameter = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    sam = Sam([parameter], rho=1.0)
+    for dtype in (torch.float32, torch.float64):
+        parameter.data = parameter.data.to(dtype)
+        parameter.grad = torch.tensor([3.0, 4.0], dtype=dtype)
+        with sam.climb():
+            torch.testing.assert_close(parameter.data, torch.tensor([3.6, 4.8], dtype=dtype))
+        torch.testing.assert_close(parameter.data, torch.tensor([3.0, 4.0], dtype=dtype))

@@ -2,8 +2,7 @@
 
     CE(o, y) = - mean_i sum_k y_ik log softmax(o_i)_k
 
-Unlike ``torch.nn.functional.cross_entropy`` the rows of y need not sum to 1: GLMC's class-weighted
-label w * y does not, and its total weight is meant to count.
+The rows of y need not sum to 1: GLMC's class-weighted label w * y does not, and its total weight is meant to count.
 """
 
 from __future__ import annotations

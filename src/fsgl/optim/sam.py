@@ -75,8 +75,7 @@ class Sam:
             for parameter, gradient in zip(moved, gradients, strict=True):
                 # w + e is written beside w and the two change places, so the return is exact and costs nothing;
                 # (w + e) - e is not w in floating point, and a copy of w is one more pass over memory.
-                climbed = self._climbed.setdefault(parameter, torch.empty_like(parameter, requires_grad=False))
-                parameter.data = torch.addcmul(parameter, gradient, scale, out=climbed)
+                parameter.data = torch.addcmul(parameter, gradient, scale, out=self._beside(parameter))
         for parameter in moved:
             parameter.grad = None
         gradients.clear()
@@ -85,6 +84,13 @@ class Sam:
         finally:
             for parameter, weights in zip(moved, stayed, strict=True):
                 parameter.data = weights
+
+    def _beside(self, parameter: Tensor) -> Tensor:
+        climbed = self._climbed.get(parameter)
+        like = (parameter.dtype, parameter.device, parameter.shape)
+        if climbed is None or (climbed.dtype, climbed.device, climbed.shape) != like:  # new, or converted since
+            climbed = self._climbed[parameter] = torch.empty_like(parameter, requires_grad=False)
+        return climbed
 
 
 @contextmanager
