@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fsgl.cli import main as fsgl
 from fsgl.report.records import run_content, write_record
-from fsgl.saved import read_history, read_record
+from fsgl.saved import read_experiment, read_history, read_record
 
 
 def main(arguments: list[str]) -> int:
@@ -46,9 +46,11 @@ def record(folder: Path, results: Path, command: str) -> None:
     """Write the record of a complete run."""
     run = read_record(folder)
     settings = run["settings"]
+    factor = settings["data"]["imbalance_factor"]
     name = "-".join([
-        settings["data"]["name"], f"if{settings['data']['imbalance_factor']:g}", settings["backbone"],
+        settings["data"]["name"], *([] if factor is None else [f"if{factor:g}"]), settings["backbone"],
         f"e{settings['optim']['epochs']}", settings["recipe"], f"seed{settings['seed']}",
+        read_experiment(folder / "experiment.json").hash[:6],  # tells grids apart that differ in another setting
     ])  # fmt: skip
     path = write_record(results, "run", name, command, run["environment"], run_content(run, read_history(folder)))
     print(f"recorded    {path}")

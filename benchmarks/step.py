@@ -5,7 +5,7 @@
 Bare: the backbone's forward and backward passes alone, four of each with SAM, on the same batch, in the same layout.
 Step: everything that training does for a batch: drawing and augmenting both streams, mixing, FSM, heads, losses, both
 passes of SAM, SGD. The two are interleaved in one process, so that a busy machine slows both; the ratio of medians is
-the figure. Memory is the peak of a forked process above what it began with (Linux).
+the figure. Memory is the peak of a process of its own above what it began with (Linux).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A training that is killed at random moments, and resumed each time, ends with the same bits as one left alone.
 
 Each attempt is a process of its own. Some kill themselves inside a write, at a random call of ``os.replace`` or
-``os.fsync``; the others are killed from outside after a random time. A checkpoint is due every few hundredths of a
+``os.fsync``; the others are killed from outside a random time after their first checkpoint. A checkpoint is due every few hundredths of a
 second, so that most resumptions begin within an epoch.
 """
 
@@ -14,11 +14,13 @@ import os
 import random
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fsgl.engine.checkpoint import list_checkpoints
 from fsgl.experiment import Experiment, override
 from fsgl.recipes import make_experiment
 
@@ -46,7 +48,8 @@ def attempt(folder: Path, resume: bool, die_at: tuple[str, int] | None) -> None:
 
         def deadly(*arguments: Any) -> Any:
             nonlocal calls
-            calls += 1
+            # Of the renames, only those that make a checkpoint: dead then, its content is written but not yet there.
+            calls += name != "replace" or str(arguments[1]).endswith(".pt")
             if calls == number:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*arguments)
@@ -55,14 +58,24 @@ def attempt(folder: Path, resume: bool, die_at: tuple[str, int] | None) -> None:
     train(experiment(), folder, Runtime("cpu", trackers=(), checkpoint_minutes=0.001), resume)
 
 
-def run_until_it_ends(folder: Path, resume: bool, die_at: tuple[str, int] | None, seconds: float | None) -> int | None:
+def run_until_it_ends(
+    folder: Path, resume: bool, die_at: tuple[str, int] | None = None, kill_after: float | None = None
+) -> int | None:
+    """The exit code. kill_after: seconds after its first checkpoint at which to kill it from outside."""
     process = multiprocessing.get_context("spawn").Process(target=attempt, args=(folder, resume, die_at))
+    before = newest(folder)
     process.start()
-    process.join(seconds)
-    if process.is_alive():
+    if kill_after is not None:
+        while process.is_alive() and newest(folder) == before:
+            time.sleep(0.01)
+        time.sleep(kill_after)
         process.kill()
-        process.join()
+    process.join()
     return process.exitcode
+
+
+def newest(folder: Path) -> Path | None:
+    return next(iter(list_checkpoints(folder / "checkpoints")), None)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -74,24 +87,26 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_killed_again_and_again_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     alone, killed = tmp_path / "alone", tmp_path / "killed"
-    assert run_until_it_ends(alone, False, None, None) == 0
+    assert run_until_it_ends(alone, False) == 0
     dice = random.Random(20261123)
-    kills = within_a_write = 0
+    kills = within_a_checkpoint = 0
     while kills < KILLS:
         if kills % 3 == 2:
-            die_at, seconds = None, 3 + 2 * dice.random()
+            die_at, kill_after = None, 0.3 * dice.random()
+        elif kills % 3 == 1:
+            die_at, kill_after = ("replace", dice.randrange(1, 5)), None
         else:
-            die_at, seconds = (dice.choice(["replace", "fsync"]), dice.randrange(2, 12)), None
+            die_at, kill_after = ("fsync", dice.randrange(2, 10)), None
         resume = (killed / "experiment.json").exists()
-        code = run_until_it_ends(killed, resume, die_at, seconds)
+        code = run_until_it_ends(killed, resume, die_at, kill_after)
         assert code in (-signal.SIGKILL, 0), f"exit code {code}"
         if code == 0:
             break  # it reached the end in spite of everything
         kills += 1
-        within_a_write += die_at is not None
-    assert run_until_it_ends(killed, (killed / "experiment.json").exists(), None, None) == 0
+        within_a_checkpoint += die_at is not None and die_at[0] == "replace"
+    assert run_until_it_ends(killed, (killed / "experiment.json").exists()) == 0
     assert kills >= 10
-    assert within_a_write >= 5
+    assert within_a_checkpoint >= 3
     for name in ("model.safetensors", "best-val.safetensors", "predictions.npz"):
         assert (killed / name).read_bytes() == (alone / name).read_bytes(), name
     assert rows(killed) == rows(alone)

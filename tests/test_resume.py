@@ -82,8 +82,8 @@ def test_signal_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: Pa
     assert "Traceback" not in said
     assert json.loads((folder / "experiment.json").read_text())["status"].startswith("interrupted after")
     before = len(rows(folder))
-    assert main(["train", "--run", str(folder), "--resume", "--max-steps", "1"]) == 0  # nothing is left to try
-    assert len(rows(folder)) >= before > 0
+    assert main(["train", "--run", str(folder), "--resume", "--max-steps", "1"]) == 2  # nothing is left to try
+    assert len(rows(folder)) == before
 
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "emptied", "renamed"])
@@ -200,3 +200,22 @@ def test_folders_and_data_are_not_mixed_up(tmp_path: Path, capsys: pytest.Captur
     (folder / "experiment.json").write_text(json.dumps(record))
     assert main(["train", "--run", str(folder), "--resume", "--track", "none"]) == 2
     assert "other images" in capsys.readouterr().err
+
+
+def test_signal_while_finishing_ends_what_would_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fsgl.run import _Session
+
+    honest = _Session._finish
+
+    def interrupted(self: _Session, history: list) -> dict:
+        os.kill(os.getpid(), signal.SIGINT)
+        return honest(self, history)
+
+    monkeypatch.setattr(_Session, "_finish", interrupted)
+    assert main(["train", "digits", "--epochs", "1", "--track", "none", "--run", str(tmp_path / "both")]) == 130
+    assert [path.name for path in (tmp_path / "both").iterdir()] == ["cross-entropy"]
+    record = json.loads((tmp_path / "both" / "cross-entropy" / "experiment.json").read_text())
+    assert record["status"] == "complete"
+    assert "finished and saved" in capsys.readouterr().err

@@ -50,9 +50,11 @@ def test_record_and_experiment_are_read_back(tiny: Experiment, finished: Path, t
 
 def test_network_scores_as_it_did_in_training(finished: Path) -> None:
     network = load_network(finished)
+    test = network.data.test
+    logits = network.logits(test, CPU)
     with np.load(finished / "predictions.npz") as saved:
-        np.testing.assert_array_equal(network.logits(network.data.test, CPU), saved["logits"])
-    assert network.measure(network.data.test, network.logits(network.data.test, CPU)) == read_history(finished)[-1]["test"]
+        np.testing.assert_array_equal(logits, saved["logits"])
+    assert network.measure(test, logits) == read_history(finished)[-1]["test"]
 
 
 def test_folder_without_a_run_names_those_inside(finished: Path, tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_record_that_is_no_text(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
-        ("backbone", "resnet35", "did you mean 'resnet34'"),
+        ("backbone", "resnet-34", "did you mean 'resnet34'"),
         ("seed", 1.5, "seed must be int"),
         ("seed", True, "seed must be int"),
         ("method", {"name": ["glmc"]}, "unknown method"),
@@ -94,7 +96,9 @@ def test_record_that_is_no_text(folder: Path) -> None:
         ("dada", {}, "did you mean 'data'"),
     ],
 )
-def test_settings_changed_by_hand_to_nonsense(setting: str, value: Any, said: str, tiny: Experiment, folder: Path) -> None:
+def test_settings_changed_by_hand_to_nonsense(
+    setting: str, value: Any, said: str, tiny: Experiment, folder: Path
+) -> None:
     change_record(folder, settings={**tiny.to_json(), setting: value})
     refused(lambda: read_experiment(folder / "experiment.json"), "experiment.json: ", said)
     refused(lambda: load_network(folder), "experiment.json: ", said)
@@ -120,7 +124,7 @@ def test_history_is_read_and_a_torn_last_line_passed_over(folder: Path) -> None:
 @pytest.mark.parametrize("line", [b"{torn", b"\xff\xfe", b"17", b"{}", b'{"epoch": 1}', b"[" * 100_000])
 def test_history_with_a_bad_line_is_refused_by_its_number(line: bytes, folder: Path) -> None:
     path = folder / "metrics.jsonl"
-    first, second, third = path.read_bytes().splitlines()
+    first, _, third = path.read_bytes().splitlines()
     path.write_bytes(b"\n".join([first, line, third]))
     refused(lambda: read_history(folder), f"{path}, line 2: not ")
 

@@ -153,6 +153,8 @@ class _Session:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"{resume}: does not fit this run's network ({reason}); {alternative(resume)}") from None
         make_newest(resume, self.folder / "checkpoints")
+        if self._tried_enough():
+            raise UserError(f"{self.folder} stands at step {self.steps_taken}; --max-steps counts from the start")
 
     def run(self) -> dict[str, Any]:
         steps = self.recipe.stream.steps_per_epoch
@@ -166,7 +168,10 @@ class _Session:
             closing.callback(display.close)
             try:
                 with Interrupts() as interrupts:
-                    return self._finish(self._fit(trackers, display, interrupts))
+                    record = self._finish(self._fit(trackers, display, interrupts))
+                    if interrupts.signal_number is not None:  # too late to stop this run, not what would follow it
+                        raise RunInterrupted(self.folder, interrupts.signal_number, complete=True)
+                    return record
             except NonFiniteLoss as error:
                 self._set_status(f"diverged after {self.steps_taken} steps: {error}")
                 raise RunDiverged(self._divergence(error)) from None
@@ -181,8 +186,6 @@ class _Session:
                 interrupts.saved()
             return interrupts.signal_number is not None or self._tried_enough()
 
-        if self._tried_enough():
-            return self.history
         for report in fit(self.state, self.recipe, should_stop):
             if report.finished:
                 row = self._row(report)

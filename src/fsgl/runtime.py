@@ -39,12 +39,13 @@ class Runtime:
 
 
 class RunInterrupted(Exception):
-    """A signal stopped the run after a whole step; its state is saved in ``folder``."""
+    """A signal stopped the run after a whole step, or came while it was finishing; all is saved in ``folder``."""
 
-    def __init__(self, folder: Path, signal_number: int) -> None:
+    def __init__(self, folder: Path, signal_number: int, complete: bool = False) -> None:
         self.folder = folder
         self.signal_number = signal_number
-        super().__init__(f"stopped and saved; to go on: fsgl train --run {shlex.quote(str(folder))} --resume")
+        go_on = f"stopped and saved; to go on: fsgl train --run {shlex.quote(str(folder))} --resume"
+        super().__init__(f"stopped; the run in {folder} is finished and saved" if complete else go_on)
 
 
 class RunDiverged(Exception):

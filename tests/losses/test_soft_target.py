@@ -62,3 +62,9 @@ def test_permuting_classes_changes_nothing() -> None:
     order = torch.tensor([3, 1, 5, 0, 4, 2])
     found = soft_cross_entropy(logits[:, order], target[:, order])
     torch.testing.assert_close(found, soft_cross_entropy(logits, target), rtol=1e-14, atol=0)
+
+
+def test_shapes_that_would_broadcast_are_refused() -> None:
+    for shape in ((2, 1), (3,), (1, 3)):
+        with pytest.raises(ValueError, match="differ in shape"):
+            soft_cross_entropy(torch.randn(2, 3), torch.rand(shape))

@@ -249,3 +249,20 @@ def test_climb_after_the_model_was_converted() -> None:
         with sam.climb():
             torch.testing.assert_close(parameter.data, torch.tensor([3.6, 4.8], dtype=dtype))
         torch.testing.assert_close(parameter.data, torch.tensor([3.0, 4.0], dtype=dtype))
+
+
+def test_step_inside_the_climb_is_refused() -> None:
+    """It would change the climbed copy, which the return throws away: nothing would be learnt, without a word."""
+    parameter = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    sam = Sam([parameter], rho=1.0)
+    parameter.square().sum().backward()
+
+    def step_within() -> None:
+        with sam.climb():
+            parameter.square().sum().backward()
+            optimizer.step()
+
+    with pytest.raises(RuntimeError, match=r"optimizer\.step\(\) after it"):
+        step_within()
+    assert parameter.tolist() == [3.0, 4.0]

@@ -6,17 +6,22 @@ import pytest
 
 from fsgl.errors import UserError
 from fsgl.report.records import write_record
-from fsgl.report.results import BEGIN, END, write_pages
+from fsgl.report.results import BEGIN, END, results_sections, write_pages
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def run_record(folder: Path, recipe: str, seed: int, last: float, best: float, epochs: int = 2) -> None:
+def run_record(
+    folder: Path, recipe: str, seed: int, last: float, best: float, epochs: int = 2, rho: float = 0.05,
+    status: str = "complete",
+) -> None:  # fmt: skip
     def scores(top1: float) -> dict:
         return {"top1": top1, "many": top1 + 1, "medium": top1, "few": None, "ece": 5.0}
 
     content = {
+        "status": status,
         "settings": {
+            "method": {"name": "glmc"}, "sam": {"rho": rho},
             "recipe": recipe, "seed": seed, "backbone": "resnet8-slim",
             "data": {"name": "digits", "imbalance_factor": 20.0, "draw": "ldam", "val": 0.0},
             "optim": {"epochs": epochs, "batch_size": 32, "weight_decay": 0.1}, "schedule": {"lr": 0.1},
@@ -27,7 +32,7 @@ def run_record(folder: Path, recipe: str, seed: int, last: float, best: float, e
         "epochs": [{"epoch": 0, "test": scores(best)}, {"epoch": 1, "test": scores(last)}],
     }  # fmt: skip
     environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}, "commit": "c" * 40}
-    write_record(folder, "run", f"{recipe}-{seed}-{epochs}", "fsgl train", environment, content)
+    write_record(folder, "run", f"{recipe}-{seed}-{epochs}-{rho}", "fsgl train", environment, content)
 
 
 def test_pages_show_means_ranges_and_keep_comparisons_apart(tmp_path: Path) -> None:
@@ -69,3 +74,18 @@ def test_committed_pages_are_what_the_records_give(tmp_path: Path) -> None:
     for path in write_pages(tmp_path):
         committed = ROOT / path.relative_to(tmp_path)
         assert committed.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), f"{committed}: run make docs"
+
+
+def test_runs_of_other_settings_are_not_averaged(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    run_record(results, "fsgl", 0, 70.0, 70.0)
+    run_record(results, "fsgl", 0, 90.0, 90.0, rho=0.5)
+    (section,) = results_sections(results)
+    rows = [line for line in section.splitlines() if line.startswith("| fsgl")]
+    assert [row.split("|")[3].strip() for row in rows] == ["90.0", "70.0"]
+
+
+def test_run_that_did_not_end_is_refused(tmp_path: Path) -> None:
+    run_record(tmp_path, "fsgl", 0, 70.0, 70.0, status="stopped after 3 steps")
+    with pytest.raises(UserError, match="not complete"):
+        results_sections(tmp_path)

@@ -64,7 +64,11 @@ class Sam:
 
     @contextmanager
     def climb(self) -> Iterator[None]:
-        """Move along the present gradients and clear them; on leaving, also by an exception, return."""
+        """Move along the present gradients and clear them; on leaving, also by an exception, return.
+
+        Raises RuntimeError where the weights were changed within, as by an ``optimizer.step()``: it would be lost.
+        (A fused optimizer leaves no trace by which to tell.)
+        """
         moved = [parameter for parameter in self.parameters if parameter.grad is not None]
         gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
         stayed = [parameter.data for parameter in moved]
@@ -79,8 +83,11 @@ class Sam:
         for parameter in moved:
             parameter.grad = None
         gradients.clear()
+        before = [parameter._version for parameter in moved]
         try:
             yield
+            if before != [parameter._version for parameter in moved]:
+                raise RuntimeError("the weights were changed inside climb(); call optimizer.step() after it")
         finally:
             for parameter, weights in zip(moved, stayed, strict=True):
                 parameter.data = weights
