@@ -1,8 +1,8 @@
 """A training that is killed at random moments, and resumed each time, ends with the same bits as one left alone.
 
 Each attempt is a process of its own. Some kill themselves inside a write, at a random call of ``os.replace`` or
-``os.fsync``; the others are killed from outside a random time after their first checkpoint. A checkpoint is due every few hundredths of a
-second, so that most resumptions begin within an epoch.
+``os.fsync``; the others are killed from outside a random time after their first checkpoint. A checkpoint is due every
+few hundredths of a second, so that most resumptions begin within an epoch.
 """
 
 from __future__ import annotations
