@@ -35,7 +35,7 @@ def mistake(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
         assert code == 2, said
         assert said.count("\n") == 1, said
         assert said.startswith("fsgl")
-        assert len(said) < 400
+        assert len(said) < 800
         return said
 
     return refused
@@ -112,7 +112,7 @@ def test_settings_may_stand_among_the_options() -> None:
         ("train glmcsam", "did you mean 'glmc-sam'"),
         ("train fsgl --data digit", "did you mean 'digits'"),
         ("train fsgl --data cifar-100", "did you mean 'cifar100'"),
-        ("train fsgl --data digits --backbone resnet8", "did you mean 'resnet8-slim'"),
+        ("train fsgl --data digits --backbone resnet8-slm", "did you mean 'resnet8-slim'"),
         ("train fsgl --dta digits", "did you mean '--data'"),
         ("train fsgl --epoch 3", "did you mean '--epochs'"),
         ("train fsgl --data digits method.bta=1", "did you mean 'method.beta'"),
@@ -120,7 +120,6 @@ def test_settings_may_stand_among_the_options() -> None:
         ("train fsgl --data digits recipe=x", "unknown setting 'recipe'"),
         ("train cross-entropy --data digits method.beta=1", "unknown setting 'method.beta'"),
         ("train fsgl digits", "'digits' is one word too many"),
-        ("train fsgl -- --data", "one word too many"),
         ("train fsgl --data", "expected one argument"),
         ("train fsgl --data digits --epochs x", "optim.epochs must be a whole number, not 'x'"),
         ("train fsgl --data digits --epochs 1.5", "whole number"),
@@ -175,7 +174,9 @@ def test_settings_may_stand_among_the_options() -> None:
         ("recipes all", "'all' is one word too many"),
     ],
 )  # fmt: skip
-def test_mistakes_are_answered_in_one_line(arguments: str, said: str, mistake: Callable[..., str], tmp_path: Path) -> None:
+def test_mistakes_are_answered_in_one_line(
+    arguments: str, said: str, mistake: Callable[..., str], tmp_path: Path
+) -> None:
     assert said in mistake(*arguments.split())
     assert not list(tmp_path.iterdir())  # and nothing is left behind
 
@@ -189,15 +190,17 @@ def test_folder_in_use_is_refused(finished: Path, mistake: Callable[..., str]) -
     assert "holds a run already; go on in it with --resume" in mistake(*DIGITS, "--run", str(finished))
 
 
-@pytest.mark.parametrize("more", [["--epochs", "9"], ["seed=1"], ["--data", "digits"], ["--root", "x"], ["--from", "x"]])
-def test_resume_takes_no_settings(more: list[str], finished: Path, mistake: Callable[..., str]) -> None:
-    assert "--resume takes all settings from the run folder" in mistake("train", "--run", str(finished), "--resume", *more)
+@pytest.mark.parametrize("more", ["--epochs=9", "seed=1", "--data=digits", "--root=x", "--from=x", "--train-list=x"])
+def test_resume_takes_no_settings(more: str, finished: Path, mistake: Callable[..., str]) -> None:
+    said = mistake("train", more, "--run", str(finished), "--resume")
+    assert "--resume takes all settings from the run folder" in said
 
 
 def test_resume_of_another_recipe_or_checkpoint(finished: Path, mistake: Callable[..., str], tmp_path: Path) -> None:
     run = ["--run", str(finished)]
     assert "holds a run of 'fsgl', not of 'glmc'" in mistake("train", "glmc", *run, "--resume")
-    assert "No such file" in mistake("train", *run, "--resume", "nowhere.pt")
+    assert "--resume nowhere.pt: no such checkpoint" in mistake("train", *run, "--resume", "nowhere.pt")
+    assert "--resume seed=1: no such checkpoint" in mistake("train", *run, "--resume", "seed=1")
     assert "not a checkpoint of fsgl" in mistake("train", *run, "--resume", str(finished / "model.safetensors"))
 
 
@@ -229,13 +232,16 @@ def test_spoilt_run_is_refused_by_the_files_name(
         assert name in mistake("train", "--from", str(path))
 
 
-def test_train_evaluate_and_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_and_evaluate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([*DIGITS, *QUICK, "data.imbalance_factor=50"]) == 0
     folder = Path("runs/fsgl-digits-if50-seed0")
     shown = capsys.readouterr().out
-    for part in (f"-> {folder}", "epoch   1/1", "last epoch", "best on test (unfair)", "many", "few", f"run folder  {folder}"):
+    for part in (f"-> {folder}", "epoch   1/1", "last epoch", "best on test (unfair)", "many", "few"):
         assert part in shown, part
+    assert f"run folder  {folder}\n" in shown
     assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
     recorded = read_history(folder)[-1]["test"]
 
@@ -258,7 +264,8 @@ def test_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     for part in ("cross-entropy", "fsgl", "difference", "curves      runs/digits/curves.png"):
         assert part in shown
     assert (tmp_path / "runs/digits/curves.png").exists()
-    records = [json.loads((tmp_path / f"runs/digits/{name}/experiment.json").read_text()) for name in ("cross-entropy", "fsgl")]
+    folders = [tmp_path / "runs/digits" / name for name in ("cross-entropy", "fsgl")]
+    records = [json.loads((folder / "experiment.json").read_text()) for folder in folders]
     assert records[0]["data"] == records[1]["data"]
     assert records[0]["result"]["steps"] == records[1]["result"]["steps"]
 
@@ -309,7 +316,6 @@ def test_name_that_the_output_cannot_show(tmp_path: Path) -> None:
         ("--help | true", 0),
         ("recipes | true", 0),
         ("recipes > /dev/full", 2),
-        ("--help > /dev/full", 2),
     ],
 )
 def test_output_that_nobody_takes(command: str, code: int, tmp_path: Path) -> None:

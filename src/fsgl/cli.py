@@ -104,7 +104,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     if options.version:
         from fsgl import __version__
 
-        parser.exit(0, f"fsgl {__version__}\n")
+        print(f"fsgl {__version__}")
+        parser.exit(0)
     if options.command is None:
         if rest:
             parser.error(f"unknown option '{rest[0]}'")

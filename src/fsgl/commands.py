@@ -196,6 +196,9 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> Experime
         if assignments or options.data or options.replay or _given_images(options):
             raise UserError("--resume takes all settings from the run folder; leave them off (--max-steps is allowed)")
         experiment = Experiment.from_json(read_record(options.run)["settings"], str(options.run / "experiment.json"))
+        if isinstance(options.resume, str) and not Path(options.resume).is_file():
+            where = options.run / "checkpoints"
+            raise UserError(f"--resume {options.resume}: no such checkpoint; leave it off for the newest in {where}")
         if options.recipe not in (None, experiment.recipe):
             raise UserError(f"{options.run} holds a run of '{experiment.recipe}', not of '{options.recipe}'")
         return experiment
@@ -207,9 +210,8 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> Experime
         return override(experiment, *assignments)
     if not options.recipe:
         raise UserError("name a recipe (fsgl recipes lists them), or a record with --from, or a run with --resume")
-    experiment = make_experiment(
-        options.recipe, options.data or "cifar100", options.root or "data", options.train_list, options.test_list
-    )
+    data = "cifar100" if options.data is None else options.data  # an empty name is a mistake, no default
+    experiment = make_experiment(options.recipe, data, **_given_images(options))
     return override(experiment, *assignments)
 
 

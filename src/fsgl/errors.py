@@ -13,8 +13,11 @@ class UserError(Exception):
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of ``known``, with the nearest real one."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    if not near:  # a forgotten prefix: "rho" for "optim.rho"
-        near = [full for full in names if full.rsplit(".", 1)[-1] == name]
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    near = (
+        [full for full in names if full.startswith(name)]  # "resnet8" for "resnet8-slim"
+        or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+        or [full for full in names if full.rsplit(".", 1)[-1] == name]  # "rho" for "sam.rho"
+    )
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    hint = f"did you mean '{near[0]}'?" if name and near else f"known: {shown}"
     return UserError(f"unknown {kind} '{name}'; {hint}")

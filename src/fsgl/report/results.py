@@ -94,7 +94,7 @@ def benchmark_sections(folder: Path) -> list[str]:
     sections = []
     for record in read_records(folder, "benchmark"):
         rows = tuple(
-            (row["what"], f"{row['figure']:.3f}", f"{row['target']:.3f}", "yes" if row["met"] else "**no**")
+            (row["what"], f"{row['figure']:.3f}", f"{row['target']:.3f}", "yes" if row["met"] else "no")
             for row in record["content"]["rows"]
         )
         table = Table(record["name"], ("what", "figure", "target (at most)", "met"), rows)
