@@ -60,12 +60,12 @@ def test_settings_are_printed_and_nothing_is_trained(
 
 def test_options_reach_the_experiment_and_the_runtime(trained: list[tuple[Any, ...]]) -> None:
     threads = torch.get_num_threads()
-    assert main([
-        "train", "glmc", "--data", "cifar10", "--root", "pictures", "--imbalance-factor", "10", "--draw", "release", "--val",
-        "0.2", "--backbone", "resnet32", "--epochs", "3", "--batch-size", "8", "--lr", "0.2", "--seed", "5", "--run", "here",
-        "--max-steps", "4", "--device", "cpu", "--workers", "1", "--threads", str(threads), "--track", "wandb", "--track",
-        "tensorboard", "method.beta=2",
-    ]) == 0  # fmt: skip
+    command = (
+        "train glmc --data cifar10 --root pictures --imbalance-factor 10 --draw release --val 0.2 --backbone resnet32 "
+        "--epochs 3 --batch-size 8 --lr 0.2 --seed 5 --run here --max-steps 4 --device cpu --workers 1 "
+        f"--threads {threads} --track wandb --track tensorboard method.beta=2"
+    )
+    assert main(command.split()) == 0
     ((experiment, folder, how, resume),) = trained
     assert experiment == override(
         make_experiment("glmc", "cifar10", "pictures"), "data.imbalance_factor=10", "data.draw=release", "data.val=0.2",
@@ -125,7 +125,7 @@ def test_demonstration_that_is_interrupted_ends_there(
     ("error", "code", "said"),
     [
         (RunDiverged("training diverged"), 1, "fsgl: training diverged\n"),
-        (torch.OutOfMemoryError("CUDA out of memory.\nmore"), 1, "fsgl: CUDA out of memory. A smaller optim.batch_size"),
+        (torch.OutOfMemoryError("CUDA is full.\nmore"), 1, "fsgl: CUDA is full. A smaller optim.batch_size"),
         (KeyboardInterrupt(), 130, "\nfsgl: left at once; nothing was begun\n"),
     ],
 )

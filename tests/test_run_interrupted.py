@@ -135,10 +135,16 @@ def test_signal_stops_after_the_step_in_hand(
 def test_signal_in_the_last_step_of_all_lets_the_run_finish(
     tiny: Experiment, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        fsgl.run, "make_display", lambda *_: Steps(lambda n: n == 3 * STEPS and os.kill(os.getpid(), signal.SIGINT))
-    )
-    assert train(tiny, tmp_path / "run", QUIET)["status"] == "complete"
+    """What would follow it, the second half of a demonstration say, does not begin."""
+
+    def interrupt(taken: int) -> None:
+        if taken == 3 * STEPS:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(fsgl.run, "make_display", lambda *_: Steps(interrupt))
+    with pytest.raises(RunInterrupted, match="is finished and saved"):
+        train(tiny, tmp_path / "run", QUIET)
+    assert record_of(tmp_path / "run")["status"] == "complete"
     assert_same(tmp_path / "run", finished)
 
 
