@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsgl.data.load import load_data
+from fsgl.data.load import LoadedData, load_data
 from fsgl.data.sources import Images
 from fsgl.data.streams import StreamSpec
 from fsgl.display import Display, make_display
@@ -40,19 +40,23 @@ from fsgl.trackers import Tracker, make_trackers, require_trackers
 
 
 def train(
-    experiment: Experiment, folder: Path, runtime: Runtime | None = None, resume: Path | bool = False
+    experiment: Experiment,
+    folder: Path,
+    runtime: Runtime | None = None,
+    resume: Path | bool = False,
+    data: LoadedData | None = None,
 ) -> dict[str, Any]:
     """Run an experiment into ``folder`` and return its record (the content of experiment.json).
 
     resume: True goes on from the folder's newest checkpoint (from the start where there is none yet), a path from that
-    one. Raises UserError for a folder in use or data that differ; RunInterrupted; RunDiverged.
+    one.  data: already loaded; None loads what ``experiment.data`` names. Raises UserError for a folder in use or data
+    that differ; RunInterrupted; RunDiverged.
     """
     runtime = runtime or Runtime()
     device = runtime.torch_device()
     require_trackers(runtime.trackers)
     _claim(folder, experiment, resume)
-    data = load_data(experiment.data)
-    network = build_network(experiment, data, device)
+    network = build_network(experiment, data or load_data(experiment.data), device)
     with sole_user(folder):
         _claim(folder, experiment, resume)  # once more: another process may have begun in the meantime
         remove_partial(folder)
