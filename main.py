@@ -126,7 +126,7 @@ def build_parser() -> tuple[Parser, dict[str, Any], list[str]]:
          "fsgl: every flag does what it says. release: as the authors' code does it: --beta is not used, --fcc_same "
          "and --fcc_half read --fcc's value, the best test epoch is the headline, ... (docs/departures.md)")
 
-    group = parser.add_argument_group("how it runs (changes no result)")
+    group = parser.add_argument_group("how it runs (changes a result by rounding at most)")
     flag("--gpu", "N", whole(0, 63), None, "which GPU (default: the first, or else the CPU)")
     flag("-j --workers", "N", whole(0), None, "processes that decode image files (default: 4, or one for each CPU)")
     flag("-p --print_freq", "N", whole(1), 1000, "a line every N steps of an epoch, besides one a minute and an epoch")
@@ -275,15 +275,15 @@ def run(options: Namespace) -> int:
     device = "auto" if options.gpu is None else f"cuda:{options.gpu}"
     workers = min(4, cpus) if options.workers is None else options.workers
     runtime = Runtime(device, workers, options.max_steps, print_every=options.print_freq)
-    runtime.torch_device()  # a GPU that is not there is refused before anything is read
+    placement = runtime.place()  # a GPU that is not there is refused before anything is read
     if options.resume is None:
         experiment, resume = experiment_of(options), False
-        folder = new_folder(options, experiment)
+        folder = placement.processes.agree(new_folder(options, experiment))
     else:
         experiment, folder, resume = run_to_resume(options)
     announce(experiment, folder)
-    code = train_and_explain(experiment, folder, runtime, resume)
-    if code == 0:
+    code = train_and_explain(experiment, folder, runtime, resume, placement)
+    if code == 0 and placement.processes.leader:
         print_run(folder, read_record(folder), read_history(folder))
     return code
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from fsgl.data.streams import ArrayStream, StreamSpec
 from fsgl.data.transforms import CropFlip
 from fsgl.engine.reproducible import environment
-from fsgl.engine.step import training_step
+from fsgl.engine.step import Update, training_step
 from fsgl.losses.consistency import consistency
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.models.feature_scaling import FeatureScaling
@@ -62,7 +62,8 @@ class Bench:
         self.stream = ArrayStream(images, labels, classes, spec, CropFlip(), MEAN, STD)
         self.batches = self._batches()
         self.optimizer = torch.optim.SGD(self.model.parameters(), 0.01, 0.9, weight_decay=5e-3, fused=True)
-        self.ascend = make_ascent(self.model, self.experiment.sam)
+        ascend = make_ascent(self.model, self.experiment.sam)
+        self.update = Update(self.model, self.method, self.optimizer, ascend)
         self.mixed = self.method.mix(next(self.batches), classes, generator(0))
         self.counts = counts
 
@@ -75,9 +76,7 @@ class Bench:
     def step(self) -> None:
         """One whole training step."""
         batch = next(self.batches)
-        training_step(
-            self.model, self.method, self.optimizer, self.ascend, batch, self.classes, 0.5, generator(0, "mix")
-        ).total.item()
+        training_step(self.update, self.method, batch, self.classes, 0.5, generator(0, "mix")).total.item()
 
     def bare(self) -> None:
         """The backbone's passes of one step, and nothing else."""
@@ -146,7 +145,7 @@ def _measure_peak(pipe, backbone: str, batch_size: int, kind: str, threads: int)
     torch.set_num_threads(threads)
     bench = Bench(backbone, batch_size, 100)
     if kind == "bare":  # what the bare passes have no use for
-        bench.optimizer = bench.ascend = None  # type: ignore[assignment]
+        bench.optimizer = bench.update = None  # type: ignore[assignment]
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM counts from here
     for _ in range(3):

@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The calls of ``train``, which does nothing, and no figures are printed."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(commands, "train", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(commands, "train", lambda *arguments, placement: calls.append(arguments))
     for name in ("print_run", "print_comparison", "read_record", "read_history"):
         monkeypatch.setattr(commands, name, lambda *_: None)
     return calls
@@ -111,7 +111,7 @@ def test_demonstration_that_is_interrupted_ends_there(
 ) -> None:
     begun: list[Path] = []
 
-    def interrupted(experiment: Experiment, folder: Path, *_: Any) -> None:
+    def interrupted(experiment: Experiment, folder: Path, *_: Any, **_: Any) -> None:
         begun.append(folder)
         raise RunInterrupted(folder, signal.SIGTERM)
 
@@ -133,7 +133,7 @@ def test_ends_that_are_explained(
     error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     tiny: Experiment, tmp_path: Path,
 ) -> None:  # fmt: skip
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(commands, "train", fail)

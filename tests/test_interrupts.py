@@ -51,14 +51,14 @@ def test_outside_the_main_thread_nothing_changes() -> None:
     assert seen == [(before, None)]
 
 
-def test_minutes_since_the_last_save(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_since_the_last_save(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 60.0
     monkeypatch.setattr("fsgl.interrupts.time.monotonic", lambda: now)
     interrupts = Interrupts()
     now = 240.0
-    assert interrupts.minutes_since_save() == 3
+    assert interrupts.seconds_since_save() == 180
     interrupts.saved()
-    assert interrupts.minutes_since_save() == 0
+    assert interrupts.seconds_since_save() == 0
 
 
 # The training's third step lasts a minute.

@@ -55,7 +55,7 @@ def attempt(folder: Path, resume: bool, die_at: tuple[str, int] | None) -> None:
             return real(*arguments)
 
         setattr(fsgl.files.os, name, deadly)
-    train(experiment(), folder, Runtime("cpu", trackers=(), checkpoint_minutes=0.001), resume)
+    train(experiment(), folder, Runtime("cpu", trackers=(), checkpoint_seconds=0.06), resume)
 
 
 def run_until_it_ends(

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fsgl.engine.step import training_step
+from fsgl.engine.step import Update, training_step
 from fsgl.experiment import override
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.mix import cutmix_box, draw_lambda
@@ -218,14 +218,14 @@ def test_three_whole_steps_agree_with_the_equations(case, float64):
         method.contrast_weight, method.ascent == "total",
     )  # fmt: skip
     optimizer = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY, fused=True)
-    ascend = make_ascent(net, experiment.sam)
+    update = Update(net, method, optimizer, make_ascent(net, experiment.sam))
     for step in range(3):
         batch = make_batch(step)
         random = torch.Generator().manual_seed(100 + step)
         lam = draw_lambda(1.0 if release else 0.5, random)
         box = cutmix_box(SIDE, SIDE, lam, random)
         random.manual_seed(100 + step)
-        training_step(net, method, optimizer, ascend, batch, CLASSES, EPOCH / EPOCHS, random)
+        training_step(update, method, batch, CLASSES, EPOCH / EPOCHS, random)
         second.step(batch, lam, box)
     for name, value in net.named_parameters():
         torch.testing.assert_close(value.detach(), second.weights[name], rtol=1e-10, atol=1e-10, msg=name)
@@ -242,8 +242,8 @@ def test_release_and_fsgl_differ(float64):
         net = make_net(experiment.method).train()
         optimizer = torch.optim.SGD(net.parameters(), lr=LR)
         random = torch.Generator().manual_seed(5)
-        ascend = make_ascent(net, experiment.sam)
-        training_step(net, experiment.method, optimizer, ascend, make_batch(0), CLASSES, 0.4, random)
+        update = Update(net, experiment.method, optimizer, make_ascent(net, experiment.sam))
+        training_step(update, experiment.method, make_batch(0), CLASSES, 0.4, random)
         weights[recipe] = net.heads.fc.weight.detach().clone()
     names = list(weights)
     for i, first in enumerate(names):

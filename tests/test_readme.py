@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fsgl.engine.step import training_step
+from fsgl.engine.step import Update, training_step
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.methods import Glmc
 from fsgl.models.assemble import FourHeadNet
@@ -45,11 +45,12 @@ def test_example_runs_as_printed_and_equals_the_recipe() -> None:
     counts = torch.bincount(LABELS)
     net = FourHeadNet(backbone, FeatureScaling(counts, 0.5), heads, power_class_weights(counts, 1.2).float()).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-3)
-    method, ascend = Glmc(feature_scaling=FeatureScalingSpec(0.5)), make_ascent(net, SamSpec(0.05))
+    method = Glmc(feature_scaling=FeatureScalingSpec(0.5))
+    update = Update(net, method, optimizer, make_ascent(net, SamSpec(0.05)))
     draws = torch.Generator().manual_seed(0)
     for epoch in range(2):
         for x_o, y_o, x_r, y_r in batches(2):
             batch = Batch(Sample(x_o, y_o), Sample(x_r, y_r))
-            training_step(net, method, optimizer, ascend, batch, 3, epoch / 2, draws)
+            training_step(update, method, batch, 3, epoch / 2, draws)
     for name, value in scope["net"].state_dict().items():
         torch.testing.assert_close(value, net.state_dict()[name], rtol=1e-5, atol=1e-6, msg=name)

@@ -18,7 +18,7 @@ import torch
 
 import fsgl.run
 from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from fsgl.engine.step import training_step
+from fsgl.engine.step import Update, training_step
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment, override
 from fsgl.recipes import make_experiment
@@ -85,7 +85,7 @@ def test_crash_between_checkpoints_within_an_epoch(
     with monkeypatch.context() as patched:
         patched.setattr(fsgl.run, "make_display", lambda *_: Steps(crash))
         with pytest.raises(ZeroDivisionError):
-            train(experiment, crashed, replace(QUIET, checkpoint_minutes=0))
+            train(experiment, crashed, replace(QUIET, checkpoint_seconds=0))
     newest = load_checkpoint(list_checkpoints(crashed / "checkpoints")[0])
     assert (newest["state"]["epoch"], newest["state"]["step"]) == (0, 3)
     spent = newest["state"]["seconds"]
@@ -105,7 +105,7 @@ def test_checkpoint_at_the_last_step_of_an_epoch(
     with monkeypatch.context() as patched:
         patched.setattr(fsgl.run._Session, "_row", fail)
         with pytest.raises(ZeroDivisionError):
-            train(tiny, tmp_path / "run", replace(QUIET, checkpoint_minutes=0))
+            train(tiny, tmp_path / "run", replace(QUIET, checkpoint_seconds=0))
     newest = load_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
     assert (newest["state"]["epoch"], newest["state"]["step"]) == (0, STEPS)
     train(tiny, tmp_path / "run", QUIET, resume=True)
@@ -175,13 +175,13 @@ def test_weights_that_are_no_numbers_are_not_saved(
     """The last step of an unscored epoch ends in an infinite weight: its loss was still finite."""
     taken = 0
 
-    def spoilt(model: torch.nn.Module, *arguments: Any, **named: Any) -> Any:
+    def spoilt(update: Update, *arguments: Any, **named: Any) -> Any:
         nonlocal taken
-        losses = training_step(model, *arguments, **named)
+        losses = training_step(update, *arguments, **named)
         taken += 1
         if taken == 2 * STEPS:
             with torch.no_grad():
-                next(model.parameters()).view(-1)[3] = float("inf")
+                next(update.model.parameters()).view(-1)[3] = float("inf")
         return losses
 
     monkeypatch.setattr("fsgl.engine.fit.training_step", spoilt)

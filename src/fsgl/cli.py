@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fsgl.errors import UserError
+from fsgl.errors import PeerLost, UserError
 
 DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
 
@@ -72,13 +72,19 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     what.add_argument("--seed", metavar="N", help="of the weights and of everything drawn in training")
     what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
     what.add_argument("--settings", action="store_true", help="print the settings and stop")
-    how = train.add_argument_group("how it runs (changes no result)")
+    how = train.add_argument_group("how it runs (changes a result by rounding at most)")
     how.add_argument("--run", metavar="FOLDER", type=_folder, help="the run folder (default: a new one under runs/)")
     how.add_argument(
         "--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT", help="go on in the --run folder"
     )
     how.add_argument("--max-steps", type=int, metavar="N", help="stop after N steps, for trying things")
     how.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    how.add_argument("--devices", type=int, metavar="N", help="processes on this machine, one a GPU (1, or torchrun's)")
+    how.add_argument("--num-nodes", type=int, metavar="N", help="machines; see docs/several-machines.md (1)")
+    how.add_argument("--precision", default="auto", metavar="NAME", help="float32, tf32, bf16 or auto (default)")
+    how.add_argument("--compile", action="store_true", help="torch.compile the network: pays on GPUs only")
+    how.add_argument("--cuda-graphs", action="store_true", help="replay each step as one CUDA graph")
+    how.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="S", help="save so often (60)")
     how.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process (default: all cores)")
     how.add_argument(
@@ -146,6 +152,10 @@ def guarded(program: str, command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
+    except PeerLost as error:
+        if error.leader:
+            print(f"{program}: another process of this run died ({error})", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader, such as head, has seen enough
         _discard_output()
         return 141

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from fsgl.data.load import DATA_SETS
-from fsgl.errors import UserError
+from fsgl.errors import PeerLost, UserError
 from fsgl.experiment import Experiment, override, setting_names
 from fsgl.models.backbones import BACKBONES
 from fsgl.recipes import RECIPES, digits, make_experiment
 from fsgl.report.summary import print_comparison, print_metrics, print_run
 from fsgl.run import train
-from fsgl.runtime import RunDiverged, RunInterrupted, Runtime
+from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.saved import load_network, read_experiment, read_history, read_record
 
 # Flags that are another spelling of a setting.
@@ -56,8 +56,20 @@ def runtime(options: argparse.Namespace) -> Runtime:
     trackers = tuple(dict.fromkeys(options.track or ("tensorboard",)))
     if "none" in trackers and len(trackers) > 1:
         raise UserError("--track none stands alone")
-    workers = _within("--workers", options.workers, 0)
-    return Runtime(options.device, workers, options.max_steps, () if trackers == ("none",) else trackers)
+    if not options.checkpoint_seconds >= 0:
+        raise UserError(f"--checkpoint-seconds must be 0 or more, not {options.checkpoint_seconds}")
+    return Runtime(
+        options.device,
+        _within("--workers", options.workers, 0),
+        options.max_steps,
+        () if trackers == ("none",) else trackers,
+        options.checkpoint_seconds,
+        precision=options.precision,
+        compile=options.compile,
+        cuda_graphs=options.cuda_graphs,
+        devices=None if options.devices is None else _within("--devices", options.devices, 1),
+        nodes=None if options.num_nodes is None else _within("--num-nodes", options.num_nodes, 1),
+    )
 
 
 def _within(name: str, value: int, least: int, most: int = 1024) -> int:
@@ -73,11 +85,12 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
         print_settings(experiment)
         return 0
     how = runtime(options)
-    folder = options.run or new_folder(experiment)
+    placement = how.place()
+    folder = placement.processes.agree(options.run or new_folder(experiment))
     resume: Path | bool = options.resume if isinstance(options.resume, bool) else Path(options.resume)
     print(f"{experiment.recipe} on {experiment.data.name}, {experiment.backbone}, seed {experiment.seed} -> {folder}")
-    code = train_and_explain(experiment, folder, how, resume)
-    if code == 0:
+    code = train_and_explain(experiment, folder, how, resume, placement)
+    if code == 0 and placement.processes.leader:
         print_run(folder, read_record(folder), read_history(folder))
     return code
 
@@ -95,27 +108,46 @@ def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
             print_settings(experiment)
         return 0
     how = runtime(options)
-    parent = options.run or unused_folder(Path("runs") / "digits")
+    placement = how.place()
+    parent = placement.processes.agree(options.run or unused_folder(Path("runs") / "digits"))
     for experiment in experiments:
         print(f"{experiment.recipe} on {experiment.data.name}, {experiment.backbone}, seed {experiment.seed}")
-        code = train_and_explain(experiment, parent / experiment.recipe, how, False)
+        code = train_and_explain(experiment, parent / experiment.recipe, how, False, placement)
         if code:
             return code
+    if not placement.processes.leader:
+        return 0
     folders = [parent / experiment.recipe for experiment in experiments]
     records, histories = [read_record(folder) for folder in folders], [read_history(folder) for folder in folders]
     print_comparison(parent, folders, records, histories)
     return 0
 
 
-def train_and_explain(experiment: Experiment, folder: Path, how: Runtime, resume: Path | bool) -> int:
-    """Train; an interruption or a divergence becomes a line and an exit code."""
+def train_and_explain(
+    experiment: Experiment, folder: Path, how: Runtime, resume: Path | bool, placement: Placement | None = None
+) -> int:
+    """Train; an interruption or a divergence becomes a line and an exit code.
+
+    Of several processes the leader answers for all: where they end together the others return 0, as a process that
+    fails makes whoever started it kill the rest.
+    """
+    placement = placement or how.place()
+    leader = placement.processes.leader
     try:
-        train(experiment, folder, how, resume)
+        train(experiment, folder, how, resume, placement=placement)
     except RunInterrupted as stop:
+        if not leader:
+            return 0
         print(f"\nfsgl: {stop}", file=sys.stderr)
         return 128 + stop.signal_number
     except RunDiverged as error:
+        if not leader:
+            return 0
         print(f"fsgl: {error}", file=sys.stderr)
+        return 1
+    except PeerLost as error:
+        if leader:
+            print(f"fsgl: another process of this run died ({error}); {_how_to_go_on(folder)}", file=sys.stderr)
         return 1
     except torch.OutOfMemoryError as error:
         print(f"fsgl: {str(error).splitlines()[0]} A smaller optim.batch_size needs less.", file=sys.stderr)

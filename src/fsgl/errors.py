@@ -21,3 +21,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     hint = f"did you mean '{near[0]}'?" if name and near else f"known: {shown}"
     return UserError(f"unknown {kind} '{name}'; {hint}")
+
+
+class PeerLost(Exception):
+    """Another process of this run ended, or cannot be reached.  leader: whether this process is the one that talks."""
+
+    def __init__(self, reason: str, leader: bool) -> None:
+        self.leader = leader
+        super().__init__(reason)

@@ -14,10 +14,12 @@ NOTICE = b"\nfsgl: stopping after this step, once it is saved; Ctrl-C again leav
 class Interrupts:
     """Within: a first SIGINT or SIGTERM is noted in ``signal_number``; a SIGINT after it interrupts at once.
 
+    quiet: say nothing of it, as another process does.
     Outside the main thread signals cannot be caught; then nothing is noted and nothing changes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         self.signal_number: int | None = None
         self._before: dict[int, object] = {}
         self._last_save = time.monotonic()
@@ -40,6 +42,8 @@ class Interrupts:
                 raise KeyboardInterrupt
             return
         self.signal_number = number
+        if self._quiet:
+            return
         with contextlib.suppress(OSError):
             os.write(2, NOTICE)  # not print, which the signal may have found at work
 
@@ -47,5 +51,9 @@ class Interrupts:
         """A checkpoint was written just now."""
         self._last_save = time.monotonic()
 
-    def minutes_since_save(self) -> float:
-        return (time.monotonic() - self._last_save) / 60
+    @property
+    def signalled(self) -> bool:
+        return self.signal_number is not None
+
+    def seconds_since_save(self) -> float:
+        return time.monotonic() - self._last_save

@@ -1,20 +1,10 @@
-"""One experiment from its settings to its run folder: fit, measure, log, save, and go on after an interruption.
-
-The run folder (docs/run-folder.md):
-
-    experiment.json      settings, their hash, data and its hash, environment, cost, result
-    metrics.jsonl        one epoch a line
-    predictions.npz      test logits and labels of the last epoch, and the training counts
-    model.safetensors    weights of the last epoch;  best-val.safetensors: of the epoch best on validation
-    checkpoints/         what --resume goes on from
-"""
+"""One experiment from its settings to its run folder: fit, measure, log, save, and go on after an interruption."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import numpy as np
@@ -22,21 +12,21 @@ import torch
 
 from fsgl.data.load import LoadedData, load_data
 from fsgl.data.sources import Images
-from fsgl.data.streams import StreamSpec
 from fsgl.display import Display, make_display
-from fsgl.engine.checkpoint import alternative, list_checkpoints, load_checkpoint, make_newest, save_checkpoint
-from fsgl.engine.fit import EpochReport, Recipe, StepReport, TrainState, fit
-from fsgl.engine.reproducible import environment
-from fsgl.engine.step import NonFiniteLoss
+from fsgl.engine.checkpoint import alternative, load_checkpoint
+from fsgl.engine.fit import EpochReport, StepReport, fit
+from fsgl.engine.reproducible import differences, environment
+from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment
-from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json
+from fsgl.folder import RunFolder, recorded
 from fsgl.interrupts import Interrupts
 from fsgl.metrics import confusion_matrix
 from fsgl.network import Network, build_network, cost
-from fsgl.optim.sam import make_ascent
-from fsgl.runtime import RunDiverged, RunInterrupted, Runtime
+from fsgl.processes import Processes
+from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.trackers import Tracker, make_trackers, require_trackers
+from fsgl.training import assemble
 
 
 def train(
@@ -45,82 +35,50 @@ def train(
     runtime: Runtime | None = None,
     resume: Path | bool = False,
     data: LoadedData | None = None,
+    placement: Placement | None = None,
 ) -> dict[str, Any]:
     """Run an experiment into ``folder`` and return its record (the content of experiment.json).
 
     resume: True goes on from the folder's newest checkpoint (from the start where there is none yet), a path from that
-    one.  data: already loaded; None loads what ``experiment.data`` names. Raises UserError for a folder in use or data
-    that differ; RunInterrupted; RunDiverged.
+    one.  data: already loaded; None loads what ``experiment.data`` names.  placement: of this process, where
+    ``runtime.place()`` was called already. Raises UserError for a folder in use or data that differ; RunInterrupted;
+    RunDiverged; PeerLost.
     """
     runtime = runtime or Runtime()
-    device = runtime.torch_device()
+    placement = placement or runtime.place()
+    count, batch_size = placement.processes.count, experiment.optim.batch_size
+    if batch_size < 2 * count:  # BatchNorm needs two values in each process
+        raise UserError(f"optim.batch_size {batch_size} is too small to be divided among {count} processes")
     require_trackers(runtime.trackers)
-    _claim(folder, experiment, resume)
-    network = build_network(experiment, data or load_data(experiment.data), device)
-    with sole_user(folder):
-        _claim(folder, experiment, resume)  # once more: another process may have begun in the meantime
-        remove_partial(folder)
-        session = _Session(experiment, folder, runtime, network, device)
+    files = RunFolder(folder, writes=placement.processes.leader)
+    files.claim(experiment, resume)
+    network = build_network(experiment, data or _load(experiment, placement.processes), placement.device)
+    with files.in_use():
+        files.claim(experiment, resume)  # once more: another process may have begun in the meantime
+        session = _Session(experiment, files, runtime, placement, network)
         if resume:
             session.restore(resume)
         return session.run()
 
 
-def _claim(folder: Path, experiment: Experiment, resume: Path | bool) -> None:
-    path = folder / "experiment.json"
-    if resume:
-        if Experiment.from_json(recorded(folder)["settings"], str(path)).hash != experiment.hash:
-            raise UserError(f"{folder} holds a run with other settings; --resume takes them from there")
-    elif path.exists():
-        raise UserError(f"{folder} holds a run already; go on in it with --resume, or name another folder with --run")
-
-
-def recorded(folder: Path) -> dict[str, Any]:
-    """The content of a run's experiment.json. Raises UserError where it is missing or is no such record."""
-    path = folder / "experiment.json"
-    record = read_json(path)
-    for name, kind in {"settings": dict, "data": dict, "class_names": list, "class_counts": list}.items():
-        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
-            raise UserError(f"{path}: not the record of a run (no '{name}')")
-    if not isinstance(record["data"].get("split_hash"), str):
-        raise UserError(f"{path}: not the record of a run (no 'data.split_hash')")
-    return record
+def _load(experiment: Experiment, processes: Processes) -> LoadedData:
+    """The data, the leader first: it may download them, and says what is wrong with them once."""
+    data = load_data(experiment.data) if processes.leader else None
+    processes.agree(None)
+    return data or load_data(experiment.data)
 
 
 class _Session:
     """One process's share of a run."""
 
     def __init__(
-        self, experiment: Experiment, folder: Path, runtime: Runtime, network: Network, device: torch.device
+        self, experiment: Experiment, files: RunFolder, runtime: Runtime, placement: Placement, network: Network
     ) -> None:
-        self.experiment, self.folder, self.runtime = experiment, folder, runtime
-        self.network, self.device = network, device
-        optim, method = experiment.optim, experiment.method
-        self.state = TrainState(
-            network.model,
-            torch.optim.SGD(
-                network.model.parameters(),
-                lr=experiment.schedule.lr,
-                momentum=optim.momentum,
-                weight_decay=optim.weight_decay,
-                fused=True,  # one pass over the weights instead of four
-            ),
-        )
-        stream_spec = StreamSpec(
-            optim.batch_size,
-            method.views,
-            method.resample_weighting if method.needs_two_streams else None,
-            experiment.seed,
-        )
-        self.recipe = Recipe(
-            method=method,
-            stream=network.data.stream(stream_spec, device, runtime.workers),
-            schedule=experiment.schedule,
-            ascend=make_ascent(network.model, experiment.sam),
-            num_classes=network.data.num_classes,
-            epochs=optim.epochs,
-            seed=experiment.seed,
-        )
+        self.experiment, self.files, self.runtime = experiment, files, runtime
+        self.network, self.processes = network, placement.processes
+        self.device = placement.device
+        self.processes.begin_alike(network.model)
+        self.state, self.recipe = assemble(experiment, network, runtime, placement)
         self.history: list[dict[str, Any]] = []
         self.best_validation = -1.0
         self.record: dict[str, Any] = {
@@ -130,7 +88,7 @@ class _Session:
             "class_names": list(network.data.class_names),
             "class_counts": network.data.counts.tolist(),
             "cost": cost(experiment, network.data, network.model),
-            "environment": environment(device),
+            "environment": {**environment(self.device), **placement.describe(), "compile": runtime.compile},
             "status": "running",
             "result": None,
         }
@@ -140,41 +98,52 @@ class _Session:
         return self.state.epoch * self.recipe.stream.steps_per_epoch + self.state.step
 
     def restore(self, resume: Path | bool) -> None:
-        if recorded(self.folder)["data"]["split_hash"] != self.record["data"]["split_hash"]:
-            raise UserError(f"{self.folder}: the run began with other images (the data's hash differs); mend data.root")
-        checkpoints = list_checkpoints(self.folder / "checkpoints")
-        if isinstance(resume, bool):
-            if not checkpoints:
-                return  # killed before its first checkpoint: the beginning is where it stands
-            resume = checkpoints[0]
-        payload = load_checkpoint(resume)
+        found = self.processes.agree(self._checkpoint(resume) if self.processes.leader else None)
+        if found is None:
+            return  # killed before its first checkpoint: the beginning is where it stands
+        path, payload = found
         if payload.get("experiment") != self.experiment.hash:
-            raise UserError(f"{resume}: belongs to another experiment than {self.folder / 'experiment.json'}")
+            raise UserError(f"{path}: belongs to another experiment than {self.files.path / 'experiment.json'}")
         try:
             self.state.load_state_dict(payload["state"])
             self.history, self.best_validation = list(payload["history"]), float(payload["best_validation"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{resume}: does not fit this run's network ({reason}); {alternative(resume)}") from None
-        make_newest(resume, self.folder / "checkpoints")
+            raise UserError(f"{path}: does not fit this run's network ({reason}); {alternative(path)}") from None
+        self.files.go_on_from(path)
         if self._tried_enough():
-            raise UserError(f"{self.folder} stands at step {self.steps_taken}; --max-steps counts from the start")
+            raise UserError(f"{self.files.path} stands at step {self.steps_taken}; --max-steps counts from the start")
+
+    def _checkpoint(self, resume: Path | bool) -> tuple[Path, dict[str, Any]] | None:
+        before = recorded(self.files.path)
+        if before["data"]["split_hash"] != self.record["data"]["split_hash"]:
+            raise UserError(
+                f"{self.files.path}: the run began with other images (the data's hash differs); mend data.root"
+            )
+        for note in differences(before.get("environment"), self.record["environment"]):
+            print(f"note: {note}; the result will differ by rounding from an uninterrupted run's")
+        if isinstance(resume, bool):
+            if not self.files.checkpoints:
+                return None
+            resume = self.files.checkpoints[0]
+        return resume, load_checkpoint(resume)
 
     def run(self) -> dict[str, Any]:
         steps = self.recipe.stream.steps_per_epoch
         with contextlib.ExitStack() as closing:
-            trackers = make_trackers(self.runtime.trackers, self.folder, self.record["settings"], self.state.epoch)
+            names = self.runtime.trackers if self.processes.leader else ()
+            trackers = make_trackers(names, self.files.path, self.record["settings"], self.state.epoch)
             for tracker in trackers:
                 closing.callback(tracker.close)
             self._set_status("running")
-            self._write_history(self.history)
+            self.files.history(self.history)
             display = make_display(self.recipe.epochs, steps, self.steps_taken, self.runtime.print_every)
             closing.callback(display.close)
             try:
-                with Interrupts() as interrupts:
+                with Interrupts(quiet=not self.processes.leader) as interrupts:
                     record = self._finish(self._fit(trackers, display, interrupts))
                     if interrupts.signal_number is not None:  # too late to stop this run, not what would follow it
-                        raise RunInterrupted(self.folder, interrupts.signal_number, complete=True)
+                        raise RunInterrupted(self.files.path, interrupts.signal_number, complete=True)
                     return record
             except NonFiniteLoss as error:
                 self._set_status(f"diverged after {self.steps_taken} steps: {error}")
@@ -185,10 +154,13 @@ class _Session:
 
         def should_stop(report: StepReport) -> bool:
             display.step(report)
-            if interrupts.minutes_since_save() > self.runtime.checkpoint_minutes:
+            if not report.fresh and self.processes.count > 1:  # all processes must ask each other at the same step
+                return self._tried_enough()
+            signalled, due = self.processes.any(interrupts.signalled, self._save_is_due(interrupts))
+            if due:
                 self._save()
                 interrupts.saved()
-            return interrupts.signal_number is not None or self._tried_enough()
+            return signalled or self._tried_enough()
 
         for report in fit(self.state, self.recipe, should_stop):
             if report.finished:
@@ -197,18 +169,25 @@ class _Session:
                 for tracker in trackers:
                     tracker.epoch(row)
                 display.epoch(row)
-                self._append(row)
-            self._save()
-            interrupts.saved()
-            if interrupts.signal_number is not None and self.state.epoch < self.recipe.epochs:
+                self.files.append(row)
+            signalled, due = self.processes.any(interrupts.signalled, self._save_is_due(interrupts))
+            complete = self.state.epoch == self.recipe.epochs
+            # On a CPU an epoch is long beside a save; a GPU may take less than a second for either.
+            if due or signalled or complete or self._tried_enough() or self.device.type == "cpu":
+                self._save()
+                interrupts.saved()
+            if signalled and not complete:
                 self._set_status(f"interrupted after {self.steps_taken} steps")
-                raise RunInterrupted(self.folder, interrupts.signal_number)
+                raise RunInterrupted(self.files.path, interrupts.signal_number or SIGTERM)
             if self._tried_enough() and (not report.finished or row["test"] is None):
                 # --max-steps where no evaluation was due: scored, but no part of the history, which must be that of
                 # an uninterrupted run when this one goes on.
                 display.epoch(row := self._row(report, extra=True))
                 return [*self.history[: report.epoch], row]
         return self.history
+
+    def _save_is_due(self, interrupts: Interrupts) -> bool:
+        return interrupts.seconds_since_save() >= self.runtime.checkpoint_seconds
 
     def _tried_enough(self) -> bool:
         return self.runtime.max_steps is not None and self.steps_taken >= self.runtime.max_steps
@@ -229,23 +208,28 @@ class _Session:
             "test": None,
         }
         if scored:
+            self.processes.average_statistics(self.network.model)
             if data.val is not None:
                 row["val"] = self.network.measure(data.val, self._logits(data.val))
                 if not extra and row["val"]["balanced"] > self.best_validation:
                     self.best_validation = row["val"]["balanced"]
-                    self._write_weights("best-val.safetensors")
+                    self.files.weights("best-val.safetensors", self.network.model, self.experiment.hash)
             row["test"] = self.network.measure(data.test, self._logits(data.test))
         return row
 
     def _logits(self, part: Images) -> np.ndarray:
-        logits = self.network.logits(part, self.device, self.runtime.workers)
+        rows = self.processes.rows(len(part))
+        mine = part.take(np.arange(len(part))[rows]) if self.processes.count > 1 else part
+        logits = self.processes.gather(self.network.logits(mine, self.device, self.runtime.workers))
         if not np.isfinite(logits).all():
             raise NonFiniteLoss({"logits": float("nan")})
         return logits
 
     def _save(self) -> None:
+        self.processes.average_statistics(self.network.model)
         # A step of finite loss can end in weights that are not, which must not replace the last good state.
-        if not all(bool(torch.isfinite(value).all()) for value in self.network.model.state_dict().values()):
+        finite = [torch.isfinite(value).all() for value in self.network.model.state_dict().values()]
+        if not bool(torch.stack(finite).all()):
             raise NonFiniteLoss({"a weight": float("nan")})
         payload = {
             "experiment": self.experiment.hash,
@@ -253,16 +237,15 @@ class _Session:
             "history": self.history,
             "best_validation": self.best_validation,
         }
-        save_checkpoint(self.folder / "checkpoints", payload, self.state.epoch, self.state.step)
+        self.files.checkpoint(payload, self.state.epoch, self.state.step)
 
     def _finish(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         test, counts = self.network.data.test, self.network.data.counts
-        logits, buffer = self._logits(test), io.BytesIO()
+        logits = self._logits(test)
         confusion = confusion_matrix(logits, test.labels, len(counts))
-        np.savez_compressed(buffer, logits=logits, labels=test.labels, class_counts=counts, confusion=confusion)
-        write_atomically(self.folder / "predictions.npz", buffer.getvalue())
-        self._write_weights("model.safetensors")
-        self._write_history(rows)
+        self.files.predictions(logits=logits, labels=test.labels, class_counts=counts, confusion=confusion)
+        self.files.weights("model.safetensors", self.network.model, self.experiment.hash)
+        self.files.history(rows)
         complete = self.state.epoch == self.recipe.epochs
         self.record["result"] = {
             "epochs": self.state.epoch,
@@ -275,32 +258,10 @@ class _Session:
 
     def _set_status(self, status: str) -> None:
         self.record["status"] = status
-        write_json(self.folder / "experiment.json", self.record)
-
-    def _write_weights(self, name: str) -> None:
-        from safetensors.torch import save
-
-        tensors = {key: value.detach().cpu().contiguous() for key, value in self.network.model.state_dict().items()}
-        # One entry: safetensors writes several in random order, and equal weights should be equal files.
-        metadata = {"experiment": self.experiment.hash}
-        write_atomically(self.folder / name, save(tensors, metadata=metadata))
-
-    def _write_history(self, rows: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-        write_atomically(self.folder / "metrics.jsonl", lines.encode())
-
-    def _append(self, row: dict[str, Any]) -> None:
-        try:
-            with (self.folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(row, allow_nan=False) + "\n")
-        except OSError as error:
-            raise UserError(
-                f"{self.folder / 'metrics.jsonl'}: cannot be written ({error.strerror}); "
-                f"mend that and go on with --run {self.folder} --resume"
-            ) from None
+        self.files.record(self.record)
 
     def _divergence(self, error: NonFiniteLoss) -> str:
-        checkpoints = list_checkpoints(self.folder / "checkpoints")
+        checkpoints = self.files.checkpoints
         kept = f"the last good state is {checkpoints[0]}" if checkpoints else "no epoch was finished"
         where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
         return f"training diverged at {where}: {error}; {kept}; try a smaller schedule.lr"

@@ -8,24 +8,68 @@ from pathlib import Path
 
 import torch
 
+from fsgl.engine.precision import choose, configure
 from fsgl.errors import UserError
+from fsgl.processes import ALONE, Processes, launch, started_by_cluster
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one process of a run stands: its device, the precision chosen there, and the others."""
+
+    device: torch.device
+    precision: str
+    processes: Processes = ALONE
+
+    def describe(self) -> dict[str, object]:
+        """For the record of a run."""
+        return {"precision": self.precision, "processes": self.processes.count}
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a run executes: nothing here changes its result, so nothing here is part of the Experiment.
+    """Where and how a run executes: no part of the Experiment, as it changes a result by rounding at most.
 
     device: "auto", "cpu", "cuda", "cuda:1", ...  workers: decoding processes.  max_steps: stop after so many steps in
-    all, for trying things.  checkpoint_minutes: also save within an epoch that lasts longer.  print_every: a line of
-    progress after every so many steps of an epoch, besides the display's own.
+    all, for trying things.  checkpoint_seconds: save when so many have passed since the last save (on a CPU also after
+    every epoch).  print_every: a line of progress after every so many steps of an epoch, besides the display's own.
+    precision: "auto" or one of engine/precision.py.  compile: the network by torch.compile.  cuda_graphs: replay steps
+    (engine/graphs.py).  devices: processes on this machine, one a GPU or, on CPUs, sharing the cores; None is one, or
+    as torchrun or Slurm started them.  nodes: machines. (BatchNorm's statistics are each process's own, so that with
+    several processes a network that has it trains a little differently.)
     """
 
     device: str = "auto"
     workers: int = 0
     max_steps: int | None = None
     trackers: tuple[str, ...] = ("tensorboard",)
-    checkpoint_minutes: float = 15.0
+    checkpoint_seconds: float = 60.0
     print_every: int | None = None
+    precision: str = "auto"
+    compile: bool = False
+    cuda_graphs: bool = False
+    devices: int | None = None
+    nodes: int | None = None
+
+    def place(self) -> Placement:
+        """Take this process's place: alone, or among others that this starts or joins. Raises UserError.
+
+        Others on this machine are started as copies of the present command line, so call it early, and once.
+        """
+        by_cluster = started_by_cluster()
+        devices, nodes = by_cluster or (self.devices or 1, self.nodes or 1)
+        if by_cluster and (self.devices or devices, self.nodes or nodes) != by_cluster:
+            raise UserError(f"torchrun or Slurm started {devices} processes on {nodes} machines; leave --devices off")
+        device, processes = self.torch_device(), ALONE
+        if devices * nodes > 1:
+            if device.index is not None:
+                raise UserError(f"several processes take a GPU each; give --device {device.type}, not {device}")
+            processes, device = launch(device.type, devices, nodes)
+        precision = choose(self.precision, device)
+        configure(precision, device)
+        if self.cuda_graphs and device.type != "cuda":
+            raise UserError(f"CUDA graphs need an NVIDIA GPU, and this runs on {device}")
+        return Placement(device, precision, processes)
 
     def torch_device(self) -> torch.device:
         if self.device == "auto":

@@ -12,8 +12,8 @@ from fsgl.data.load import load_data
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment
 from fsgl.files import read_json
+from fsgl.folder import recorded
 from fsgl.network import Network, build_network
-from fsgl.run import recorded
 
 WEIGHTS = {"last": "model.safetensors", "best-val": "best-val.safetensors"}
 

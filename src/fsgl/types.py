@@ -32,16 +32,38 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Share:
+    """How many of a step's ``total`` original images are this process's ``own``.
+
+    0 of a last batch that is too small for all processes: one of them then works on an image that does not count.
+    """
+
+    own: int
+    total: int
+
+    @property
+    def weight(self) -> float:
+        return self.own / self.total
+
+
+@dataclass(frozen=True)
 class Batch:
     """What a stream yields, on the training device already.
 
     original: drawn uniformly; an epoch is one pass over the data.
     rebalanced: as many images, drawn with replacement in proportion to 1 / n_k^q; None where the
         method does without (``Method.needs_two_streams``).
+    share: of the step's images, where several processes divide them; None for all of them.
     """
 
     original: Sample
     rebalanced: Sample | None = None
+    share: Share | None = None
+
+    @property
+    def images(self) -> int:
+        """Original images of the whole step, over all processes."""
+        return len(self.original.labels) if self.share is None else self.share.total
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from fsgl.data.decoding import (
 from fsgl.data.sources import ImageFiles
 from fsgl.data.streams import ArrayStream, Stream, StreamSpec
 from fsgl.data.transforms import CropFlip
-from fsgl.engine.step import training_step
+from fsgl.engine.step import Update, training_step
 from fsgl.errors import UserError
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.methods import Glmc
@@ -71,10 +71,10 @@ def weights_after_two_steps(stream: Stream) -> dict[str, torch.Tensor]:
     weights = power_class_weights(counts, 1.2).float()
     net = FourHeadNet(backbone, FeatureScaling(counts, 0.5), FourHeads(4, CLASSES, 3), weights)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
-    ascend = make_ascent(net, SamSpec(0.05))
+    update = Update(net, Glmc(), optimizer, make_ascent(net, SamSpec(0.05)))
     for step, batch in zip(range(2), stream.batches(0), strict=False):
         draws = torch.Generator().manual_seed(step)
-        training_step(net, Glmc(), optimizer, ascend, batch, CLASSES, 0.3, draws)
+        training_step(update, Glmc(), batch, CLASSES, 0.3, draws)
     return net.state_dict()
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsgl.data import samplers
 from fsgl.data.samplers import ClassPowerSampler, class_power_probabilities
 from fsgl.randomness import generator
 
@@ -92,3 +93,49 @@ def test_permuting_classes_permutes_the_probabilities() -> None:
     counts, order = torch.tensor([40, 3, 12, 5]), torch.tensor([2, 0, 3, 1])
     permuted = class_power_probabilities(counts[order], 0.3)
     torch.testing.assert_close(permuted, class_power_probabilities(counts, 0.3)[order])
+
+
+def one_by_one(labels: list[int], num_classes: int, q: float, count: int, seed: int) -> list[int]:
+    """The same draws by the definition: find the class, list its images, take one."""
+    ends = torch.cumsum(class_power_probabilities(np.bincount(labels, minlength=num_classes).tolist(), q), 0).tolist()
+    drawn = []
+    for u, v in torch.rand(2, count, dtype=torch.float64, generator=generator(seed)).T.tolist():
+        chosen = next((k for k, end in enumerate(ends) if u < end), max(labels))
+        images = [i for i, label in enumerate(labels) if label == chosen]
+        drawn.append(images[int(v * len(images))])
+    return drawn
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
+@given(st.integers(1, 120), st.integers(1, 9), st.floats(-1, 3), st.integers(0, 2**32))
+def test_draws_equal_those_by_the_definition(chunk: int, count: int, classes: int, q: float, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, classes, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samplers, "CHUNK", chunk)
+        drawn = ClassPowerSampler(labels, classes + 2, q).draw(16, generator(seed))
+    assert drawn.tolist() == one_by_one(labels.tolist(), classes + 2, q, 16, seed)
+
+
+def test_draws_are_those_of_the_first_release() -> None:
+    labels = torch.tensor([i * i % 7 for i in range(60)])
+    drawn = ClassPowerSampler(labels, 7, 0.6).draw(12, generator(11, "pinned"))
+    assert drawn.tolist() == [0, 16, 2, 59, 31, 36, 46, 49, 46, 49, 2, 42]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64])
+def test_labels_of_any_integer_type_draw_alike(dtype: type[np.generic]) -> None:
+    expected = ClassPowerSampler(LABELS, 5, 0.4).draw(50, generator(6))
+    for labels in (LABELS.astype(dtype), torch.from_numpy(LABELS.astype(dtype))):
+        assert torch.equal(ClassPowerSampler(labels, 5, 0.4).draw(50, generator(6)), expected)
+
+
+@pytest.mark.parametrize("classes", [300, 2**16, 2**16 + 1, 100_000])
+def test_the_table_sorts_images_by_class(classes: int) -> None:
+    """Over several chunks, and with more classes than 16 bits tell apart."""
+    labels = np.random.default_rng(1).integers(0, classes, 3 * samplers.CHUNK + 5)
+    labels[::1000] = classes - 1
+    before = labels.copy()
+    sampler = ClassPowerSampler(labels, classes, 1.0)
+    assert sampler._by_class.dtype == torch.int32  # 4 bytes an image: 40 MB for ten million
+    assert np.array_equal(sampler._by_class.numpy(), np.argsort(labels, kind="stable"))
+    assert np.array_equal(labels, before)

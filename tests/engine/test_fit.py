@@ -13,7 +13,8 @@ from torch import nn
 from fsgl.data.streams import ArrayStream, StreamSpec
 from fsgl.data.transforms import CropFlip
 from fsgl.engine.fit import EpochReport, Recipe, StepReport, TrainState, fit
-from fsgl.engine.step import NonFiniteLoss
+from fsgl.engine.step import Update
+from fsgl.engine.tally import NonFiniteLoss
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.methods import Glmc
 from fsgl.models.assemble import FourHeadNet
@@ -48,8 +49,9 @@ def make_state() -> TrainState:
 
 def make_recipe(state: TrainState, method: Glmc | None = None, epochs: int = EPOCHS) -> Recipe:
     stream = ArrayStream(IMAGES, LABELS, 3, StreamSpec(6, 2, 0.5, seed=4), CropFlip(padding=1), (0.5,) * 3, (0.25,) * 3)
-    schedule, ascend = Schedule(0.2), make_ascent(state.model, SamSpec(0.05))
-    return Recipe(method or Glmc(), stream, schedule, ascend, 3, epochs, seed=4)
+    method = method or Glmc()
+    update = Update(state.model, method, state.optimizer, make_ascent(state.model, SamSpec(0.05)), state.tally)
+    return Recipe(method, stream, Schedule(0.2), update, 3, epochs, seed=4)
 
 
 def through_a_file(state: TrainState) -> TrainState:
@@ -70,8 +72,8 @@ def numbers(report: EpochReport) -> tuple[Any, ...]:
 
 
 def assert_same(first: TrainState, second: TrainState) -> None:
-    assert (first.epoch, first.step, first.sums, first.images) == (
-        second.epoch, second.step, second.sums, second.images
+    assert (first.epoch, first.step, first.tally.read(), first.images) == (
+        second.epoch, second.step, second.tally.read(), second.images
     )  # fmt: skip
     for (name, one), other in zip(first.model.state_dict().items(), second.model.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
@@ -187,7 +189,7 @@ def test_a_loss_that_is_no_number_leaves_the_state_of_the_step_before(break_at: 
     state = make_state()
     with pytest.raises(NonFiniteLoss, match="total is nan"):
         list(fit(state, make_recipe(state, Counting(break_at=break_at, progresses=([],))), on))
-    assert (state.epoch, state.step, state.images) == (1, 1, 6)
+    assert (state.epoch, state.step) == (1, 1)
     for one, other in zip(state.model.parameters(), good.model.parameters(), strict=True):
         assert torch.equal(one, other)
 

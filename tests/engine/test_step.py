@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fsgl.engine.step import NonFiniteLoss, require_finite, training_step
+from fsgl.engine.step import Update, training_step
+from fsgl.engine.tally import NonFiniteLoss, Tally
 from fsgl.methods import CrossEntropy
 from fsgl.models.assemble import Classifier
 from fsgl.optim.sam import SamSpec, make_ascent
@@ -28,12 +29,19 @@ def make_batch(seed: int = 0) -> Batch:
 
 
 def make_sgd(net: nn.Module) -> torch.optim.SGD:
-    return torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3)
+    return torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3, fused=True)
 
 
-def take(net: nn.Module, optimizer: torch.optim.Optimizer, method: object, sam: SamSpec, batch: Batch) -> Losses:
-    ascend = make_ascent(net, sam)
-    return training_step(net, method, optimizer, ascend, batch, 4, 0.5, torch.Generator().manual_seed(9))
+def take(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    method: object,
+    sam: SamSpec,
+    batch: Batch,
+    tally: Tally | None = None,
+) -> Losses:
+    update = Update(net, method, optimizer, make_ascent(net, sam), tally or Tally())
+    return training_step(update, method, batch, 4, 0.5, torch.Generator().manual_seed(9))
 
 
 def test_steps_of_cross_entropy_are_a_plain_torch_loop() -> None:
@@ -86,10 +94,10 @@ class Spy(CrossEntropy):
         losses = super().loss(model, mixed, progress)
         gradient_free = all(parameter.grad is None for parameter in model.parameters())
         self.calls.append(("loss", id(mixed), progress, gradient_free))
-        good = {"good": torch.tensor(1.0)}
+        terms = {"good": torch.tensor(1.0), "bad": torch.tensor(1.0)}
         if self.broken_at == sum(call[0] == "loss" for call in self.calls) - 1:
-            return Losses(losses.total * self.broken, terms={**good, "bad": torch.tensor(self.broken)})
-        return Losses(losses.total, terms=good)
+            return Losses(losses.total * self.broken, terms={**terms, "bad": torch.tensor(self.broken)})
+        return Losses(losses.total, terms=terms)
 
 
 @pytest.mark.parametrize(("rho", "passes"), [(0.0, 1), (0.05, 2)])
@@ -108,29 +116,81 @@ def test_one_mixture_serves_both_passes_and_old_gradients_are_gone(rho: float, p
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize(("rho", "broken_at"), [(0.0, 0), (0.5, 0), (0.5, 1)])
-def test_a_loss_that_is_no_number_stops_before_the_weights_change(value: float, rho: float, broken_at: int) -> None:
-    """Also in SAM's second pass, when the weights are away: they are back."""
+def test_from_a_loss_that_is_no_number_on_the_weights_stay(value: float, rho: float, broken_at: int) -> None:
+    """Also from one in SAM's second pass, when the weights are away: they are back."""
     net = make_net()
-    optimizer = make_sgd(net)
-    take(net, optimizer, CrossEntropy(), SamSpec(rho), make_batch(1))
+    optimizer, tally = make_sgd(net), Tally()
+    take(net, optimizer, CrossEntropy(), SamSpec(rho), make_batch(1), Tally())
+    tally.read()
     weights = [parameter.detach().clone() for parameter in net.parameters()]
     momentum = copy.deepcopy(optimizer.state_dict()["state"])
+    take(net, optimizer, Spy(broken_at=broken_at, broken=value), SamSpec(rho), make_batch(2), tally)
+    take(net, optimizer, Spy(), SamSpec(rho), make_batch(3), tally)  # before anybody looked
     with pytest.raises(NonFiniteLoss) as caught:
-        take(net, optimizer, Spy(broken_at=broken_at, broken=value), SamSpec(rho), make_batch(2))
+        tally.read()
     assert list(caught.value.terms) == ["bad"]
     assert str(caught.value) == f"bad is {value}"
+    assert caught.value.steps == 0
     assert all(torch.equal(now, old) for now, old in zip(net.parameters(), weights, strict=True))
     for index, kept in momentum.items():
         assert torch.equal(optimizer.state_dict()["state"][index]["momentum_buffer"], kept["momentum_buffer"])
 
 
-def test_names_the_terms_or_else_the_total() -> None:
-    one, nan, inf = torch.tensor(1.0), torch.tensor(NAN), torch.tensor(INF)
-    with pytest.raises(NonFiniteLoss, match=r"^total is nan$"):
-        require_finite(Losses(nan, terms={"a": one}))
-    with pytest.raises(NonFiniteLoss, match=r"^a is inf, b is nan$"):
-        require_finite(Losses(nan, terms={"a": inf, "b": nan, "c": one}))
-    with pytest.raises(NonFiniteLoss, match=r"^total is inf$"):
-        require_finite(Losses(inf))
-    fine = Losses(one, terms={"a": one})
-    assert require_finite(fine) is fine
+@dataclass(frozen=True)
+class Scripted(CrossEntropy):
+    """Cross-entropy whose total and terms are given, one for each call."""
+
+    script: tuple[list[tuple[float, ...]], ...] = ([],)
+
+    def loss(self, model: Classifier, mixed: Mixed, progress: float) -> Losses:
+        total, *terms = self.script[0].pop(0)
+        scale = super().loss(model, mixed, progress).total
+        return Losses(scale * 0 + total, terms={f"t{i}": torch.tensor(term) for i, term in enumerate(terms)})
+
+
+@pytest.mark.parametrize(
+    ("script", "said", "steps"),
+    [
+        ([(NAN,)], "total is nan", 0),
+        ([(1.0,), (INF,), (NAN,)], "total is inf", 1),
+        ([(1.0, 2.0, 3.0), (2.0, 2.0, 3.0), (NAN, INF, NAN), (NAN, NAN, 1.0)], "t0 is inf, t1 is nan", 2),
+        ([(NAN, 1.0, NAN)], "t1 is nan", 0),
+    ],
+)
+def test_the_first_loss_that_is_no_number_is_named_with_its_step(script: list, said: str, steps: int) -> None:
+    net = make_net()
+    optimizer, tally, method = make_sgd(net), Tally(), Scripted(script=(list(script),))
+    for _ in script:
+        take(net, optimizer, method, SamSpec(), make_batch(), tally)
+    with pytest.raises(NonFiniteLoss) as caught:
+        tally.read()
+    assert (str(caught.value), caught.value.steps) == (said, steps)
+
+
+def test_a_tally_adds_as_python_does_and_goes_on_from_its_own_sums() -> None:
+    random = torch.Generator().manual_seed(3)
+    values, sizes = torch.rand(9, 2, generator=random).tolist(), [8, 8, 3] * 3
+    expected = [0.0, 0.0]
+    first = Tally()
+    for row, size in zip(values, sizes, strict=True):
+        losses = Losses(torch.tensor(row[0]), terms={"a": torch.tensor(row[1])})
+        first.add(first.values(losses), size)
+        expected = [old + torch.tensor(value).item() * size for old, value in zip(expected, row, strict=True)]
+    assert first.read() == {"total": expected[0], "a": expected[1]}  # to the last bit
+    second = Tally()
+    second.restart(first.read(), 9)
+    assert second.read() == first.read()
+    second.restart()
+    assert second.read() == {"total": 0.0, "a": 0.0}
+    assert Tally().read() == {}
+
+
+def test_an_optimizer_that_is_not_fused_takes_the_same_steps() -> None:
+    fused, plain = make_net(), make_net()
+    sgd = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3)
+    for step in range(2):
+        take(fused, make_sgd(fused), CrossEntropy(), SamSpec(0.1), make_batch(step))
+        take(plain, sgd, CrossEntropy(), SamSpec(0.1), make_batch(step))
+        sgd.state.clear()
+    for one, other in zip(fused.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)

@@ -178,7 +178,7 @@ def test_batch_norm_statistics_by_hand(batch_norm: str) -> None:
     net = normed_net()
     inputs, _ = data()
     hidden = [net[0](inputs)]
-    with make_ascent(net, SamSpec(2.0, batch_norm))(lambda: loss_of(net)):
+    with make_ascent(net, SamSpec(2.0, batch_norm))(lambda: loss_of(net).backward()):
         hidden.append(net[0](inputs))
         loss_of(net).backward()
     mean, var = torch.zeros(6).double(), torch.ones(6).double()

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fsgl.data.sources import ImageFiles
 from fsgl.data.streams import StepPositions, StreamSpec
+from fsgl.data.transfer import to_device
 from fsgl.errors import UserError
 from fsgl.randomness import derive_seed
 from fsgl.types import Batch, Sample
@@ -171,11 +172,13 @@ class DecodingStream:
         requests = [self._requests(epoch, step, original, rebalanced) for step, original, rebalanced in steps]
         loaded = _load(self._files, self._transform, requests, self._workers, self._device.type == "cuda")
         for (_, original, rebalanced), views in zip(steps, loaded, strict=True):
-            first = self._sample(original, [view[: len(original)] for view in views])
+            rows, share = self._spec.shard.rows(len(original))
+            size = len(original[rows])
+            first = self._sample(original[rows], [view[:size] for view in views])
             if rebalanced is None:
-                yield Batch(first)
+                yield Batch(first, share=share)
             else:
-                yield Batch(first, self._sample(rebalanced, [view[len(original) :] for view in views]))
+                yield Batch(first, self._sample(rebalanced[rows], [view[size:] for view in views]), share)
 
     def _requests(self, epoch: int, step: int, original: np.ndarray, rebalanced: np.ndarray | None) -> list[Request]:
         def request(stream: str, place: int, position: int) -> Request:
@@ -183,10 +186,15 @@ class DecodingStream:
             seeds = tuple(derive_seed(self._spec.seed, "view", epoch, step, stream, place, view) for view in views)
             return position, seeds
 
-        requests = [request("original", place, position) for place, position in enumerate(original.tolist())]
-        if rebalanced is not None:
-            requests += [request("rebalanced", place, position) for place, position in enumerate(rebalanced.tolist())]
-        return requests
+        # Seeds by the place in the whole step, so that they do not depend on how processes divide it.
+        rows, _ = self._spec.shard.rows(len(original))
+        samples = {"original": original, "rebalanced": rebalanced}
+        return [
+            request(stream, place, position)
+            for stream, positions in samples.items()
+            if positions is not None
+            for place, position in list(enumerate(positions.tolist()))[rows]
+        ]
 
     def _sample(self, positions: np.ndarray, views: list[Tensor]) -> Sample:
         moved = tuple(
@@ -195,7 +203,7 @@ class DecodingStream:
             )
             for view in views
         )
-        return Sample(moved, self._labels[torch.from_numpy(positions)].to(self._device))
+        return Sample(moved, to_device(self._labels[torch.from_numpy(positions)], self._device))
 
 
 def file_batches(

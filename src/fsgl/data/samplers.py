@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CHUNK = 2**16  # labels sorted at a time: what a sort of so many reads and writes stays in a core's cache
+
 
 def class_power_probabilities(class_counts: Sequence[int] | Tensor, q: float) -> Tensor:
     """Probability of each class in the rebalanced stream, ``K`` float64 summing to 1.
@@ -30,13 +32,14 @@ def class_power_probabilities(class_counts: Sequence[int] | Tensor, q: float) ->
 class ClassPowerSampler:
     """Draws positions of images, with replacement, an image of class k in proportion to 1 / n_k^q.
 
-    labels: ``N`` int64 in [0, num_classes).  q: see ``class_power_probabilities``.
+    labels: ``N`` integers in [0, num_classes), on the CPU; not kept.  q: see ``class_power_probabilities``.
+    Keeps 4 bytes an image; the start takes O(N + K) time and little memory beside (benchmarks/scaling.py).
     """
 
     def __init__(self, labels: np.ndarray | Tensor, num_classes: int, q: float) -> None:
         labels = torch.as_tensor(labels)
         counts = torch.bincount(labels, minlength=num_classes)
-        self._by_class = torch.argsort(labels, stable=True)
+        self._by_class = torch.from_numpy(_positions_by_class(labels.numpy(), counts.numpy()))
         self._starts = torch.cumsum(counts, 0) - counts
         self._counts = counts
         self._cumulative = torch.cumsum(class_power_probabilities(counts, q), 0)
@@ -48,4 +51,24 @@ class ClassPowerSampler:
         # right=True passes over classes of probability 0; the clamp catches a last sum of 1 - 1e-16.
         classes = torch.searchsorted(self._cumulative, uniform[0], right=True).clamp(max=self._last_class)
         within = (uniform[1] * self._counts[classes]).long()
-        return self._by_class[self._starts[classes] + within]
+        return self._by_class[self._starts[classes] + within].long()
+
+
+def _positions_by_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``argsort(labels, kind="stable")``, in the narrowest of int32 and int64 that holds it.
+
+    A counting sort, chunk by chunk: a sort of all labels at once needs several times the table's memory.
+    """
+    total, classes = len(labels), len(counts)
+    table = np.empty(total, np.int32 if total <= 2**31 else np.int64)
+    key = np.uint16 if classes <= 2**16 else labels.dtype  # NumPy sorts 16 bits by radix, wider ones by comparison
+    free = np.cumsum(counts) - counts  # where the next image of each class goes
+    chunk = max(CHUNK, classes)  # what a chunk costs for each class is then no more than what it costs for its images
+    for start in range(0, total, chunk):
+        keys = labels[start : start + chunk].astype(key)
+        order = np.argsort(keys, kind="stable")
+        found = np.bincount(keys, minlength=classes)
+        shift = free - (np.cumsum(found) - found)  # from the place within the sorted chunk to that in the table
+        table[shift[keys[order]] + np.arange(len(keys))] = order + start
+        free += found
+    return table

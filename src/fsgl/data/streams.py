@@ -1,7 +1,8 @@
 """Streams of batches from arrays in memory (CIFAR, digits); data/decoding.py is the same for files.
 
 A stream is stateless: what step s of epoch e holds follows from the seed alone, so a run is resumed at
-any step by asking for ``batches(e, s)``. Streams share two members:
+any step by asking for ``batches(e, s)``. Several processes draw the same step and each takes its rows
+(``Shard``), so that together they hold what one process would. Streams share two members:
 
     steps_per_epoch              ceil(N / batch size); the last batch is smaller
     batches(epoch, first_step)   an iterator of Batch
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -19,9 +21,10 @@ import torch
 from torch import Tensor
 
 from fsgl.data.samplers import ClassPowerSampler
+from fsgl.data.transfer import to_device
 from fsgl.data.transforms import CropFlip, normalise
 from fsgl.randomness import generator
-from fsgl.types import Batch, Sample
+from fsgl.types import Batch, Sample, Share
 
 
 class Stream(Protocol):
@@ -34,17 +37,35 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One process's part of every step.  index: which of ``count`` processes."""
+
+    index: int = 0
+    count: int = 1
+
+    def rows(self, total: int) -> tuple[slice, Share]:
+        """The rows of a step of ``total`` images that are this process's, and their share of it.
+
+        The parts follow one another and differ by one row at most. Where no row is left for this process it takes the
+        first, with a share of 0: every process must take part in every step.
+        """
+        start, stop = (total * index // self.count for index in (self.index, self.index + 1))
+        return slice(start, stop) if start < stop else slice(0, 1), Share(stop - start, total)
+
+
+@dataclass(frozen=True)
 class StreamSpec:
     """What a method asks of its stream.
 
-    batch_size: images of one sample.  views: augmented views of each.
-    q: class power of the rebalanced sample, None for no such sample.  seed: of every draw.
+    batch_size: images of one sample, over all processes.  views: augmented views of each.
+    q: class power of the rebalanced sample, None for no such sample.  seed: of every draw.  shard: this process's part.
     """
 
     batch_size: int
     views: int
     q: float | None
     seed: int
+    shard: Shard = Shard()
 
 
 class StepPositions:
@@ -73,7 +94,8 @@ class StepPositions:
 class ArrayStream:
     """Batches from uint8 images ``N x H x W x C`` and their labels ``N``, cropped and flipped.
 
-    mean, std: per channel, in units of [0, 1].
+    The images stay on ``device``. A step's random numbers are drawn on the CPU, the same for every device, and reach a
+    GPU a block of steps at a time, without waiting for it.  mean, std: per channel, in units of [0, 1].
     """
 
     def __init__(
@@ -87,32 +109,53 @@ class ArrayStream:
         std: tuple[float, ...],
         device: torch.device | str = "cpu",
     ) -> None:
-        self._padded = transform.pad(images)
-        self._labels = torch.as_tensor(labels)
+        self._device = torch.device(device)
+        self._padded = torch.from_numpy(transform.pad(images)).to(self._device)
+        self._labels = torch.as_tensor(labels).to(self._device)
         self._positions = StepPositions(labels, num_classes, spec)
         self._spec = spec
         self._transform = transform
         self._mean, self._std = mean, std
-        self._device = device
 
     @property
     def steps_per_epoch(self) -> int:
         return self._positions.steps_per_epoch
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        drawn = self._draw(epoch, first_step)
+        while block := list(islice(drawn, 1 if self._device.type == "cpu" else 64)):
+            shares, numbers = zip(*block, strict=True)
+            table = to_device(torch.from_numpy(np.concatenate(numbers)), self._device)
+            for share, rows in zip(shares, table.split([len(rows) for rows in numbers]), strict=True):
+                yield self._batch(rows, share)
+
+    def _draw(self, epoch: int, first_step: int) -> Iterator[tuple[Share, np.ndarray]]:
+        """Share and random numbers of every step: a row an image, the original sample's before the rebalanced one's;
+        its position and then, view after view, its crop and flip."""
         for step, original, rebalanced in self._positions.epoch(epoch, first_step):
             draws = generator(self._spec.seed, "augment", epoch, step)
-            yield Batch(
-                self._sample(original, draws),
-                None if rebalanced is None else self._sample(rebalanced, draws),
-            )
+            rows, share = self._spec.shard.rows(len(original))
+            table = []
+            for positions in (original, rebalanced):
+                if positions is not None:
+                    views = [self._transform.draw(len(positions), draws) for _ in range(self._spec.views)]
+                    table.append(np.column_stack([positions, *views])[rows])
+            yield share, np.concatenate(table)
 
-    def _sample(self, positions: np.ndarray, draws: torch.Generator) -> Sample:
-        views = []
-        for _ in range(self._spec.views):
-            crops = self._transform.cut(self._padded, positions, self._transform.draw(len(positions), draws))
-            views.append(normalise(crops, self._mean, self._std, self._device))
-        return Sample(tuple(views), self._labels[torch.from_numpy(positions)].to(self._device))
+    def _batch(self, rows: Tensor, share: Share) -> Batch:
+        positions, *draws = rows.split([1] + [3] * self._spec.views, dim=1)
+        size = len(rows) if self._spec.q is None else len(rows) // 2
+        views = [self._cut(positions[:, 0], view).split(size) for view in draws]
+        labels = self._labels[positions[:, 0]].split(size)
+        original, *rebalanced = map(Sample, zip(*views, strict=True), labels)
+        return Batch(original, rebalanced[0] if rebalanced else None, share)
+
+    def _cut(self, positions: Tensor, draws: Tensor) -> Tensor:
+        if self._device.type == "cpu":
+            crops: np.ndarray | Tensor = self._transform.cut(self._padded.numpy(), positions.numpy(), draws.numpy())
+        else:
+            crops = self._transform.gather(self._padded, positions, draws)
+        return normalise(crops, self._mean, self._std, self._device)
 
 
 def array_batches(
@@ -120,11 +163,12 @@ def array_batches(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     device: torch.device | str = "cpu",
-    batch_size: int = 250,
+    batch_size: int | None = None,
 ) -> Iterator[Tensor]:
     """The images in order, unaugmented and normalised, for evaluation.
 
-    The default size is a divisor of the test sets in use, and small enough for CPU caches.
+    batch_size: None is a divisor of the test sets in use, small enough for CPU caches or large enough for a GPU.
     """
+    batch_size = batch_size or (250 if torch.device(device).type == "cpu" else 2000)
     for start in range(0, len(images), batch_size):
         yield normalise(images[start : start + batch_size], mean, std, device)

@@ -2,17 +2,21 @@
 
 The classic CIFAR augmentation (METHOD section 2): zero padding, a crop of the original size at a
 uniform place, a horizontal flip with probability 1/2, normalisation. torchvision applies it to one
-PIL image at a time (v2 on a batch draws once for all); here a batch is cut as slices of a padded uint8
-array, which on a CPU costs less than a percent of the network's time.
+PIL image at a time (v2 on a batch draws once for all). Here the same draws are cut in one of two ways:
+``cut`` copies slices of a padded uint8 array, the fastest on a CPU (benchmarks/augmentation.py);
+``gather`` is one indexing kernel for the whole batch, for arrays that live on a GPU.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from fsgl.data.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,39 @@ class CropFlip:
             crops[i] = crop[:, ::-1] if flipped else crop
         return crops
 
+    def gather(self, padded_NHWC: Tensor, positions_B: Tensor, draws: Tensor) -> Tensor:
+        """As ``cut``, from tensors on one device: ``positions`` int64 ``B``, ``draws`` int64 ``B x 3``."""
+        height, width = (side - 2 * self.padding for side in padded_NHWC.shape[1:3])
+        top, left, flipped = draws.unbind(dim=1)
+        rows = top[:, None] + torch.arange(height, device=draws.device)
+        across = torch.arange(width, device=draws.device)
+        columns = left[:, None] + torch.where(flipped[:, None] > 0, width - 1 - across, across)
+        return padded_NHWC[positions_B[:, None, None], rows[:, :, None], columns[:, None, :]]
+
 
 def normalise(
-    images_NHWC: np.ndarray,
+    images_NHWC: np.ndarray | Tensor,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """uint8 ``B x H x W x C`` -> (x / 255 - mean) / std as ``B x C x H x W``, channels-last in memory."""
-    images = torch.from_numpy(images_NHWC).to(device).permute(0, 3, 1, 2).to(dtype)  # a permuted NHWC is channels-last
-    scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
-    shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
-    shape = (1, -1, 1, 1)
-    return images.mul_(scale.to(device, dtype).view(shape)).add_(shift.to(device, dtype).view(shape))
+    device = torch.device(device)
+    images = torch.from_numpy(images_NHWC) if isinstance(images_NHWC, np.ndarray) else images_NHWC
+    count, height, width, channels = images.shape
+    scale, shift = _affine_rows(mean, std, width, device, dtype)
+    # As rows of W * C values: an inner dimension of 3 would keep the CPU from using its vector units.
+    rows = to_device(images, device).reshape(count, height, width * channels).to(dtype).mul_(scale).add_(shift)
+    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)  # a permuted NHWC is channels-last
+
+
+@lru_cache(maxsize=64)
+def _affine_rows(
+    mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Scale and shift of every value in a row of ``width`` pixels; kept, as moving them to a GPU would wait for it."""
+    with torch.inference_mode(False):  # what an evaluation leaves here serves the next training too
+        deviation = torch.tensor(std, dtype=torch.float64)
+        scale, shift = 1 / (255 * deviation), -torch.tensor(mean, dtype=torch.float64) / deviation
+        return scale.repeat(width).to(device, dtype), shift.repeat(width).to(device, dtype)

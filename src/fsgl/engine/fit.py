@@ -11,40 +11,35 @@ import torch
 from torch import nn
 
 from fsgl.data.streams import Stream
-from fsgl.engine.step import training_step
+from fsgl.engine.step import Updates, training_step
+from fsgl.engine.tally import NonFiniteLoss, Tally
 from fsgl.methods.base import Method
-from fsgl.optim.sam import Ascent
 from fsgl.optim.schedule import Schedule
 from fsgl.randomness import generator
-from fsgl.types import Losses
+
+# On a GPU the losses are fetched, and checked, every so many steps; on a CPU, where nothing waits, every step.
+READ_EVERY = 20
 
 
 @dataclass
 class TrainState:
     """All that training changes; what a checkpoint holds.
 
-    epoch, step: the next step to take.  sums: of the loss terms (and "total") over the present epoch's images.
+    epoch, step: the next step to take.  tally: the loss terms (and "total"), summed over the present epoch's images.
     seconds: that the present epoch's steps took, in this process and in earlier ones.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    tally: Tally = field(default_factory=Tally)
     epoch: int = 0
     step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
 
-    def add(self, losses: Losses, images: int) -> None:
-        """Count a step that descended ``losses`` on a batch of so many images."""
-        for name, value in {"total": losses.total, **losses.terms}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item() * images
-        self.images += images
-        self.step += 1
-
     def means(self) -> dict[str, float]:
-        """Loss terms, averaged over the present epoch's images so far."""
-        return {name: value / self.images for name, value in self.sums.items()}
+        """Loss terms, averaged over the present epoch's images so far; waits for the device. Raises NonFiniteLoss."""
+        return {name: value / self.images for name, value in self.tally.read().items() if self.images}
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -52,7 +47,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "sums": dict(self.sums),
+            "sums": self.tally.read(),
             "images": self.images,
             "seconds": self.seconds,
         }
@@ -61,14 +56,15 @@ class TrainState:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.sums, self.images, self.seconds = dict(state["sums"]), state["images"], state["seconds"]
+        self.images, self.seconds = state["images"], state["seconds"]
+        self.tally.restart(state["sums"], self.step)
 
 
 @dataclass(frozen=True)
 class StepReport:
     """Where training stands after a step: for a display, and for deciding to stop.
 
-    loss: the means of the terms over the epoch so far.
+    loss: the means of the terms over the epoch as of the last time that they were fetched; fresh: that was just now.
     """
 
     epoch: int
@@ -77,6 +73,7 @@ class StepReport:
     lr: float
     loss: dict[str, float]
     images_per_second: float
+    fresh: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,12 +94,15 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What ``fit`` does with a state: everything that stays the same during training."""
+    """What ``fit`` does with a state: everything that stays the same during training.
+
+    update: of that state's weights, with its tally.
+    """
 
     method: Method
     stream: Stream
     schedule: Schedule
-    ascend: Ascent
+    update: Updates
     num_classes: int
     epochs: int
     seed: int
@@ -130,27 +130,40 @@ def _epoch(
         group["lr"] = lr
     state.model.train()
     images_before, seconds_before = state.images, state.seconds
+    read_every = 1 if state.tally.bad.device.type == "cpu" else READ_EVERY
+    loss: dict[str, float] = {}
     stopped, start = False, time.perf_counter()
     for batch in recipe.stream.batches(epoch, state.step):
-        losses = training_step(
-            state.model,
+        training_step(
+            recipe.update,
             recipe.method,
-            state.optimizer,
-            recipe.ascend,
             batch,
             recipe.num_classes,
             progress=epoch / recipe.epochs,
             generator=generator(recipe.seed, "mix", epoch, state.step),
         )
-        state.add(losses, len(batch.original.labels))
+        state.images += batch.images
+        state.step += 1
+        fresh = state.step % read_every == 0 or state.step == total_steps
+        loss = _means(state) if fresh else loss
         state.seconds += time.perf_counter() - start
         speed = (state.images - images_before) / (state.seconds - seconds_before)
-        stopped = should_stop(StepReport(epoch, state.step, total_steps, lr, state.means(), speed))
+        stopped = should_stop(StepReport(epoch, state.step, total_steps, lr, loss, speed, fresh))
         if stopped:
             break
         start = time.perf_counter()
     finished = state.step == total_steps
-    report = EpochReport(epoch, finished, lr, state.means(), state.seconds, state.images)
+    report = EpochReport(epoch, finished, lr, _means(state), state.seconds, state.images)
     if finished:
-        state.epoch, state.step, state.sums, state.images, state.seconds = epoch + 1, 0, {}, 0, 0.0
+        state.epoch, state.step, state.images, state.seconds = epoch + 1, 0, 0, 0.0
+        state.tally.restart()
     return report, stopped
+
+
+def _means(state: TrainState) -> dict[str, float]:
+    try:
+        return state.means()
+    except NonFiniteLoss as error:
+        # Where it began: the weights are as they were then, but steps were counted on until this was read.
+        state.step = error.steps if error.steps is not None else state.step
+        raise

@@ -17,7 +17,7 @@ def predict_logits(model: nn.Module, method: Method, batches: Iterable[Tensor]) 
     model.eval()
     try:
         with torch.inference_mode():
-            logits = [method.predict(model, images).float().cpu() for images in batches]
+            logits = [method.predict(model, images).float() for images in batches]
+            return torch.cat(logits).cpu().numpy()  # one transfer, when all is computed
     finally:
         model.train(was_training)
-    return torch.cat(logits).numpy()

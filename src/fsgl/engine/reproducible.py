@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -59,6 +60,21 @@ def environment(device: torch.device) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
     }
+
+
+def differences(before: Any, now: dict[str, object]) -> list[str]:
+    """What of two environments makes the same arithmetic round differently, in words."""
+    if not isinstance(before, dict):
+        return []
+    found = []
+    for name in ("device", "threads", "precision", "processes", "compile"):
+        if name in before and before[name] != now.get(name):
+            found.append(f"the run began with {name} {before[name]} and goes on with {now.get(name)}")
+    versions = before.get("versions")
+    torch_before = versions.get("torch") if isinstance(versions, dict) else None
+    if torch_before not in (None, torch.__version__):
+        found.append(f"the run began with torch {torch_before} and goes on with {torch.__version__}")
+    return found
 
 
 def _processor() -> str:

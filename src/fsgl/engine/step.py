@@ -1,55 +1,78 @@
-"""One training step, whole."""
+"""One training step, whole.
+
+    mixed = method.mix(batch)                      what the network is shown, the same in both passes
+    climb:    forward, backward, exchange          with SAM: to w + rho g / ||g||
+    descend:  forward, backward, exchange          the gradient there
+    optimizer.step()                               from w
+
+Nothing in it waits for the device, and nothing in it asks for the configuration. ``exchange`` sums the gradients of
+several processes and does nothing in one.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from fsgl.engine.tally import Tally
 from fsgl.methods.base import Method
 from fsgl.optim.sam import Ascent
-from fsgl.types import Batch, Losses
+from fsgl.processes import ALONE, Processes
+from fsgl.types import Batch, Losses, Mixed, Share
 
 
-class NonFiniteLoss(ArithmeticError):
-    """A loss term became NaN or infinite. ``terms`` names which, with their values."""
+@dataclass(frozen=True)
+class Update:
+    """How a mixed batch changes the weights.
 
-    def __init__(self, terms: dict[str, float]) -> None:
-        self.terms = terms
-        super().__init__(", ".join(f"{name} is {value}" for name, value in terms.items()))
+    tally: where the losses are summed and watched. A fused optimizer (``fused=True``) leaves the weights as they are
+    from the first loss that is no number on; others write NaN until somebody reads the tally.
+    processes: that share the step.  climbing: those whose gradients SAM's climb follows, all of them or just this one.
+    """
+
+    model: nn.Module
+    method: Method
+    optimizer: torch.optim.Optimizer
+    ascend: Ascent
+    tally: Tally = field(default_factory=Tally)
+    processes: Processes = ALONE
+    climbing: Processes = ALONE
+
+    def __post_init__(self) -> None:
+        if self.optimizer.defaults.get("fused"):
+            self.optimizer.found_inf = self.tally.bad  # type: ignore[attr-defined]
+
+    def __call__(self, mixed: Mixed, progress: float, share: Share) -> Losses:
+        """Climb (with SAM), descend. Returns the losses that were descended; progress: epoch / epochs."""
+
+        def gradient(objective: Callable[[Losses], Tensor], processes: Processes) -> tuple[Losses, Tensor]:
+            losses = self.method.loss(self.model, mixed, progress)
+            objective(losses).backward()
+            values = processes.exchange(self.model.parameters(), self.tally.values(losses), share.weight)
+            self.tally.check(values)
+            return losses, values
+
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.ascend(lambda: gradient(lambda losses: losses.climbed, self.climbing)):
+            descended, values = gradient(lambda losses: losses.total, self.processes)
+        self.optimizer.step()
+        self.tally.add(values, share.total)
+        return descended
+
+
+# Update itself, or engine/graphs.py's replay of it.
+Updates = Callable[[Mixed, float, Share], Losses]
 
 
 def training_step(
-    model: nn.Module,
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    ascend: Ascent,
-    batch: Batch,
-    num_classes: int,
-    progress: float,
-    generator: torch.Generator,
+    update: Updates, method: Method, batch: Batch, num_classes: int, progress: float, generator: torch.Generator
 ) -> Losses:
-    """Mix, climb (with SAM), descend. Returns the losses that were descended, detached from nothing.
+    """Mix, climb (with SAM), descend. Returns the losses that were descended.
 
     progress: epoch / epochs.  generator: of the mixture's random numbers.
-    Raises NonFiniteLoss before the weights are changed.
     """
-    mixed = method.mix(batch, num_classes, generator)
-
-    def losses() -> Losses:
-        return require_finite(method.loss(model, mixed, progress))
-
-    optimizer.zero_grad(set_to_none=True)
-    with ascend(lambda: losses().climbed):
-        descended = losses()
-        descended.total.backward()
-    optimizer.step()
-    return descended
-
-
-def require_finite(losses: Losses) -> Losses:
-    """The losses, if their total is a number. On a GPU this waits for the forward pass."""
-    if not bool(torch.isfinite(losses.total)):
-        values: dict[str, Tensor] = {**losses.terms, "total": losses.total.detach()}
-        bad = {name: float(value) for name, value in values.items() if not bool(torch.isfinite(value))}
-        raise NonFiniteLoss(bad if len(bad) == 1 else {name: value for name, value in bad.items() if name != "total"})
-    return losses
+    share = batch.share or Share(batch.images, batch.images)
+    return update(method.mix(batch, num_classes, generator), progress, share)

@@ -14,7 +14,27 @@ from fsgl.models.feature_scaling import FeatureScaling, FeatureScalingSpec
 from fsgl.models.heads import FourHeads, HeadOutputs, initialise
 
 
-class FourHeadNet(nn.Module):
+class Net(nn.Module):
+    """A backbone with something on top.
+
+    compute_dtype: torch.bfloat16 runs the backbone under autocast; what is on top, and the losses, stay in float32,
+    where they cost nothing and a rounded logit could cost a rank. None is no autocast.
+    """
+
+    backbone: nn.Module
+    compute_dtype: torch.dtype | None = None
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """Features ``B x D`` of the backbone."""
+        if self.compute_dtype is None:
+            plain: Tensor = self.backbone(images_BCHW)
+            return plain
+        with torch.autocast(images_BCHW.device.type, self.compute_dtype):
+            rounded: Tensor = self.backbone(images_BCHW)
+        return rounded.float()
+
+
+class FourHeadNet(Net):
     """backbone -> h -> FSM (training only) -> four heads (METHOD section 4).
 
     class_weights_K: the weights of the rebalanced label; kept here as a buffer so that it moves with the
@@ -33,14 +53,14 @@ class FourHeadNet(nn.Module):
         self.register_buffer("class_weights_K", class_weights_K)
 
     def forward(self, images_BCHW: Tensor, target_BK: Tensor) -> HeadOutputs:
-        return self.heads(self.feature_scaling(self.backbone(images_BCHW), target_BK))
+        return self.heads(self.feature_scaling(self.features(images_BCHW), target_BK))
 
     def predict(self, images_BCHW: Tensor) -> Tensor:
         """Logits ``B x K`` of the rebalanced classifier on unscaled features."""
-        return self.heads.fc_cb(self.backbone(images_BCHW))
+        return self.heads.fc_cb(self.features(images_BCHW))
 
 
-class Classifier(nn.Module):
+class Classifier(Net):
     """backbone -> one linear classifier, ``fc``."""
 
     def __init__(self, backbone: nn.Module, fc: nn.Linear) -> None:
@@ -49,7 +69,7 @@ class Classifier(nn.Module):
         self.fc = fc
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        return self.fc(self.backbone(images_BCHW))
+        return self.fc(self.features(images_BCHW))
 
     def predict(self, images_BCHW: Tensor) -> Tensor:
         """Logits ``B x K``."""

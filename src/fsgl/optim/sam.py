@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from fsgl.errors import UserError, unknown
 
 STATISTICS = ("first", "both")
+CLIMBS = ("global", "local")
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,19 @@ class SamSpec:
     rho: radius of the climb; 0 or less is plain descent.
     batch_norm: which passes update BatchNorm's running statistics: "first", at the weights that are
     kept; "both", as the release does.
+    climb: with several processes, along the gradient over the images of them all ("global", the same step as in one
+    process), or each along that of its own ("local", one exchange of gradients less).
     """
 
     rho: float = 0.0
     batch_norm: str = "first"
+    climb: str = "global"
 
     def __post_init__(self) -> None:
         if self.batch_norm not in STATISTICS:
             raise unknown("batch_norm", self.batch_norm, STATISTICS)
+        if self.climb not in CLIMBS:
+            raise unknown("climb", self.climb, CLIMBS)
         if not float("-inf") < self.rho < float("inf"):
             raise UserError(f"rho must be a number (0 or less for no SAM), not {self.rho}")
 
@@ -76,10 +82,10 @@ class Sam:
             if moved:
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
                 scale = self.rho / (norm + 1e-12)  # all gradients zero: no climb, no NaN
-            for parameter, gradient in zip(moved, gradients, strict=True):
                 # w + e is written beside w and the two change places, so the return is exact and costs nothing;
                 # (w + e) - e is not w in floating point, and a copy of w is one more pass over memory.
-                parameter.data = torch.addcmul(parameter, gradient, scale, out=self._beside(parameter))
+                for parameter, climbed in zip(moved, self._climbed_weights(moved, gradients, scale), strict=True):
+                    parameter.data = climbed
         for parameter in moved:
             parameter.grad = None
         gradients.clear()
@@ -92,12 +98,26 @@ class Sam:
             for parameter, weights in zip(moved, stayed, strict=True):
                 parameter.data = weights
 
+    def _climbed_weights(self, weights: list[Tensor], gradients: list[Tensor], scale: Tensor) -> list[Tensor]:
+        if weights[0].device.type != "cpu":
+            return climbed_as_list(weights, gradients, scale)
+        # On a CPU a list operation is a loop, and its passes over memory are what costs: here it is one.
+        pairs = zip(weights, gradients, strict=True)
+        return [torch.addcmul(weight, gradient, scale, out=self._beside(weight)) for weight, gradient in pairs]
+
     def _beside(self, parameter: Tensor) -> Tensor:
         climbed = self._climbed.get(parameter)
         like = (parameter.dtype, parameter.device, parameter.shape)
         if climbed is None or (climbed.dtype, climbed.device, climbed.shape) != like:  # new, or converted since
             climbed = self._climbed[parameter] = torch.empty_like(parameter, requires_grad=False)
         return climbed
+
+
+def climbed_as_list(weights: list[Tensor], gradients: list[Tensor], scale: Tensor) -> list[Tensor]:
+    """w + scale g for whole lists in a few kernels, as a GPU wants it; memory is from torch's caching allocator."""
+    climbed = list(torch._foreach_mul(gradients, scale))
+    torch._foreach_add_(climbed, weights)
+    return climbed
 
 
 @contextmanager
@@ -117,19 +137,19 @@ def frozen_batch_norm_statistics(model: nn.Module) -> Iterator[None]:
             layer.track_running_stats = True
 
 
-# Given a function that computes the ascent loss, the place from which the descent gradient is taken.
-Ascent = Callable[[Callable[[], Tensor]], AbstractContextManager[object]]
+# Given a function that leaves the ascent gradient in the parameters, the place where the descent gradient is taken.
+Ascent = Callable[[Callable[[], object]], AbstractContextManager[object]]
 
 
 def make_ascent(model: nn.Module, spec: SamSpec) -> Ascent:
     """The ascent of a training step: SAM's climb for rho > 0, nothing otherwise."""
     if spec.rho <= 0:
-        return lambda ascent_loss: nullcontext()
+        return lambda ascent_gradient: nullcontext()
     sam = Sam(model.parameters(), spec.rho)
 
     @contextmanager
-    def ascend(ascent_loss: Callable[[], Tensor]) -> Iterator[None]:
-        ascent_loss().backward()
+    def ascend(ascent_gradient: Callable[[], object]) -> Iterator[None]:
+        ascent_gradient()
         with ExitStack() as stack:
             stack.enter_context(sam.climb())
             if spec.batch_norm == "first":

@@ -1,0 +1,83 @@
+"""A training step recorded once as a CUDA graph and replayed: one launch instead of some thousand.
+
+Small images leave a large GPU waiting for the host, which takes longer to launch a kernel than the GPU to run it. A
+graph holds the launches of the whole update, both passes of SAM and the optimizer, on fixed memory: a batch is copied
+into it and the graph replayed. What is constant in a graph is the same in each replay, so an epoch, with its learning
+rate and progress, records its own (one more launch of a step on the host); a batch of another size, the last of an
+epoch, takes the ordinary way. The arithmetic is that of the ordinary step, kernel by kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsgl.engine.step import Update
+from fsgl.types import Losses, Mixed, Share
+
+# Records what a function does; returns its result, which each replay overwrites, and the replay.
+Capture = Callable[[Callable[[], Losses]], tuple[Losses, Callable[[], None]]]
+
+
+class GraphedUpdate:
+    """In place of an ``Update``: the same steps, replayed.
+
+    warm_up: first steps that are taken the ordinary way, which lets libraries choose their algorithms and the optimizer
+    make its buffers before anything is recorded.  capture: None records CUDA graphs.
+    """
+
+    def __init__(self, update: Update, warm_up: int = 3, capture: Capture | None = None) -> None:
+        self._update = update
+        self._before_capture = warm_up
+        self._capture = capture or CudaCapture()
+        self._recorded_for: Any = None
+        self._mixed: Mixed | None = None
+        self._replay: Callable[[], None] = lambda: None
+        self._losses: Losses | None = None
+
+    def __call__(self, mixed: Mixed, progress: float, share: Share) -> Losses:
+        if self._before_capture > 0:
+            self._before_capture -= 1
+            return self._update(mixed, progress, share)
+        if self._mixed is None:
+            self._mixed = Mixed(*(tuple(map(torch.empty_like, part)) for part in (mixed.images, mixed.targets)))
+        if _shapes(mixed) != _shapes(self._mixed):
+            return self._update(mixed, progress, share)
+        _copy(mixed, self._mixed)
+        rates = tuple(float(group["lr"]) for group in self._update.optimizer.param_groups)
+        if self._losses is None or self._recorded_for != (progress, share, rates):
+            static = self._mixed
+            self._losses, self._replay = self._capture(lambda: self._update(static, progress, share))
+            self._recorded_for = (progress, share, rates)
+        self._replay()
+        return self._losses
+
+
+class CudaCapture:
+    """Records CUDA graphs, all in the memory of the first."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(self, function: Callable[[], Losses]) -> tuple[Losses, Callable[[], None]]:
+        graph = torch.cuda.CUDAGraph()
+        # "thread_local": the progress bar's thread may allocate pinned memory meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            losses = function()
+        self._pool = graph.pool()
+        return losses, graph.replay
+
+
+def _tensors(mixed: Mixed) -> list[Tensor]:
+    return [*mixed.images, *mixed.targets]
+
+
+def _shapes(mixed: Mixed) -> list[torch.Size]:
+    return [tensor.shape for tensor in _tensors(mixed)]
+
+
+def _copy(source: Mixed, target: Mixed) -> None:
+    torch._foreach_copy_(_tensors(target), _tensors(source))
