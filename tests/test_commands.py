@@ -111,7 +111,7 @@ def test_demonstration_that_is_interrupted_ends_there(
 ) -> None:
     begun: list[Path] = []
 
-    def interrupted(experiment: Experiment, folder: Path, *_: Any, **_: Any) -> None:
+    def interrupted(experiment: Experiment, folder: Path, *_: Any, **__: Any) -> None:
         begun.append(folder)
         raise RunInterrupted(folder, signal.SIGTERM)
 

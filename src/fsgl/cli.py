@@ -73,7 +73,10 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
     what.add_argument("--settings", action="store_true", help="print the settings and stop")
     how = train.add_argument_group("how it runs (changes a result by rounding at most)")
-    how.add_argument("--run", metavar="FOLDER", type=_folder, help="the run folder (default: a new one under runs/)")
+    # Two names, as torchrun takes --run, wherever it stands, for an abbreviation of an option of its own.
+    how.add_argument(
+        "--run", "--run-folder", metavar="FOLDER", type=_folder, help="the run folder (default: a new one under runs/)"
+    )
     how.add_argument(
         "--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT", help="go on in the --run folder"
     )

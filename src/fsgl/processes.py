@@ -150,7 +150,7 @@ def launch(device: str, devices: int, nodes: int) -> tuple[Processes, torch.devi
     command line. Raises UserError where they cannot be.
     """
     Fabric, DDPStrategy = _fabric()
-    logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").addHandler(_LastWords())
+    _quieten()
     backend = "nccl" if device == "cuda" else "gloo"
     strategy = DDPStrategy(process_group_backend=backend, timeout=TIMEOUT)
     try:
@@ -189,6 +189,16 @@ def _fabric() -> tuple[Any, Any]:
 def _disconnect() -> None:
     with contextlib.suppress(RuntimeError, ValueError):
         torch.distributed.destroy_process_group()
+
+
+def _quieten() -> None:
+    """Of all that Fabric logs only the death of a process is news."""
+    for package in ("lightning_fabric", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
+        launcher = logging.getLogger(f"{package}.strategies.launchers.subprocess_script")
+        launcher.setLevel(logging.INFO)
+        launcher.propagate = False
+        launcher.addHandler(_LastWords())
 
 
 class _LastWords(logging.Handler):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsgl.data.streams import ArrayStream, StreamSpec, array_batches
+from fsgl.data.streams import ArrayStream, Shard, StreamSpec, array_batches
 from fsgl.data.transforms import CropFlip, normalise
 from fsgl.types import Batch
 
@@ -162,3 +162,19 @@ def test_evaluation_batches_are_all_images_in_order_unaugmented(batch_size: int)
     batches = list(array_batches(IMAGES, (0.1,), (0.7,), batch_size=batch_size))
     assert max(map(len, batches)) <= batch_size
     assert torch.equal(torch.cat(batches), normalise(IMAGES, (0.1,), (0.7,)))
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(2, 6), (3, 7), (4, 22)])
+def test_processes_together_hold_what_one_would(count: int, batch_size: int) -> None:
+    """Row by row, in both samples and all views; a process that is left without a row has a share of nothing."""
+    transform = CropFlip(padding=1)
+    whole = list(make_stream(StreamSpec(batch_size, 2, 0.5, 7), transform).batches(1))
+    parts = [
+        list(make_stream(StreamSpec(batch_size, 2, 0.5, 7, Shard(index, count)), transform).batches(1))
+        for index in range(count)
+    ]
+    for step, batch in enumerate(whole):
+        mine = [part[step] for part in parts if part[step].share is not None and part[step].share.own]
+        joined = [torch.cat(pieces) for pieces in zip(*map(tensors, mine), strict=True)]
+        assert all(torch.equal(one, other) for one, other in zip(tensors(batch), joined, strict=True))
+        assert sum(part[step].share.own for part in parts) == batch.images == mine[0].images

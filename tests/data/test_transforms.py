@@ -114,3 +114,23 @@ def test_normalise_leaves_the_images_alone() -> None:
     before = IMAGES.copy()
     normalise(IMAGES, (0.5,) * 3, (0.5,) * 3)
     np.testing.assert_array_equal(IMAGES, before)
+
+
+@given(st.integers(0, 3), st.booleans(), st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 9))
+def test_gathering_is_cutting(padding: int, flip: bool, seed: int, height: int, width: int) -> None:
+    """What a GPU does is what a CPU does, bit for bit."""
+    images = np.random.default_rng(seed).integers(0, 256, (5, height, width, 3), dtype=np.uint8)
+    transform, positions = CropFlip(padding, flip), np.array([4, 0, 0, 2])
+    padded, draws = transform.pad(images), transform.draw(4, generator(seed))
+    gathered = transform.gather(torch.from_numpy(padded), torch.from_numpy(positions), torch.from_numpy(draws))
+    np.testing.assert_array_equal(gathered.numpy(), transform.cut(padded, positions, draws))
+
+
+def test_normalise_takes_tensors_and_what_an_evaluation_leaves_serves_training() -> None:
+    with torch.inference_mode():
+        first = normalise(IMAGES, (0.4,) * 3, (0.3,) * 3)
+    second = normalise(torch.from_numpy(IMAGES), (0.4,) * 3, (0.3,) * 3)
+    assert torch.equal(first, second)
+    weight = torch.ones(3, 1, 1, requires_grad=True)
+    (second * weight).sum().backward()
+    assert not second.is_inference()

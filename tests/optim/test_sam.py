@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fsgl.errors import UserError
-from fsgl.optim.sam import Sam, SamSpec, frozen_batch_norm_statistics, make_ascent
+from fsgl.optim.sam import Sam, SamSpec, climbed_as_list, frozen_batch_norm_statistics, make_ascent
 
 
 def normed_net(seed: int = 0) -> nn.Sequential:
@@ -266,3 +266,15 @@ def test_step_inside_the_climb_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"optimizer\.step\(\) after it"):
         step_within()
     assert parameter.tolist() == [3.0, 4.0]
+
+
+def test_the_climb_of_whole_lists_is_that_of_one_weight_at_a_time() -> None:
+    """What a GPU does against what a CPU does."""
+    weights = [torch.randn(3, 2, 3, 3).to(memory_format=torch.channels_last), torch.randn(5), torch.randn(())]
+    gradients = [torch.randn_like(weight) for weight in weights]
+    scale = torch.tensor(0.37)
+    climbed = climbed_as_list(weights, gradients, scale)
+    for weight, gradient, result in zip(weights, gradients, climbed, strict=True):
+        torch.testing.assert_close(result, weight + 0.37 * gradient, rtol=1e-6, atol=1e-6)
+        assert result.stride() == weight.stride()
+        assert result.data_ptr() != gradient.data_ptr()

@@ -10,7 +10,7 @@ epoch, takes the ordinary way. The arithmetic is that of the ordinary step, kern
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,8 +18,17 @@ from torch import Tensor
 from fsgl.engine.step import Update
 from fsgl.types import Losses, Mixed, Share
 
-# Records what a function does; returns its result, which each replay overwrites, and the replay.
-Capture = Callable[[Callable[[], Losses]], tuple[Losses, Callable[[], None]]]
+
+class Capture(Protocol):
+    """Records steps."""
+
+    def warm_up(self, function: Callable[[], Losses]) -> Losses:
+        """Run a step that is not recorded, as one of those before."""
+        ...
+
+    def record(self, function: Callable[[], Losses]) -> tuple[Losses, Callable[[], None]]:
+        """The function's result, which each replay overwrites, and the replay. The function itself may not run."""
+        ...
 
 
 class GraphedUpdate:
@@ -32,7 +41,7 @@ class GraphedUpdate:
     def __init__(self, update: Update, warm_up: int = 3, capture: Capture | None = None) -> None:
         self._update = update
         self._before_capture = warm_up
-        self._capture = capture or CudaCapture()
+        self._capture: Capture = capture or CudaCapture()
         self._recorded_for: Any = None
         self._mixed: Mixed | None = None
         self._replay: Callable[[], None] = lambda: None
@@ -41,7 +50,7 @@ class GraphedUpdate:
     def __call__(self, mixed: Mixed, progress: float, share: Share) -> Losses:
         if self._before_capture > 0:
             self._before_capture -= 1
-            return self._update(mixed, progress, share)
+            return self._capture.warm_up(lambda: self._update(mixed, progress, share))
         if self._mixed is None:
             self._mixed = Mixed(*(tuple(map(torch.empty_like, part)) for part in (mixed.images, mixed.targets)))
         if _shapes(mixed) != _shapes(self._mixed):
@@ -50,7 +59,7 @@ class GraphedUpdate:
         rates = tuple(float(group["lr"]) for group in self._update.optimizer.param_groups)
         if self._losses is None or self._recorded_for != (progress, share, rates):
             static = self._mixed
-            self._losses, self._replay = self._capture(lambda: self._update(static, progress, share))
+            self._losses, self._replay = self._capture.record(lambda: self._update(static, progress, share))
             self._recorded_for = (progress, share, rates)
         self._replay()
         return self._losses
@@ -62,7 +71,16 @@ class CudaCapture:
     def __init__(self) -> None:
         self._pool: Any = None
 
-    def __call__(self, function: Callable[[], Losses]) -> tuple[Losses, Callable[[], None]]:
+    def warm_up(self, function: Callable[[], Losses]) -> Losses:
+        # Aside, as torch asks: what is set up on the default stream would tie a recording to it.
+        present, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(present)
+        with torch.cuda.stream(aside):
+            losses = function()
+        present.wait_stream(aside)
+        return losses
+
+    def record(self, function: Callable[[], Losses]) -> tuple[Losses, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
         # "thread_local": the progress bar's thread may allocate pinned memory meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):

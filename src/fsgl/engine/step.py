@@ -60,7 +60,8 @@ class Update:
             descended, values = gradient(lambda losses: losses.total, self.processes)
         self.optimizer.step()
         self.tally.add(values, share.total)
-        return descended
+        # Detached: the graph behind it would keep the memory of this step, and its streams, alive into the next.
+        return Losses(descended.total.detach(), terms=descended.terms)
 
 
 # Update itself, or engine/graphs.py's replay of it.

@@ -111,7 +111,8 @@ class FeatureScaling(nn.Module):
         """features ``B x D``, soft labels ``B x K`` -> scaled features ``B x D``."""
         if not self.training:
             return features_BD
-        scale_B = (target_BK @ self.omega_PK.T).prod(dim=1)
+        # Sums, no matrix product: on a GPU one may round its factors to TF32's 10 bits.
+        scale_B = (target_BK[:, None] * self.omega_PK).sum(dim=2).prod(dim=1)
         return features_BD * scale_B[:, None]
 
     def extra_repr(self) -> str:
