@@ -14,7 +14,7 @@ help:  ## show this list
 	@echo "make test    install what tests need and run them (PYTEST_ARGS='-k mix -x' goes to pytest)"
 	@echo "make lint    ruff, import layers, dead code"
 	@echo "make types   mypy"
-	@echo "make bench   time and memory of a training step against bare passes (BENCH_ARGS=--check: fail on a missed target)"
+	@echo "make bench   time and memory on this machine, recorded in results/ and docs/speed.md (BENCH_ARGS=--check: fail on a missed target)"
 	@echo "make docs    write the tables of README.md and docs/ anew from results/"
 	@echo "make clean   remove .venv, caches and build leftovers (runs/ and data/ stay)"
 	@echo "make help    this list"
@@ -38,8 +38,17 @@ lint: .venv/ready-dev
 types: .venv/ready-dev
 	.venv/bin/python -m mypy
 
+# Records are moved into results/ when all are measured: a changed file there would mark the next one's commit "+changes".
 bench: .venv/ready
-	.venv/bin/python benchmarks/step.py $(BENCH_ARGS)
+	@rm -rf build/bench && mkdir -p build/bench
+	@code=0; \
+	for name in step augmentation scaling; do \
+		.venv/bin/python benchmarks/$$name.py --record build/bench $(BENCH_ARGS) || code=1; \
+	done; \
+	.venv/bin/python benchmarks/speed.py --record build/bench $(filter-out --check,$(BENCH_ARGS)) || code=1; \
+	mv build/bench/*.json results/ || code=1; \
+	.venv/bin/python -m fsgl.report.results || code=1; \
+	exit $$code
 
 docs: .venv/ready
 	.venv/bin/python -m fsgl.report.results

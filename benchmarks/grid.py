@@ -2,14 +2,16 @@
 
     python benchmarks/grid.py --recipes cross-entropy glmc glmc-sam fsgl --seeds 2 -- --data cifar10 --root ../data ...
 
-What follows ``--`` is given to ``fsgl train`` as it stands.
+What follows ``--`` is given to ``fsgl train`` as it stands. Under a time limit, or several at once: paper_run.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fsgl.cli import main as fsgl
 from fsgl.report.records import run_content, write_record
@@ -38,22 +40,39 @@ def main(arguments: list[str]) -> int:
                 code = fsgl(["train", recipe, "--seed", str(seed), "--run", str(folder), *shared])
             if code:
                 return code
-            record(folder, options.results, f"fsgl train {recipe} --seed {seed} {' '.join(shared)}")
+            path = record(folder, options.results, f"fsgl train {recipe} --seed {seed} {' '.join(shared)}")
+            print(f"recorded    {path}")
     return 0
 
 
-def record(folder: Path, results: Path, command: str) -> None:
-    """Write the record of a complete run."""
+def record(
+    folder: Path,
+    results: Path,
+    command: str,
+    tag: str = "",
+    commit: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the record of a complete run and return its path.
+
+    tag: of its name.  commit: for a run that could not tell its own.  extra: more for the record's content.
+    """
     run = read_record(folder)
-    settings = run["settings"]
+    environment = {**run["environment"], "commit": run["environment"]["commit"] or commit}
+    content = {**run_content(run, read_history(folder)), **(extra or {})}
+    name = record_name(run["settings"], read_experiment(folder / "experiment.json").hash, tag)
+    return write_record(results, "run", name, command, environment, content)
+
+
+def record_name(settings: Mapping[str, Any], experiment_hash: str, tag: str = "") -> str:
+    """The name of a run's record: what a reader looks for, then what tells apart whatever else differs."""
     factor = settings["data"]["imbalance_factor"]
-    name = "-".join([
+    return "-".join([
         settings["data"]["name"], *([] if factor is None else [f"if{factor:g}"]), settings["backbone"],
         f"e{settings['optim']['epochs']}", settings["recipe"], f"seed{settings['seed']}",
-        read_experiment(folder / "experiment.json").hash[:6],  # tells grids apart that differ in another setting
+        experiment_hash[:6],  # tells grids apart that differ in another setting
+        *([tag] if tag else []),
     ])  # fmt: skip
-    path = write_record(results, "run", name, command, run["environment"], run_content(run, read_history(folder)))
-    print(f"recorded    {path}")
 
 
 if __name__ == "__main__":

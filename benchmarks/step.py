@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from fsgl.data.streams import ArrayStream, StreamSpec
 from fsgl.data.transforms import CropFlip
+from fsgl.engine.memory import keep_freed_memory
 from fsgl.engine.reproducible import environment
 from fsgl.engine.step import Update, training_step
 from fsgl.losses.consistency import consistency
@@ -52,6 +53,7 @@ class Bench:
         random = np.random.default_rng(0)
         labels = np.concatenate([np.arange(classes), random.integers(0, classes, 4 * classes)])
         images = random.integers(0, 256, (len(labels), 32, 32, 3), dtype=np.uint8)
+        keep_freed_memory()  # as training does, for the bare passes too
         self.classes = classes
         self.experiment = replace(make_experiment("fsgl", "cifar100"), backbone=backbone)
         self.method = self.experiment.method

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from fsgl.engine.memory import keep_freed_memory
 from fsgl.engine.precision import choose, configure
 from fsgl.errors import UserError
 from fsgl.processes import ALONE, Processes, launch, started_by_cluster
@@ -65,6 +66,8 @@ class Runtime:
             if device.index is not None:
                 raise UserError(f"several processes take a GPU each; give --device {device.type}, not {device}")
             processes, device = launch(device.type, devices, nodes)
+        if device.type == "cpu":
+            keep_freed_memory()
         precision = choose(self.precision, device)
         configure(precision, device)
         if self.cuda_graphs and device.type != "cuda":

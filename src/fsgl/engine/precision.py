@@ -4,7 +4,8 @@
     tf32      matrix products and convolutions round their factors to 10 bits of mantissa (NVIDIA Ampere and newer)
     bf16      the backbone's passes under autocast to bfloat16; weights, heads, FSM and losses stay in float32
 
-"auto" is bf16 on GPUs that have it and float32 on CPUs, where bfloat16 is emulated or slow.
+"auto" is bf16 on GPUs that have it and float32 on CPUs, where bfloat16 is twenty times slower on some and a third
+faster on others (those with AMX or avx512_bf16).
 """
 
 from __future__ import annotations

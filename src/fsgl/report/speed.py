@@ -101,7 +101,7 @@ def training_table(record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]])
         rows.append((
             f"{row['data']} IF {row['imbalance_factor']:g}, {row['backbone']}, {row['recipe']}, "
             f"batch {row['batch_size']}, {row['precision']}{graph}",
-            f"{row['seconds_per_step'] * 1000:,.4g}",
+            _milliseconds(row["seconds_per_step"]),
             f"{row['images_per_second']:,.0f}",
             f"{row['operations_per_step'] / 1e9:,.1f}",
             f"{row['share_of_floor']:.1%}",
@@ -148,10 +148,12 @@ def _is_run_of(run: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 
 
 def tried_table(tried: Mapping[str, Any]) -> Table:
-    """Variations of the bare passes beside how training does it; what is faster is stressed."""
-    rows = tuple((row["what"], f"{row['seconds'] * 1000:,.4g}", f"{row['ratio']:.2f}") for row in tried["rows"])
+    """Variations of the bare passes beside how training does it; what does the same faster is stressed."""
+    rows = tuple((row["what"], _milliseconds(row["seconds"]), f"{row['ratio']:.2f}") for row in tried["rows"])
     notes = tuple(f"{row['what']}: {row['note']}" for row in tried["rows"] if row["note"])
-    faster = frozenset(place for place, row in enumerate(tried["rows"]) if row["ratio"] < FASTER)
+    faster = frozenset(
+        place for place, row in enumerate(tried["rows"]) if row["ratio"] < FASTER and row["same_method"]
+    )  # fmt: skip
     title = f"what was tried: bare passes of {tried['backbone']}, batch {tried['batch_size']}"
     return Table(title, ("variation", "ms a step", "over the default"), rows, notes, strong=faster)
 
@@ -161,6 +163,10 @@ def number(value: float) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f}" if seconds >= 1 else f"{seconds * 1000:.4g}"
 
 
 def _duration(seconds: float) -> str:
