@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fsgl.report.results import benchmark_sections
+from fsgl.report.speed import speed_page
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -83,5 +83,5 @@ def test_records_and_checks(
     assert [arguments[1] for arguments in asked] == [3, 8]
     rows = json.loads((tmp_path / "scaling.json").read_text())["content"]["rows"]
     assert rows == [{"what": "x", "figure": figure, "target": 1.0, "met": not code, "seconds": 2.0, "nothing": None}]
-    (section,) = benchmark_sections(tmp_path)
+    section = speed_page(tmp_path)
     assert f"| x | {figure:.3f} | 1.000 | {'no' if code else 'yes'} |" in section
