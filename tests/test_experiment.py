@@ -55,6 +55,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "schedule.first_epoch": ("full", "full"),
     "sam.rho": ("-1", -1.0),
     "sam.batch_norm": ("both", "both"),
+    "sam.climb": ("local", "local"),
     "evaluation.every": ("5", 5),
     "evaluation.many": ("99", 99),
     "evaluation.few": ("19", 19),
