@@ -46,10 +46,15 @@ def drawn_images(options: argparse.Namespace) -> LoadedData | None:
 
 
 def runtime(options: argparse.Namespace) -> Runtime:
-    """Where and how to execute; what is not asked for stays the package's default."""
-    names = ("precision", "compile", "cuda_graphs")
-    asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    return Runtime(options.device, options.workers, trackers=(), **asked)
+    """Where and how to execute."""
+    return Runtime(
+        options.device,
+        options.workers,
+        trackers=(),
+        precision=options.precision,
+        compile=options.compile,
+        cuda_graphs=options.cuda_graphs,
+    )
 
 
 class Cell:

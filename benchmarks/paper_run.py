@@ -220,9 +220,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         action.add_argument("--device", default="auto")
         action.add_argument("--workers", type=int, default=0, help="decoding processes of each cell (0)")
         action.add_argument("--threads", type=int, help="CPU threads of each cell (the cores, shared out)")
-        action.add_argument("--precision", help="fsgl's own choice where not given")
-        action.add_argument("--compile", action="store_const", const=True)
-        action.add_argument("--cuda-graphs", action="store_const", const=True)
+        action.add_argument("--precision", default="auto", help="auto (default), float32, tf32 or bf16")
+        action.add_argument("--compile", action="store_true", help="the network by torch.compile")
+        action.add_argument("--cuda-graphs", action="store_true", help="replay steps as CUDA graphs")
         action.add_argument("--tag", default="", help="added to names, for settings of the execution: fp32, say")
         action.add_argument("--commit", help="for the record, where the source lies outside its git repository")
 

@@ -113,7 +113,7 @@ def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
     for experiment in experiments:
         print(f"{experiment.recipe} on {experiment.data.name}, {experiment.backbone}, seed {experiment.seed}")
         code = train_and_explain(experiment, parent / experiment.recipe, how, False, placement)
-        if code:
+        if placement.processes.agree(code):  # the leader's: the others end with 0 where all end together
             return code
     if not placement.processes.leader:
         return 0

@@ -94,7 +94,8 @@ class ConnectedProcesses(Processes):
     def any(self, *flags: bool) -> tuple[bool, ...]:
         counts = torch.tensor([int(flag) for flag in flags], device=self.device)
         self._sum(counts)
-        return tuple(count > 0 for count in counts.tolist())
+        with self._watching_peers():  # on a GPU it is here that the exchange is waited for
+            return tuple(count > 0 for count in counts.tolist())
 
     def agree(self, value: T) -> T:
         box = [value]
@@ -109,7 +110,9 @@ class ConnectedProcesses(Processes):
         return np.concatenate(parts)
 
     def average_statistics(self, model: nn.Module) -> None:
-        statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        buffers = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var)]
+        statistics = [buffer for buffer in buffers if buffer is not None]
         if statistics:
             torch._foreach_copy_(statistics, self._summed(statistics, 1 / self.count))
 
@@ -162,6 +165,7 @@ def launch(device: str, devices: int, nodes: int) -> tuple[Processes, torch.devi
     atexit.register(_disconnect)
     if fabric.global_rank > 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # one process talks
+    if fabric.local_rank > 0:  # the first of a machine was started by a shell, which may end
         _leave_with_parent()
     return ConnectedProcesses(fabric.global_rank, fabric.world_size, fabric.device), fabric.device
 

@@ -68,6 +68,8 @@ class Runtime:
             processes, device = launch(device.type, devices, nodes)
         if device.type == "cpu":
             keep_freed_memory()
+        elif device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)  # streams and graphs are made on the current device
         precision = choose(self.precision, device)
         configure(precision, device)
         if self.cuda_graphs and device.type != "cuda":

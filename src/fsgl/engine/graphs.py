@@ -44,6 +44,7 @@ class GraphedUpdate:
         self._capture: Capture = capture or CudaCapture()
         self._recorded_for: Any = None
         self._mixed: Mixed | None = None
+        self._images = 0
         self._replay: Callable[[], None] = lambda: None
         self._losses: Losses | None = None
 
@@ -51,9 +52,11 @@ class GraphedUpdate:
         if self._before_capture > 0:
             self._before_capture -= 1
             return self._capture.warm_up(lambda: self._update(mixed, progress, share))
-        if self._mixed is None:
+        # By the whole step's size, so that all processes record, replay or do neither at the same step.
+        if share.total > self._images:  # the first, or one after an epoch's last batch was the first
             self._mixed = Mixed(*(tuple(map(torch.empty_like, part)) for part in (mixed.images, mixed.targets)))
-        if _shapes(mixed) != _shapes(self._mixed):
+            self._images, self._losses = share.total, None
+        if self._mixed is None or share.total < self._images:
             return self._update(mixed, progress, share)
         _copy(mixed, self._mixed)
         rates = tuple(float(group["lr"]) for group in self._update.optimizer.param_groups)
@@ -91,10 +94,6 @@ class CudaCapture:
 
 def _tensors(mixed: Mixed) -> list[Tensor]:
     return [*mixed.images, *mixed.targets]
-
-
-def _shapes(mixed: Mixed) -> list[torch.Size]:
-    return [tensor.shape for tensor in _tensors(mixed)]
 
 
 def _copy(source: Mixed, target: Mixed) -> None:

@@ -22,8 +22,11 @@ def choose(precision: str, device: torch.device) -> str:
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     on_gpu = device.type == "cuda"
+    modern = on_gpu and torch.cuda.get_device_capability(device) >= (8, 0)
     if precision == "auto":
-        return "bf16" if on_gpu and torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+        return "bf16" if modern else "float32"
+    if on_gpu and not modern and precision != "float32":
+        raise UserError(f"{torch.cuda.get_device_name(device)} has no {precision}; take --precision float32")
     if precision == "tf32" and not on_gpu:
         raise UserError(f"precision tf32 is of NVIDIA GPUs; {device} computes in float32")
     return precision
