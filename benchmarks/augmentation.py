@@ -41,7 +41,7 @@ class Ours:
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.transform = CropFlip(PADDING)
-        self.padded = self.transform.pad(images)
+        self.windows = self.transform.windows(images)
         self.order = np.random.default_rng(1).permutation(len(images))
         spec = StreamSpec(BATCH, views=1, q=None, seed=0)
         self.stream = ArrayStream(images, labels, int(labels.max()) + 1, spec, self.transform, MEAN, STD)
@@ -54,7 +54,7 @@ class Ours:
         count = 0
         for start in range(0, len(self.order), BATCH):
             positions = self.order[start : start + BATCH]
-            count += len(self.transform.cut(self.padded, positions, self.transform.draw(len(positions), draws)))
+            count += len(self.transform.cut(self.windows, positions, self.transform.draw(len(positions), draws)))
         return count
 
     def batches(self) -> int:

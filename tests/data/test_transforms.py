@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import Normalize, ToTensor, v2
 
+from fsgl.data import transforms
 from fsgl.data.transforms import CropFlip, normalise
 from fsgl.randomness import generator
 
@@ -34,7 +35,7 @@ def test_cutting_is_torchvisions_functional_crop(padding: int, seed: int, height
     images = np.random.default_rng(seed).integers(0, 256, (4, height, width, 1), dtype=np.uint8)
     transform, positions = CropFlip(padding), np.array([3, 0, 0])
     draws = transform.draw(3, generator(seed))
-    crops = transform.cut(transform.pad(images), positions, draws)
+    crops = transform.cut(transform.windows(images), positions, draws)
     for crop, position, draw in zip(crops, positions, draws.tolist(), strict=True):
         np.testing.assert_array_equal(crop, reference_cut(images[position], padding, *draw))
 
@@ -43,7 +44,7 @@ def test_crops_and_flips_are_uniform_over_all_that_torchvision_can_give() -> Non
     transform, cuts = CropFlip(padding=4, flip=True), all_cuts(IMAGES[1])
     assert len(cuts) == 81 * 2
     count = 162 * 40
-    crops = transform.cut(transform.pad(IMAGES), np.full(count, 1), transform.draw(count, generator(1)))
+    crops = transform.cut(transform.windows(IMAGES), np.full(count, 1), transform.draw(count, generator(1)))
     ours = np.bincount([cuts[crop.tobytes()] for crop in crops], minlength=162)
     assert scipy.stats.chisquare(ours).pvalue > 0.01
 
@@ -79,7 +80,7 @@ def test_draws_stay_inside_and_without_flip_none_is_flipped(padding: int) -> Non
 
 def test_no_padding_and_no_flip_is_the_identity() -> None:
     transform, positions = CropFlip(padding=0, flip=False), np.array([2, 0, 1, 0])
-    crops = transform.cut(transform.pad(IMAGES), positions, transform.draw(4, generator(0)))
+    crops = transform.cut(transform.windows(IMAGES), positions, transform.draw(4, generator(0)))
     np.testing.assert_array_equal(crops, IMAGES[positions])
 
 
@@ -116,14 +117,18 @@ def test_normalise_leaves_the_images_alone() -> None:
     np.testing.assert_array_equal(IMAGES, before)
 
 
-@given(st.integers(0, 3), st.booleans(), st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 9))
-def test_gathering_is_cutting(padding: int, flip: bool, seed: int, height: int, width: int) -> None:
-    """What a GPU does is what a CPU does, bit for bit."""
+@given(st.integers(0, 3), st.booleans(), st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 9), st.booleans())
+def test_gathering_is_cutting(padding: int, flip: bool, seed: int, height: int, width: int, small: bool) -> None:
+    """What a GPU does is what a CPU does, bit for bit, whether or not there is memory for mirror images."""
     images = np.random.default_rng(seed).integers(0, 256, (5, height, width, 3), dtype=np.uint8)
     transform, positions = CropFlip(padding, flip), np.array([4, 0, 0, 2])
     padded, draws = transform.pad(images), transform.draw(4, generator(seed))
     gathered = transform.gather(torch.from_numpy(padded), torch.from_numpy(positions), torch.from_numpy(draws))
-    np.testing.assert_array_equal(gathered.numpy(), transform.cut(padded, positions, draws))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transforms, "MIRRORED_BYTES", 0 if small else 2**20)
+        windows = transform.windows(images)
+    assert windows.shape[1] == (2 if flip and not small else 1)
+    np.testing.assert_array_equal(gathered.numpy(), transform.cut(windows, positions, draws))
 
 
 def test_normalise_takes_tensors_and_what_an_evaluation_leaves_serves_training() -> None:

@@ -110,7 +110,10 @@ class ArrayStream:
         device: torch.device | str = "cpu",
     ) -> None:
         self._device = torch.device(device)
-        self._padded = torch.from_numpy(transform.pad(images)).to(self._device)
+        if self._device.type == "cpu":
+            self._windows = transform.windows(images)
+        else:
+            self._padded = torch.from_numpy(transform.pad(images)).to(self._device)
         self._labels = torch.as_tensor(labels).to(self._device)
         self._positions = StepPositions(labels, num_classes, spec)
         self._spec = spec
@@ -152,7 +155,7 @@ class ArrayStream:
 
     def _cut(self, positions: Tensor, draws: Tensor) -> Tensor:
         if self._device.type == "cpu":
-            crops: np.ndarray | Tensor = self._transform.cut(self._padded.numpy(), positions.numpy(), draws.numpy())
+            crops: np.ndarray | Tensor = self._transform.cut(self._windows, positions.numpy(), draws.numpy())
         else:
             crops = self._transform.gather(self._padded, positions, draws)
         return normalise(crops, self._mean, self._std, self._device)
