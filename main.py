@@ -218,7 +218,7 @@ def experiment_of(options: Namespace) -> Experiment:
 
 def new_folder(options: Namespace, experiment: Experiment) -> Path:
     """The run folder: root_model/store_name, or a name made of data set, arch, rate, recipe and time."""
-    from fsgl.commands import unused_folder
+    from fsgl.commands.train import unused_folder
 
     log, model = options.root_log or options.root_model, options.root_model or options.root_log
     if log and model and Path(log).resolve() != Path(model).resolve():
@@ -266,7 +266,7 @@ def announce(experiment: Experiment, folder: Path) -> None:
 def run(options: Namespace) -> int:
     """Train, or go on, and print the result. Returns the exit code."""
     check(options)
-    from fsgl.commands import train_and_explain
+    from fsgl.commands.train import train_and_explain
     from fsgl.report.summary import print_run
     from fsgl.runtime import Runtime
     from fsgl.saved import read_history, read_record

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgl import commands
 from fsgl.cli import main
-from fsgl.commands import new_folder, print_settings, runtime, train_and_explain, unused_folder
+from fsgl.commands import train as command
+from fsgl.commands.train import new_folder, print_settings, runtime, train_and_explain, unused_folder
 from fsgl.experiment import Experiment, override
 from fsgl.recipes import RECIPES, make_experiment
 from fsgl.run import RunDiverged, RunInterrupted, Runtime
@@ -29,9 +29,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The calls of ``train``, which does nothing, and no figures are printed."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(commands, "train", lambda *arguments, placement: calls.append(arguments))
+    monkeypatch.setattr(command, "train", lambda *arguments, placement: calls.append(arguments))
     for name in ("print_run", "print_comparison", "read_record", "read_history"):
-        monkeypatch.setattr(commands, name, lambda *_: None)
+        monkeypatch.setattr(command, name, lambda *_: None)
     return calls
 
 
@@ -115,7 +115,7 @@ def test_demonstration_that_is_interrupted_ends_there(
         begun.append(folder)
         raise RunInterrupted(folder, signal.SIGTERM)
 
-    monkeypatch.setattr(commands, "train", interrupted)
+    monkeypatch.setattr(command, "train", interrupted)
     assert main(["train", "digits", "--run", "a demo"]) == 143
     assert begun == [Path("a demo/cross-entropy")]
     assert "to go on: fsgl train --run 'a demo/cross-entropy' --resume" in capsys.readouterr().err
@@ -136,7 +136,7 @@ def test_ends_that_are_explained(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(commands, "train", fail)
+    monkeypatch.setattr(command, "train", fail)
     assert train_and_explain(tiny, tmp_path / "run", Runtime(), False) == code
     assert capsys.readouterr().err.startswith(said)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import importlib
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fsgl.errors import PeerLost, UserError
 
@@ -34,6 +35,7 @@ Any setting of the recipe can be changed by its name: sam.rho=0.1 method.feature
 USAGE = """fsgl train RECIPE [options] [name=value ...]
        fsgl train --from FILE [options] [name=value ...]
        fsgl train --run FOLDER --resume [CHECKPOINT] [--max-steps N]"""
+FORM = argparse.RawDescriptionHelpFormatter
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,13 +50,19 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser, and those of the commands by name."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="fsgl", description=DESCRIPTION, formatter_class=form, allow_abbrev=False)
+    parser = Parser(prog="fsgl", description=DESCRIPTION, formatter_class=FORM, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
+    _add_train(commands)
+    _add_evaluate(commands)
+    commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
+    return parser, dict(commands.choices)
+
+
+def _add_train(commands: Any) -> None:
     train = commands.add_parser(
-        "train", help="train a recipe", description=TRAIN, formatter_class=form, usage=USAGE, allow_abbrev=False
+        "train", help="train a recipe", description=TRAIN, formatter_class=FORM, usage=USAGE, allow_abbrev=False
     )
     train.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
     what = train.add_argument_group("what is trained")
@@ -94,6 +102,8 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         "--track", action="append", metavar="NAME", help="tensorboard (default), wandb or none; repeatable"
     )
 
+
+def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="score a run's network on its test set", allow_abbrev=False)
     evaluate.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
     evaluate.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
@@ -101,9 +111,6 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     evaluate.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
     evaluate.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
     evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON instead of tables")
-
-    commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
-    return parser, dict(commands.choices)
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -170,9 +177,14 @@ def guarded(program: str, command: Callable[[], int]) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     options, settings = parse(arguments)
-    from fsgl import commands
+    if (threads := getattr(options, "threads", None)) is not None:
+        import torch
 
-    return commands.run(options, settings)
+        from fsgl.commands.numbers import within
+
+        torch.set_num_threads(within("--threads", threads, 1))
+    code: int = importlib.import_module(f"fsgl.commands.{options.command}").run(options, settings)
+    return code
 
 
 def _discard_output() -> None:

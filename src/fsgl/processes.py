@@ -31,6 +31,7 @@ from fsgl.errors import PeerLost, UserError
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=5)  # for what no operating system tells: a machine that went silent
+PATIENCE = timedelta(days=1)  # while the leader does something alone, such as a download
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,13 @@ ALONE = Processes()
 
 @dataclass(frozen=True)
 class ConnectedProcesses(Processes):
-    """Of a group that torch.distributed connects.  device: where the exchanged tensors must be."""
+    """Of a group that torch.distributed connects.
+
+    device: where the exchanged tensors must be.  patient: the same processes on gloo, with PATIENCE, or None.
+    """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    patient: Any = None
 
     def exchange(self, parameters: Iterable[nn.Parameter], values: Tensor, weight: float) -> Tensor:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -100,7 +105,7 @@ class ConnectedProcesses(Processes):
     def agree(self, value: T) -> T:
         box = [value]
         with self._watching_peers():
-            torch.distributed.broadcast_object_list(box, src=0)
+            torch.distributed.broadcast_object_list(box, src=0, group=self.patient)
         return box[0]
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
@@ -162,12 +167,13 @@ def launch(device: str, devices: int, nodes: int) -> tuple[Processes, torch.devi
     except (RuntimeError, ValueError, OSError, TimeoutError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{devices} processes on {nodes} machines cannot be connected: {reason}") from None
+    patient = torch.distributed.new_group(timeout=PATIENCE, backend="gloo")
     atexit.register(_disconnect)
     if fabric.global_rank > 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # one process talks
     if fabric.local_rank > 0:  # the first of a machine was started by a shell, which may end
         _leave_with_parent()
-    return ConnectedProcesses(fabric.global_rank, fabric.world_size, fabric.device), fabric.device
+    return ConnectedProcesses(fabric.global_rank, fabric.world_size, fabric.device, patient), fabric.device
 
 
 def started_by_cluster() -> tuple[int, int] | None:

@@ -61,7 +61,8 @@ class Runtime:
         devices, nodes = by_cluster or (self.devices or 1, self.nodes or 1)
         if by_cluster and (self.devices or devices, self.nodes or nodes) != by_cluster:
             raise UserError(f"torchrun or Slurm started {devices} processes on {nodes} machines; leave --devices off")
-        device, processes = self.torch_device(), ALONE
+        # Among several, each process touches its own GPU only: the first would hold a context of every one.
+        device, processes = self.torch_device(try_it=devices * nodes == 1), ALONE
         if devices * nodes > 1:
             if device.index is not None:
                 raise UserError(f"several processes take a GPU each; give --device {device.type}, not {device}")
@@ -76,12 +77,14 @@ class Runtime:
             raise UserError(f"CUDA graphs need an NVIDIA GPU, and this runs on {device}")
         return Placement(device, precision, processes)
 
-    def torch_device(self) -> torch.device:
+    def torch_device(self, try_it: bool = True) -> torch.device:
+        """The device that is meant; try_it: raise UserError where nothing can be computed on it."""
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(self.device)
-            torch.zeros(1, device=device).item()
+            if try_it:
+                torch.zeros(1, device=device).item()
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"device '{self.device}' cannot be used: {str(error).splitlines()[0]}") from None
         return device

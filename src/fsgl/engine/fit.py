@@ -39,15 +39,25 @@ class TrainState:
 
     def means(self) -> dict[str, float]:
         """Loss terms, averaged over the present epoch's images so far; waits for the device. Raises NonFiniteLoss."""
-        return {name: value / self.images for name, value in self.tally.read().items() if self.images}
+        return {name: value / self.images for name, value in self.sums().items() if self.images}
+
+    def sums(self) -> dict[str, float]:
+        """Loss terms, summed over the present epoch's images. Raises NonFiniteLoss, with ``step`` set to where it was:
+        the weights are as they were then, but steps were counted on until this was read."""
+        try:
+            return self.tally.read()
+        except NonFiniteLoss as error:
+            self.step = error.steps if error.steps is not None else self.step
+            raise
 
     def state_dict(self) -> dict[str, Any]:
+        sums = self.sums()  # first, as it may raise
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "sums": self.tally.read(),
+            "sums": sums,
             "images": self.images,
             "seconds": self.seconds,
         }
@@ -145,7 +155,7 @@ def _epoch(
         state.images += batch.images
         state.step += 1
         fresh = state.step % read_every == 0 or state.step == total_steps
-        loss = _means(state) if fresh else loss
+        loss = state.means() if fresh else loss
         state.seconds += time.perf_counter() - start
         speed = (state.images - images_before) / (state.seconds - seconds_before)
         stopped = should_stop(StepReport(epoch, state.step, total_steps, lr, loss, speed, fresh))
@@ -153,17 +163,8 @@ def _epoch(
             break
         start = time.perf_counter()
     finished = state.step == total_steps
-    report = EpochReport(epoch, finished, lr, _means(state), state.seconds, state.images)
+    report = EpochReport(epoch, finished, lr, state.means(), state.seconds, state.images)
     if finished:
         state.epoch, state.step, state.images, state.seconds = epoch + 1, 0, 0, 0.0
         state.tally.restart()
     return report, stopped
-
-
-def _means(state: TrainState) -> dict[str, float]:
-    try:
-        return state.means()
-    except NonFiniteLoss as error:
-        # Where it began: the weights are as they were then, but steps were counted on until this was read.
-        state.step = error.steps if error.steps is not None else state.step
-        raise

@@ -1,9 +1,8 @@
-"""What the command line does, once it is parsed."""
+"""``fsgl train``: a recipe, a replay or a resumption, and what the person at the keyboard is told of it."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from dataclasses import replace
@@ -12,15 +11,15 @@ from typing import Any
 
 import torch
 
+from fsgl.commands.numbers import within
 from fsgl.data.load import DATA_SETS
 from fsgl.errors import PeerLost, UserError
 from fsgl.experiment import Experiment, override, setting_names
-from fsgl.models.backbones import BACKBONES
-from fsgl.recipes import RECIPES, digits, make_experiment
-from fsgl.report.summary import print_comparison, print_metrics, print_run
+from fsgl.recipes import digits, make_experiment
+from fsgl.report.summary import print_comparison, print_run
 from fsgl.run import train
 from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
-from fsgl.saved import load_network, read_experiment, read_history, read_record
+from fsgl.saved import read_experiment, read_history, read_record
 
 # Flags that are another spelling of a setting.
 FLAGS = {
@@ -35,20 +34,6 @@ FLAGS = {
 }
 
 
-def run(options: argparse.Namespace, settings: list[str]) -> int:
-    """Dispatch a parsed command."""
-    if options.command == "recipes":
-        return list_recipes()
-    if options.threads is not None:
-        torch.set_num_threads(_within("--threads", options.threads, 1))
-    if options.command == "evaluate":
-        return evaluate_run(options)
-    assignments = [f"{FLAGS[flag]}={getattr(options, flag)}" for flag in FLAGS if getattr(options, flag) is not None]
-    if options.recipe == "digits":
-        return train_digits(options, assignments + settings)
-    return train_one(options, assignments + settings)
-
-
 def runtime(options: argparse.Namespace) -> Runtime:
     """Where and how to execute, as the options say. Raises UserError for numbers out of range."""
     if options.max_steps is not None and options.max_steps < 1:
@@ -60,22 +45,24 @@ def runtime(options: argparse.Namespace) -> Runtime:
         raise UserError(f"--checkpoint-seconds must be 0 or more, not {options.checkpoint_seconds}")
     return Runtime(
         options.device,
-        _within("--workers", options.workers, 0),
+        within("--workers", options.workers, 0),
         options.max_steps,
         () if trackers == ("none",) else trackers,
         options.checkpoint_seconds,
         precision=options.precision,
         compile=options.compile,
         cuda_graphs=options.cuda_graphs,
-        devices=None if options.devices is None else _within("--devices", options.devices, 1),
-        nodes=None if options.num_nodes is None else _within("--num-nodes", options.num_nodes, 1),
+        devices=None if options.devices is None else within("--devices", options.devices, 1),
+        nodes=None if options.num_nodes is None else within("--num-nodes", options.num_nodes, 1),
     )
 
 
-def _within(name: str, value: int, least: int, most: int = 1024) -> int:
-    if not least <= value <= most:  # more threads or processes than that end in a crash of the machine's making
-        raise UserError(f"{name} must be from {least} to {most}, not {value}")
-    return value
+def run(options: argparse.Namespace, settings: list[str]) -> int:
+    """``fsgl train``. settings: name=value."""
+    assignments = [f"{FLAGS[flag]}={getattr(options, flag)}" for flag in FLAGS if getattr(options, flag) is not None]
+    if options.recipe == "digits":
+        return train_digits(options, assignments + settings)
+    return train_one(options, assignments + settings)
 
 
 def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
@@ -113,7 +100,7 @@ def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
     for experiment in experiments:
         print(f"{experiment.recipe} on {experiment.data.name}, {experiment.backbone}, seed {experiment.seed}")
         code = train_and_explain(experiment, parent / experiment.recipe, how, False, placement)
-        if placement.processes.agree(code):  # the leader's: the others end with 0 where all end together
+        if placement.processes.any(code != 0)[0]:  # in the leader: the others end with 0 where all end together
             return code
     if not placement.processes.leader:
         return 0
@@ -165,34 +152,6 @@ def _how_to_go_on(folder: Path) -> str:
     if not (folder / "experiment.json").exists():
         return "nothing was begun"
     return f"to go on from the last save: fsgl train --run {shlex.quote(str(folder))} --resume"
-
-
-def evaluate_run(options: argparse.Namespace) -> int:
-    """``fsgl evaluate RUN``: the test set once more, by the saved weights."""
-    device, workers = Runtime(options.device).torch_device(), _within("--workers", options.workers, 0)
-    network = load_network(options.run, options.weights, device)
-    data = network.data
-    metrics = network.measure(data.test, network.logits(data.test, device, workers))
-    if options.json:
-        print(json.dumps(metrics, allow_nan=False))
-    else:
-        print_metrics(f"{options.run} ({options.weights} epoch)", metrics, data.class_names, data.counts.tolist())
-    return 0
-
-
-def list_recipes() -> int:
-    """``fsgl recipes``."""
-    print("recipes (fsgl train RECIPE --data NAME)")
-    print(f"  {'digits':<18}FSGL beside cross-entropy on the embedded digits: the demonstration")
-    for name, recipe in RECIPES.items():
-        print(f"  {name:<18}{(recipe.__doc__ or '').strip().splitlines()[0]}")
-    print("\ndata sets (--data NAME)")
-    for name, kind in DATA_SETS.items():
-        print(f"  {name:<18}{kind.note}")
-    print("\nbackbones (--backbone NAME)")
-    for name, info in BACKBONES.items():
-        print(f"  {name:<18}{info.note}")
-    return 0
 
 
 def print_settings(experiment: Experiment) -> None:

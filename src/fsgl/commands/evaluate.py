@@ -1,0 +1,24 @@
+"""``fsgl evaluate``: a run's network on its test set once more."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from fsgl.commands.numbers import within
+from fsgl.report.summary import print_metrics
+from fsgl.runtime import Runtime
+from fsgl.saved import load_network
+
+
+def run(options: argparse.Namespace, settings: list[str]) -> int:
+    """``fsgl evaluate RUN``: the test set once more, by the saved weights."""
+    device, workers = Runtime(options.device).torch_device(), within("--workers", options.workers, 0)
+    network = load_network(options.run, options.weights, device)
+    data = network.data
+    metrics = network.measure(data.test, network.logits(data.test, device, workers))
+    if options.json:
+        print(json.dumps(metrics, allow_nan=False))
+    else:
+        print_metrics(f"{options.run} ({options.weights} epoch)", metrics, data.class_names, data.counts.tolist())
+    return 0

@@ -1,0 +1,24 @@
+"""``fsgl recipes``: what can be trained, on which data."""
+
+from __future__ import annotations
+
+import argparse
+
+from fsgl.data.load import DATA_SETS
+from fsgl.models.backbones import BACKBONES
+from fsgl.recipes import RECIPES
+
+
+def run(options: argparse.Namespace, settings: list[str]) -> int:
+    """``fsgl recipes``."""
+    print("recipes (fsgl train RECIPE --data NAME)")
+    print(f"  {'digits':<18}FSGL beside cross-entropy on the embedded digits: the demonstration")
+    for name, recipe in RECIPES.items():
+        print(f"  {name:<18}{(recipe.__doc__ or '').strip().splitlines()[0]}")
+    print("\ndata sets (--data NAME)")
+    for name, kind in DATA_SETS.items():
+        print(f"  {name:<18}{kind.note}")
+    print("\nbackbones (--backbone NAME)")
+    for name, info in BACKBONES.items():
+        print(f"  {name:<18}{info.note}")
+    return 0
