@@ -286,7 +286,7 @@ def test_interrupted_before_training(capsys: pytest.CaptureFixture[str], monkeyp
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fsgl.commands.list_recipes", interrupted)
+    monkeypatch.setattr("fsgl.commands.recipes.run", interrupted)
     assert main(["recipes"]) == 130
     assert capsys.readouterr().err == "fsgl: interrupted\n"
 
