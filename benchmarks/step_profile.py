@@ -77,7 +77,7 @@ class Watch:
         self.begun = 0
         self.marks: list[float] = []
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-        self.profiler = profile(activities=activities)
+        self.profiler = profile(activities=activities, acc_events=True)  # torch 2.11 warns without the latter
 
     def tick(self) -> None:
         """A step has its batch and begins."""
