@@ -13,6 +13,8 @@ from fsgl.data.load import LoadedData
 from fsgl.data.sources import ImageArrays, Images
 from fsgl.engine.predict import predict_logits
 from fsgl.engine.reproducible import seeded
+from fsgl.engine.tally import NonFiniteLoss
+from fsgl.errors import UserError
 from fsgl.experiment import Experiment
 from fsgl.metrics import evaluate_predictions
 from fsgl.models.backbones import BACKBONES
@@ -28,14 +30,31 @@ class Network:
     data: LoadedData
 
     def logits(self, part: Images, device: torch.device, workers: int = 0) -> np.ndarray:
-        """Logits ``N x K`` of the validation or test images, in their order."""
+        """Logits ``N x K`` of the validation or test images, in their order; NaN for those that cannot be read.
+
+        Raises NonFiniteLoss where the network itself gives a logit that is no number.
+        """
         batches = self.data.evaluation_batches(part, device, workers)
-        return predict_logits(self.model, self.experiment.method, batches)
+        logits = predict_logits(self.model, self.experiment.method, batches)
+        unreadable = self.data.unreadable(part)
+        if not np.isfinite(logits[~unreadable]).all():
+            raise NonFiniteLoss({"logits": float("nan")})
+        logits[unreadable] = np.nan
+        return logits
 
     def measure(self, part: Images, logits: np.ndarray) -> dict[str, Any]:
         """All metrics of these logits, with this experiment's group boundaries."""
         boundaries = self.experiment.evaluation
-        return evaluate_predictions(logits, part.labels, self.data.counts, many=boundaries.many, few=boundaries.few)
+        logits, labels = readable(logits, part.labels)
+        return evaluate_predictions(logits, labels, self.data.counts, many=boundaries.many, few=boundaries.few)
+
+
+def readable(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels without the rows of unreadable images. Raises UserError where none is left."""
+    kept = ~np.isnan(logits).any(axis=1)
+    if not kept.any() and len(kept):
+        raise UserError("none of the images to be scored can be read")
+    return logits[kept], labels[kept]
 
 
 def build_network(experiment: Experiment, data: LoadedData, device: torch.device) -> Network:

@@ -22,7 +22,7 @@ from fsgl.experiment import Experiment
 from fsgl.folder import RunFolder, recorded
 from fsgl.interrupts import Interrupts
 from fsgl.metrics import confusion_matrix
-from fsgl.network import Network, build_network, cost
+from fsgl.network import Network, build_network, cost, readable
 from fsgl.processes import Processes
 from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.trackers import Tracker, make_trackers, require_trackers
@@ -220,10 +220,7 @@ class _Session:
     def _logits(self, part: Images) -> np.ndarray:
         rows = self.processes.rows(len(part))
         mine = part.take(np.arange(len(part))[rows]) if self.processes.count > 1 else part
-        logits = self.processes.gather(self.network.logits(mine, self.device, self.runtime.workers))
-        if not np.isfinite(logits).all():
-            raise NonFiniteLoss({"logits": float("nan")})
-        return logits
+        return self.processes.gather(self.network.logits(mine, self.device, self.runtime.workers))
 
     def _save(self) -> None:
         self.processes.average_statistics(self.network.model)
@@ -241,9 +238,9 @@ class _Session:
 
     def _finish(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         test, counts = self.network.data.test, self.network.data.counts
-        logits = self._logits(test)
-        confusion = confusion_matrix(logits, test.labels, len(counts))
-        self.files.predictions(logits=logits, labels=test.labels, class_counts=counts, confusion=confusion)
+        logits, labels = readable(self._logits(test), test.labels)
+        confusion = confusion_matrix(logits, labels, len(counts))
+        self.files.predictions(logits=logits, labels=labels, class_counts=counts, confusion=confusion)
         self.files.weights("model.safetensors", self.network.model, self.experiment.hash)
         self.files.history(rows)
         complete = self.state.epoch == self.recipe.epochs

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing
 import random
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +11,13 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
-from fsgl.data.decoding import (
-    DecodingStream,
-    evaluation_transform,
-    file_batches,
-    open_image,
-    train_transform,
-)
+from fsgl.data.bad_images import BadImages
+from fsgl.data.classic import train_transform
+from fsgl.data.decoding import DecodingStream, decoded_batches
 from fsgl.data.sources import ImageFiles
 from fsgl.data.streams import ArrayStream, Stream, StreamSpec
 from fsgl.data.transforms import CropFlip
+from fsgl.data.views import ViewSpec
 from fsgl.engine.step import Update, training_step
 from fsgl.errors import UserError
 from fsgl.losses.class_weights import power_class_weights
@@ -38,6 +33,8 @@ COUNT, SIDE, CLASSES = 11, 12, 3
 LABELS = np.array([0] * 6 + [1] * 3 + [2] * 2)
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, SIDE, SIDE, 3), dtype=np.uint8)
 SPEC = StreamSpec(batch_size=4, views=2, q=0.5, seed=5)
+SMALL = ViewSpec(16)
+PLAIN = ViewSpec(SIDE, scale=(1.0, 1.0), ratio=(1.0, 1.0), jitter=0.0, grey=0.0, blur=0.0, flip=0.0)  # the image itself
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +57,6 @@ def assert_same(first: list[Batch], second: list[Batch]) -> None:
         assert torch.equal(one, other)
 
 
-def plain(image: Any) -> torch.Tensor:
-    return Compose([ToTensor(), Normalize(MEAN, STD)])(image)
-
-
 def weights_after_two_steps(stream: Stream) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -80,7 +73,7 @@ def weights_after_two_steps(stream: Stream) -> dict[str, torch.Tensor]:
 
 def test_two_steps_train_alike_through_both_streams(files: ImageFiles) -> None:
     arrays = ArrayStream(IMAGES, LABELS, CLASSES, SPEC, CropFlip(padding=0, flip=False), MEAN, STD)
-    decoding = DecodingStream(files, CLASSES, SPEC, MEAN, STD, transform=plain)
+    decoding = DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=PLAIN)
     assert arrays.steps_per_epoch == decoding.steps_per_epoch
     first, second = weights_after_two_steps(arrays), weights_after_two_steps(decoding)
     for name, value in first.items():
@@ -89,31 +82,31 @@ def test_two_steps_train_alike_through_both_streams(files: ImageFiles) -> None:
 
 def test_both_streams_pick_the_same_images_and_lay_them_out_alike(files: ImageFiles) -> None:
     arrays = ArrayStream(IMAGES, LABELS, CLASSES, SPEC, CropFlip(padding=0, flip=False), MEAN, STD)
-    decoding = DecodingStream(files, CLASSES, SPEC, MEAN, STD, transform=plain)
+    decoding = DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=PLAIN)
     for one, other in zip(flatten(list(arrays.batches(3, 1))), flatten(list(decoding.batches(3, 1))), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
         assert one.stride() == other.stride()
 
 
 def test_workers_resuming_and_global_generators_change_nothing(files: ImageFiles) -> None:
-    here = list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, size=16).batches(1))
+    here = list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=SMALL).batches(1))
     assert len(here) == 3
     assert not torch.equal(here[0].original.views[0], here[0].original.views[1])
     torch.manual_seed(99)
     random.seed(99)
     before = torch.get_rng_state()
-    resumed = list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, size=16).batches(1, 1))
+    resumed = list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=SMALL).batches(1, 1))
     assert torch.equal(torch.get_rng_state(), before)
     assert_same(resumed, here[1:])
-    assert_same(list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, workers=2, size=16).batches(1)), here)
-    other_epoch = list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, size=16).batches(2))
+    assert_same(list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, workers=2, views=SMALL).batches(1)), here)
+    other_epoch = list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=SMALL).batches(2))
     assert not torch.equal(other_epoch[0].original.views[0], here[0].original.views[0])
 
 
 def test_an_image_drawn_twice_in_a_batch_is_augmented_twice(tmp_path: Path) -> None:
     Image.fromarray(IMAGES[0]).save(tmp_path / "only.png")
     single = ImageFiles(tmp_path, ("only.png",) * 4, np.zeros(4, dtype=np.int64))
-    (batch,) = DecodingStream(single, 1, StreamSpec(4, 2, 0.0, 0), MEAN, STD, size=16).batches(0)
+    (batch,) = DecodingStream(single, 1, StreamSpec(4, 2, 0.0, 0), MEAN, STD, views=SMALL).batches(0)
     assert batch.rebalanced is not None
     views = [image for sample in (batch.original, batch.rebalanced) for view in sample.views for image in view]
     assert len({view.numpy().tobytes() for view in views}) == len(views) == 16
@@ -122,14 +115,14 @@ def test_an_image_drawn_twice_in_a_batch_is_augmented_twice(tmp_path: Path) -> N
 def test_every_step_of_every_epoch_has_its_own_views(tmp_path: Path) -> None:
     Image.fromarray(IMAGES[0]).save(tmp_path / "only.png")
     copies = ImageFiles(tmp_path, ("only.png",) * 4, np.zeros(4, dtype=np.int64))
-    stream = DecodingStream(copies, 1, StreamSpec(2, 1, None, 0), MEAN, STD, size=16)
+    stream = DecodingStream(copies, 1, StreamSpec(2, 1, None, 0), MEAN, STD, views=SMALL)
     views = [view for epoch in range(2) for batch in stream.batches(epoch) for view in batch.original.views[0]]
     assert len({view.numpy().tobytes() for view in views}) == len(views) == 8
 
 
 def test_one_stream_only(files: ImageFiles) -> None:
     spec = StreamSpec(4, 1, None, 5)
-    batches = list(DecodingStream(files, CLASSES, spec, MEAN, STD, transform=plain).batches(0))
+    batches = list(DecodingStream(files, CLASSES, spec, MEAN, STD, views=PLAIN).batches(0))
     assert [len(batch.original.labels) for batch in batches] == [4, 4, 3]
     assert all(batch.rebalanced is None and len(batch.original.views) == 1 for batch in batches)
 
@@ -144,104 +137,115 @@ def test_training_transform_gives_augmented_normalised_views() -> None:
     assert 3 <= int((grey < 1e-3).sum()) <= 25  # one in five loses its colour
 
 
-@pytest.mark.parametrize(("width", "height"), [(300, 240), (256, 400), (100, 90)])
-def test_evaluation_transform_is_the_fields(width: int, height: int) -> None:
+@pytest.mark.parametrize(("width", "height"), [(300, 240), (256, 400), (100, 90), (31, 1000), (1, 1)])
+def test_evaluation_views_are_the_fields(tmp_path: Path, width: int, height: int) -> None:
     """Resize 256, centre crop 224, ToTensor, Normalize: PIL's own, as torchvision composes them."""
     pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    image = Image.fromarray(pixels)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
     theirs = Compose([Resize(256), CenterCrop(224), ToTensor(), Normalize(MEAN, STD)])
-    torch.testing.assert_close(evaluation_transform(MEAN, STD)(image), theirs(image), rtol=1e-5, atol=1e-5)
+    (views,) = decoded_batches(ImageFiles(tmp_path, ("a.png",), LABELS[:1]), MEAN, STD)
+    torch.testing.assert_close(views[0], theirs(Image.fromarray(pixels)), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_batches_are_all_files_in_order(files: ImageFiles, workers: int) -> None:
-    batches = list(file_batches(files, MEAN, STD, workers=workers, size=16, batch_size=4))
+    batches = list(decoded_batches(files, MEAN, STD, workers=workers, size=16, batch_size=4))
     assert [len(batch) for batch in batches] == [4, 4, 3]
-    transform = evaluation_transform(MEAN, STD, 16)
+    transform = Compose([Resize(18), CenterCrop(16), ToTensor(), Normalize(MEAN, STD)])
     expected = torch.stack([transform(Image.fromarray(pixels)) for pixels in IMAGES])
-    assert torch.equal(torch.cat(batches), expected)
+    torch.testing.assert_close(torch.cat(batches), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
-    for mode in ("L", "P", "RGBA", "CMYK", "I;16", "1", "LA"):
-        suffix = "jpg" if mode == "CMYK" else "png"
-        Image.new(mode, (3, 2)).save(tmp_path / f"x.{suffix}")
-        image = open_image(tmp_path, f"x.{suffix}")
-        assert (image.mode, image.size) == ("RGB", (3, 2))
-
-
-# ---------------------------------------------------------------- files that are none
-
-
-def broken_chunk(content: bytes) -> bytes:
-    second = content.find(b"IDAT", content.find(b"IDAT") + 4)
-    assert second > 0
-    return content[:second] + b"\0\1\2\3" + content[second + 4 :]
-
-
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda content: b"",
-    "text": lambda content: b"not an image",
-    "truncated": lambda content: content[: len(content) // 2],
-    "flipped": lambda content: content[:3000] + bytes(200) + content[3200:],
-    "broken chunk": broken_chunk,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_image_is_named(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "folder" / "bad.png"
-    path.parent.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (150, 160, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    path.write_bytes(DAMAGE[damage](path.read_bytes()))
-    with pytest.raises(UserError, match=r"folder/bad\.png: not a readable image") as caught:
-        open_image(tmp_path, "folder/bad.png")
-    assert "\n" not in str(caught.value)
-
-
-def test_missing_image_folder_and_endless_link_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gone\.png: no such image"):
-        open_image(tmp_path, "gone.png")
-    (tmp_path / "folder.png").mkdir()
-    with pytest.raises(UserError, match=r"folder\.png: not a readable image"):
-        open_image(tmp_path, "folder.png")
-    (tmp_path / "loop.png").symlink_to("loop.png")
-    with pytest.raises(UserError, match=r"loop\.png"):
-        open_image(tmp_path, "loop.png")
-
-
-@pytest.mark.parametrize("way", ["file", "folder", "dots"])
-def test_nothing_outside_the_root_is_read(tmp_path: Path, way: str) -> None:
-    root, outside = tmp_path / "images", tmp_path / "images-of-others"
-    root.mkdir()
-    outside.mkdir()
-    Image.fromarray(IMAGES[0]).save(outside / "secret.png")
-    if way == "file":
-        (root / "x.png").symlink_to(outside / "secret.png")
-    elif way == "folder":
-        (root / "there").symlink_to(outside)
-    relative = {"file": "x.png", "folder": "there/secret.png", "dots": "../images-of-others/secret.png"}[way]
-    with pytest.raises(UserError, match="outside the root"):
-        open_image(root, relative)
-
-
-def test_links_within_the_root_and_a_root_that_is_a_link_are_followed(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "root").symlink_to(tmp_path / "real")
-    Image.fromarray(IMAGES[0]).save(tmp_path / "real" / "a.png")
-    (tmp_path / "real" / "b.png").symlink_to("a.png")
-    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "root", "b.png")), IMAGES[0])
+@pytest.fixture
+def with_bad(tmp_path: Path) -> ImageFiles:
+    """Two classes of three images; one of each cannot be read."""
+    for i, pixels in enumerate(IMAGES[:6]):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_bytes(b"nothing")
+    (tmp_path / "5.png").write_bytes(b"")
+    return ImageFiles(tmp_path, tuple(f"{i}.png" for i in range(6)), np.array([0, 0, 0, 1, 1, 1]))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_stream_reports_a_bad_image_as_the_users_mistake(tmp_path: Path, workers: int) -> None:
-    Image.fromarray(IMAGES[0]).save(tmp_path / "good.png")
-    (tmp_path / "bad.png").write_bytes(b"nothing")
-    files = ImageFiles(tmp_path, ("good.png", "good.png", "bad.png"), np.zeros(3, dtype=np.int64))
-    stream = DecodingStream(files, 1, StreamSpec(3, 2, 0.0, 0), MEAN, STD, workers=workers, size=16)
-    with pytest.raises(UserError, match=r"bad\.png: not a readable image"):
+def test_bad_images_may_end_the_run(with_bad: ImageFiles, workers: int) -> None:
+    stream = DecodingStream(with_bad, 2, StreamSpec(6, 2, 0.0, 0), MEAN, STD, workers=workers, views=SMALL)
+    with pytest.raises(UserError, match=r"(1\.png: not an image|5\.png: empty).*--bad-images skip") as caught:
         list(stream.batches(0))
-    with pytest.raises(UserError, match=r"bad\.png"):
-        list(file_batches(files, MEAN, STD, workers=workers, size=16))
-    assert "Traceback" not in str(sys.exc_info())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"1\.png"):
+        list(decoded_batches(with_bad, MEAN, STD, workers=workers, size=16))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("augmentation", ["fast", "classic"])
+def test_another_image_of_the_class_takes_a_bad_ones_place(
+    with_bad: ImageFiles, workers: int, augmentation: str
+) -> None:
+    bad = BadImages("skip")
+    spec = StreamSpec(6, 1, None, 0)
+    whole = ViewSpec(SIDE, scale=(1.0, 1.0), ratio=(1.0, 1.0), jitter=0.0, grey=0.0, blur=0.0, flip=0.0)
+    stream = DecodingStream(
+        with_bad, 2, spec, MEAN, STD, workers=workers, views=whole, augmentation=augmentation, bad=bad
+    )
+    (batch,) = stream.batches(0)
+    assert bad.reasons.keys() == {with_bad.location(1), with_bad.location(5)}
+    assert bad.reasons[with_bad.location(5)] == "empty"
+    if augmentation == "fast":
+        pixels = (batch.original.views[0].permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)) * 255
+        shown = [int(np.abs(IMAGES[:6] - image.numpy()).sum(axis=(1, 2, 3)).argmin()) for image in pixels]
+        assert sorted(shown) == [0, 2, 2, 3, 3, 4]  # the next of its class, and after the last the first
+        assert [shown_one >= 3 for shown_one in shown] == (batch.original.labels == 1).tolist()
+
+
+def test_a_class_without_a_readable_image_ends_the_run(tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(b"nothing")
+    files = ImageFiles(tmp_path, ("0.png", "1.png", "2.png"), np.zeros(3, dtype=np.int64))
+    stream = DecodingStream(files, 1, StreamSpec(3, 2, 0.0, 0), MEAN, STD, views=SMALL, bad=BadImages("skip"))
+    with pytest.raises(UserError, match="so is every other image of its class"):
+        list(stream.batches(0))
+
+
+def test_a_bad_image_is_black_in_evaluation_and_noted(with_bad: ImageFiles) -> None:
+    bad = BadImages("skip")
+    (views,) = decoded_batches(with_bad, (0.0,) * 3, (1.0,) * 3, size=16, bad=bad)
+    assert [not view.any() for view in views] == [False, True, False, False, False, True]
+    assert sorted(bad.reasons) == [with_bad.location(1), with_bad.location(5)]
+
+
+def test_workers_start_once(files: ImageFiles) -> None:
+    stream = DecodingStream(files, CLASSES, SPEC, MEAN, STD, workers=1, views=SMALL)
+    list(stream.batches(0))
+    before = {process.pid for process in multiprocessing.active_children()}
+    first = next(stream.batches(1))  # left in the middle
+    assert_same([first], [next(DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=SMALL).batches(1))])
+    assert_same(list(stream.batches(2)), list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=SMALL).batches(2)))
+    assert before <= {process.pid for process in multiprocessing.active_children()}
+
+
+def test_a_killed_worker_is_one_line(files: ImageFiles) -> None:
+    stream = DecodingStream(files, CLASSES, SPEC, MEAN, STD, workers=1, views=SMALL)
+    known = set(multiprocessing.active_children())
+    batches = stream.batches(0)
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - known
+    worker.kill()
+    worker.join()
+    with pytest.raises(UserError, match="a decoding process died"):
+        all(list(stream.batches(epoch)) for epoch in range(1, 50))
+
+
+def test_on_the_device_and_in_workers_the_views_are_the_same(tmp_path: Path) -> None:
+    smooth = Image.fromarray(IMAGES[0]).resize((60, 50), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "a.png")
+    files = ImageFiles(tmp_path, ("a.png",) * 30, np.zeros(30, dtype=np.int64))
+    spec = StreamSpec(30, 2, None, 0)
+    pair = [
+        DecodingStream(files, 1, spec, (0.0,) * 3, (1 / 255,) * 3, views=ViewSpec(32), on_device=on_device)
+        for on_device in (False, True)
+    ]
+    for fused, batched in zip(*(stream.batches(0) for stream in pair), strict=True):
+        for one, other in zip(fused.original.views, batched.original.views, strict=True):
+            assert one.stride() == other.stride()
+            assert (one - other).abs().max() < 2.5  # of 255: two roundings
+            assert (one - other).abs().mean() < 0.5

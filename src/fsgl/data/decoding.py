@@ -1,177 +1,233 @@
-"""Streams of batches from image files, decoded and augmented in worker processes (ImageNet-LT, iNaturalist).
+"""Streams of batches from images that must be decoded: files (ImageNet-LT, iNaturalist, one's own) and prepared sets.
 
-The classic torchvision pipeline (METHOD section 2): random resized crop, colour jitter, greyscale, Gaussian blur,
-flip, normalise; at test resize 256, centre crop 224. Each view's random numbers come from a seed derived from
+An image is decoded once for all its views, in worker processes, and travels as 8-bit pixels. On a CPU the workers make
+whole views (data/views.py); for a GPU they cut the crops and the device does the rest of a batch at once. "classic" is
+the torchvision pipeline (data/classic.py), the reference. Each view's random numbers come from a seed derived from
 (epoch, step, stream, place in the batch), so they depend neither on the number of workers nor on where a run resumed.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fsgl.data.sources import ImageFiles
+from fsgl.data.bad_images import BadImages
+from fsgl.data.classic import train_transform
+from fsgl.data.image_files import BadImage
 from fsgl.data.streams import StepPositions, StreamSpec
 from fsgl.data.transfer import to_device
-from fsgl.errors import UserError
+from fsgl.data.transforms import normalise
+from fsgl.data.views import Draw, ViewSpec, cut, finish_on_device, view_of
+from fsgl.errors import UserError, unknown
 from fsgl.randomness import derive_seed
 from fsgl.types import Batch, Sample
 
-# (position of the image, seeds of its views); no seeds: the test-time transform.
+AUGMENTATIONS = ("fast", "classic")
+# (position of the image, seeds of its views); no seeds: the test-time view.
 Request = tuple[int, tuple[int, ...]]
 
 
-def train_transform(mean: tuple[float, ...], std: tuple[float, ...], size: int = 224) -> Callable[[Any], Tensor]:
-    """PIL image -> float32 ``C x size x size``, augmented with torch's global generator (seeded for each view)."""
-    from torchvision.transforms import v2
+class Decodable(Protocol):
+    """Images that are opened one at a time."""
 
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size),
-            v2.ColorJitter(0.4, 0.4, 0.4, 0.0),
-            v2.RandomGrayscale(0.2),
-            # PIL's blur, which the field uses, reaches about three sigma; an odd kernel of 0.1 side does too.
-            v2.RandomApply([v2.GaussianBlur(size // 10 // 2 * 2 + 1, (0.1, 2.0))], p=0.5),
-            v2.RandomHorizontalFlip(),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(mean, std),
-        ]
-    )
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    def open(self, position: int, at_least: int | None = None) -> Image:
+        """As RGB; at_least: pixels of the shorter side that are needed. Raises BadImage."""
+        ...
 
 
-def evaluation_transform(mean: tuple[float, ...], std: tuple[float, ...], size: int = 224) -> Callable[[Any], Tensor]:
-    """PIL image -> float32 ``C x size x size``: short side to 8/7 of the size, centre crop."""
-    from torchvision.transforms import v2
+@dataclass(frozen=True)
+class Decoded:
+    """What a worker made of the requests of one step.
 
-    return v2.Compose(
-        [
-            v2.Resize(size * 8 // 7),
-            v2.CenterCrop(size),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(mean, std),
-        ]
-    )
+    pixels: uint8 ``B x V x S x S x 3``, or classic's float32 ``B x V x 3 x S x S``.  draws: ``B x V x 11`` where the
+    device finishes the views.  bad: (path, reason) of what could not be read.
+    """
 
+    pixels: Tensor
+    draws: Tensor | None = None
+    bad: list[tuple[str, str]] = field(default_factory=list)
 
-def open_image(root: Path, relative: str) -> Any:
-    """The image as RGB. Raises UserError for a file that is missing, unreadable or outside the root."""
-    from PIL import Image
-
-    path = root / relative
-    try:
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise UserError(f"{path}: leads out of {root} through a link; nothing outside the root is read")
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such image; is {root} the folder that the list's paths start from?") from None
-    except UserError:
-        raise
-    except Exception as error:  # from arbitrary bytes a decoder raises anything: SyntaxError for a torn PNG
-        raise UserError(f"{path}: not a readable image ({error}); mend it or take it off the list") from None
+    def pin_memory(self) -> Decoded:
+        """For DataLoader."""
+        draws = None if self.draws is None else self.draws.pin_memory()
+        return Decoded(self.pixels.pin_memory(), draws, self.bad)
 
 
-class _Views(Dataset):
-    """Answers a Request with its views; an unreadable file is answered with the error itself, because a worker's
-    exception would reach the user wrapped in its traceback."""
+def evaluation_view(image: Image, size: int) -> np.ndarray:
+    """uint8 ``size x size x 3``: short side to 8/7 of the size (bilinear, antialiased), centre crop."""
+    from PIL.Image import Resampling
 
-    def __init__(self, files: ImageFiles, transform: Callable[[Any], Tensor]) -> None:
-        self._files = files
-        self._transform = transform
+    short = size * 8 // 7
+    scale = short / min(image.size)
+    width, height = (short if side == min(image.size) else int(side * scale) for side in image.size)
+    resized = image.resize((width, height), Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
 
-    def __getitem__(self, request: Request) -> list[Tensor] | UserError:
+
+class _Views(Dataset[Any]):
+    """Answers a Request with (views, draws, bad images). An error is answered, too: raised in a worker it would reach
+    the user wrapped in the worker's traceback."""
+
+    def __init__(self, images: Decodable, views: ViewSpec, kind: str, classic: Callable[[Any], Tensor] | None) -> None:
+        self._images, self._views, self._kind, self._classic = images, views, kind, classic
+
+    def __getitem__(self, request: Request) -> tuple[list[Any], list[Draw], list[BadImage]]:
         position, seeds = request
-        try:
-            image = open_image(self._files.root, self._files.paths[position])
-        except UserError as error:
-            return error
         if not seeds:
-            return [self._transform(image)]
-        views = []
-        for seed in seeds:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                views.append(self._transform(image))
-        return views
+            try:
+                image = self._images.open(position, 2 * self._views.size)
+            except BadImage as error:
+                return [np.zeros((self._views.size, self._views.size, 3), np.uint8)], [], [error]
+            return [evaluation_view(image, self._views.size)], [], []
+        readable, bad = self._open_or_another(position)
+        if readable is None:
+            return [], [], bad
+        if self._classic is not None:
+            return [self._classically(readable, seed) for seed in seeds], [], bad
+        draws = [self._views.draw(*readable.size, np.random.default_rng(seed)) for seed in seeds]
+        make = view_of if self._kind == "whole" else cut
+        return [np.asarray(make(readable, draw, self._views.size)) for draw in draws], draws, bad
+
+    def _open_or_another(self, position: int) -> tuple[Image | None, list[BadImage]]:
+        """The image, or the next readable one of its class; and what could not be read on the way."""
+        at_least = None if self._classic else self._views.enough
+        try:
+            return self._images.open(position, at_least), []
+        except BadImage as error:
+            bad = [error]
+        labels = self._images.labels
+        of_class = np.flatnonzero(labels == labels[position])
+        place = int(np.searchsorted(of_class, position))
+        for other in np.roll(of_class, -place)[1:].tolist():
+            try:
+                return self._images.open(other, at_least), bad
+            except BadImage as error:
+                bad.append(error)
+        return None, bad
+
+    def _classically(self, image: Image, seed: int) -> Tensor:
+        assert self._classic is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._classic(image)
 
 
-def _stack(items: list[list[Tensor] | UserError]) -> list[Tensor] | UserError:
-    views: list[list[Tensor]] = []
-    for item in items:
-        if isinstance(item, UserError):
-            return item
-        views.append(item)
-    return [torch.stack(view) for view in zip(*views, strict=True)]
+def _collate(answers: list[tuple[list[Any], list[Draw], list[BadImage]]]) -> Decoded | str:
+    bad = [(error.path, error.reason) for _, _, errors in answers for error in errors]
+    if not all(views for views, _, _ in answers):
+        return f"{bad[-1][0]}: {bad[-1][1]}, and so is every other image of its class"
+    # Joined by NumPy, also for tensors (classic's): it copies a reversed or read-only view without complaint.
+    pixels = torch.from_numpy(np.stack([np.asarray(view) for views, _, _ in answers for view in views]))
+    pixels = pixels.unflatten(0, (len(answers), -1))
+    draws = [draws for _, draws, _ in answers]
+    return Decoded(pixels, torch.tensor(draws, dtype=torch.float32) if draws[0] else None, bad)
 
 
 def _quiet_worker(_: int) -> None:
     # Ctrl-C reaches the whole process group; the main process decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
 
 
-def _load(
-    files: ImageFiles, transform: Callable[[Any], Tensor], requests: list[list[Request]], workers: int, pin: bool
-) -> Iterator[list[Tensor]]:
-    loader: DataLoader[Any] = DataLoader(
-        _Views(files, transform),
-        batch_sampler=requests,
-        num_workers=workers,
-        collate_fn=_stack,
-        worker_init_fn=_quiet_worker,
-        pin_memory=pin,
-        generator=torch.Generator(),  # or the loader would seed its workers from torch's global one, and move it
-    )
-    for views in loader:
-        if isinstance(views, UserError):
-            raise views
-        yield views
+class _Requests:
+    """The batch sampler of a DataLoader whose workers outlive an epoch: what it yields is set anew for each."""
+
+    def __init__(self) -> None:
+        self.steps: Iterable[list[Request]] = ()
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        return iter(self.steps)
+
+
+class _Loader:
+    """Decodes lists of requests in ``workers`` processes, which start once; 0 is this process."""
+
+    def __init__(self, views: _Views, workers: int, pin: bool, bad: BadImages) -> None:
+        self._requests, self._bad = _Requests(), bad
+        self._loader: DataLoader[Any] = DataLoader(
+            views,
+            batch_sampler=self._requests,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=_collate,
+            worker_init_fn=_quiet_worker,
+            pin_memory=pin,
+            generator=torch.Generator(),  # or the loader would seed its workers from torch's global one, and move it
+        )
+
+    def load(self, steps: Iterable[list[Request]]) -> Iterator[Decoded]:
+        self._requests.steps = steps
+        try:
+            for decoded in self._loader:
+                if isinstance(decoded, str):
+                    raise UserError(decoded)
+                self._bad.note(decoded.bad)
+                yield decoded
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise UserError(f"a decoding process died ({reason}); fewer --workers need less memory") from None
 
 
 class DecodingStream:
-    """Batches from image files; interchangeable with ``ArrayStream``.
+    """Batches from images that are decoded; interchangeable with ``ArrayStream``.
 
-    workers: decoding processes, 0 decodes in this one.  size: side of the crops in pixels.
+    workers: decoding processes, 0 decodes in this one.  views: size and distributions of the augmentation.
+    augmentation: "fast" or "classic".  on_device: where "fast" finishes the views; None is on GPUs only.
+    bad: notes what cannot be read.
     """
 
     def __init__(
         self,
-        files: ImageFiles,
+        images: Decodable,
         num_classes: int,
         spec: StreamSpec,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         device: torch.device | str = "cpu",
         workers: int = 0,
-        size: int = 224,
-        transform: Callable[[Any], Tensor] | None = None,
+        views: ViewSpec | None = None,
+        augmentation: str = "fast",
+        on_device: bool | None = None,
+        bad: BadImages | None = None,
     ) -> None:
-        self._files = files
-        self._labels = torch.as_tensor(files.labels)
-        self._positions = StepPositions(files.labels, num_classes, spec)
-        self._spec = spec
-        self._transform = transform or train_transform(mean, std, size)
+        if augmentation not in AUGMENTATIONS:
+            raise unknown("augmentation", augmentation, AUGMENTATIONS)
         self._device = torch.device(device)
-        self._workers = workers
+        self._labels = torch.as_tensor(images.labels)
+        self._positions = StepPositions(images.labels, num_classes, spec)
+        self._spec = spec
+        self._mean, self._std = mean, std
+        views = views or ViewSpec()
+        self._on_device = augmentation == "fast" and (self._device.type == "cuda" if on_device is None else on_device)
+        classic = train_transform(mean, std, views.size) if augmentation == "classic" else None
+        answers = _Views(images, views, "crops" if self._on_device else "whole", classic)
+        self._loader = _Loader(answers, workers, self._device.type == "cuda", bad or BadImages("error"))
 
     @property
     def steps_per_epoch(self) -> int:
         return self._positions.steps_per_epoch
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        steps = list(self._positions.epoch(epoch, first_step))
-        requests = [self._requests(epoch, step, original, rebalanced) for step, original, rebalanced in steps]
-        loaded = _load(self._files, self._transform, requests, self._workers, self._device.type == "cuda")
-        for (_, original, rebalanced), views in zip(steps, loaded, strict=True):
+        # Twice the same walk, as the loader's runs ahead: positions are cheap, an epoch's list of requests is not.
+        requests = (self._requests(epoch, *step) for step in self._positions.epoch(epoch, first_step))
+        decoded = self._loader.load(requests)
+        for _, original, rebalanced in self._positions.epoch(epoch, first_step):
+            views = self._finished(next(decoded))
             rows, share = self._spec.shard.rows(len(original))
             size = len(original[rows])
             first = self._sample(original[rows], [view[:size] for view in views])
@@ -179,6 +235,8 @@ class DecodingStream:
                 yield Batch(first, share=share)
             else:
                 yield Batch(first, self._sample(rebalanced[rows], [view[size:] for view in views]), share)
+        for _ in decoded:  # none is left; but the loader ends its epoch only when asked once more
+            raise AssertionError("more batches than steps")
 
     def _requests(self, epoch: int, step: int, original: np.ndarray, rebalanced: np.ndarray | None) -> list[Request]:
         def request(stream: str, place: int, position: int) -> Request:
@@ -196,31 +254,36 @@ class DecodingStream:
             for place, position in list(enumerate(positions.tolist()))[rows]
         ]
 
+    def _finished(self, decoded: Decoded) -> list[Tensor]:
+        """The views ``B x 3 x S x S``, float32, channels-last, on the device."""
+        pixels = to_device(decoded.pixels, self._device)
+        if pixels.dtype != torch.uint8:  # classic: normalised already
+            return [view.contiguous(memory_format=torch.channels_last) for view in pixels.unbind(dim=1)]
+        if not self._on_device:
+            return [normalise(view, self._mean, self._std, self._device) for view in pixels.unbind(dim=1)]
+        assert decoded.draws is not None
+        draws = to_device(decoded.draws, self._device)
+        views = (finish_on_device(*each) for each in zip(pixels.unbind(dim=1), draws.unbind(dim=1), strict=True))
+        return [normalise(view, self._mean, self._std, self._device) for view in views]
+
     def _sample(self, positions: np.ndarray, views: list[Tensor]) -> Sample:
-        moved = tuple(
-            view.to(self._device, non_blocking=True, memory_format=torch.channels_last).contiguous(
-                memory_format=torch.channels_last
-            )
-            for view in views
-        )
-        return Sample(moved, to_device(self._labels[torch.from_numpy(positions)], self._device))
+        return Sample(tuple(views), to_device(self._labels[torch.from_numpy(positions)], self._device))
 
 
-def file_batches(
-    files: ImageFiles,
+def decoded_batches(
+    images: Decodable,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     device: torch.device | str = "cpu",
     workers: int = 0,
     size: int = 224,
     batch_size: int = 100,
+    bad: BadImages | None = None,
 ) -> Iterator[Tensor]:
-    """The files in order under the test-time transform, for evaluation."""
-    positions = range(len(files.paths))
-    requests: list[list[Request]] = [
-        [(position, ()) for position in positions[start : start + batch_size]]
-        for start in range(0, len(files.paths), batch_size)
-    ]
-    on_gpu = torch.device(device).type == "cuda"
-    for (images,) in _load(files, evaluation_transform(mean, std, size), requests, workers, on_gpu):
-        yield images.to(device, non_blocking=True, memory_format=torch.channels_last)
+    """The images in order under the test-time transform, for evaluation; an unreadable one is black."""
+    count, on_gpu = len(images.labels), torch.device(device).type == "cuda"
+    every: list[Request] = [(position, ()) for position in range(count)]
+    steps = (every[start : start + batch_size] for start in range(0, count, batch_size))
+    answers = _Views(images, ViewSpec(size), "whole", None)
+    for decoded in _Loader(answers, workers, on_gpu, bad or BadImages("error")).load(steps):
+        yield normalise(to_device(decoded.pixels[:, 0], torch.device(device)), mean, std, device)

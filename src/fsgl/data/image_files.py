@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import stat
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def open_rgb(root: Path, relative: str, at_least: int | None = None) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's about size, which is judged below, and about odd metadata
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=_formats()) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     most = f"at most {MAX_PIXELS / 1e6:.0f} million"
@@ -81,6 +82,15 @@ def open_rgb(root: Path, relative: str, at_least: int | None = None) -> Image:
     except Exception as error:  # from arbitrary bytes a decoder raises anything: SyntaxError for a torn PNG
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadImage(path, f"damaged or truncated ({reason})") from None
+
+
+@lru_cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow can read."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _check_place(root: Path, path: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fsgl.data.bad_images import POLICIES, BadImages
 from fsgl.data.cifar import load_cifar
-from fsgl.data.decoding import DecodingStream, file_batches
+from fsgl.data.decoding import AUGMENTATIONS, DecodingStream, decoded_batches
 from fsgl.data.digits import load_digits
 from fsgl.data.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
 from fsgl.data.lists import load_lists
@@ -19,6 +20,7 @@ from fsgl.data.sources import ImageArrays, Images, Source
 from fsgl.data.split import carve_validation, split_hash
 from fsgl.data.streams import ArrayStream, Stream, StreamSpec, array_batches
 from fsgl.data.transforms import CropFlip
+from fsgl.data.views import ViewSpec
 from fsgl.errors import UserError, unknown
 
 NORMALIZATIONS = ("own", "release")
@@ -59,6 +61,9 @@ class DataSpec:
     draw: "ldam" or "release" (see data/imbalance.py).  draw_seed: None is the published one.
     val: share of the training images set aside for choosing an epoch, 0 for none.  val_seed: which.
     normalization: "own" mean and deviation of the set, or the "release"'s.
+    image_size: side in pixels of the views of images that are decoded; None is 224.
+    augmentation: of those, "fast" or "classic" (data/decoding.py).
+    bad_images: "skip" those that cannot be read, and list them, or end with an "error".
     """
 
     name: str = "cifar100"
@@ -71,6 +76,9 @@ class DataSpec:
     val: float = 0.1
     val_seed: int = 0
     normalization: str = "own"
+    image_size: int | None = None
+    augmentation: str = "fast"
+    bad_images: str = "skip"
 
     def __post_init__(self) -> None:
         if self.name not in DATA_SETS:
@@ -79,6 +87,12 @@ class DataSpec:
             raise unknown("draw", self.draw, DRAW_SEEDS)
         if self.normalization not in NORMALIZATIONS:
             raise unknown("normalization", self.normalization, NORMALIZATIONS)
+        if self.augmentation not in AUGMENTATIONS:
+            raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
+        if self.bad_images not in POLICIES:
+            raise unknown("bad-images policy", self.bad_images, POLICIES)
+        if self.image_size is not None and not 8 <= self.image_size <= 4096:
+            raise UserError(f"data.image_size must be from 8 to 4096, not {self.image_size}")
         if self.draw_seed is not None and not 0 <= self.draw_seed < 2**32:  # NumPy's RandomState takes no other
             raise UserError(f"data.draw_seed must be from 0 to {2**32 - 1}, not {self.draw_seed}")
         if not 0 <= self.val < 1:
@@ -100,7 +114,8 @@ class LoadedData:
     """The images of one experiment and what belongs to them.
 
     counts: ``K`` int64, images of each class that are trained on.  without_validation: classes too small to
-    spare an image for validation.  hash: of the drawn images and their parts (data/split.py).
+    spare an image for validation.  hash: of the drawn images and their parts (data/split.py).  bad: what could not be
+    read so far.
     """
 
     spec: DataSpec
@@ -113,6 +128,7 @@ class LoadedData:
     std: tuple[float, ...]
     without_validation: tuple[int, ...]
     hash: str
+    bad: BadImages = field(default_factory=BadImages)
 
     @property
     def num_classes(self) -> int:
@@ -124,13 +140,27 @@ class LoadedData:
             transform = DATA_SETS[self.spec.name].transform or CropFlip()
             images, labels = self.train.images, self.train.labels
             return ArrayStream(images, labels, self.num_classes, spec, transform, self.mean, self.std, device)
-        return DecodingStream(self.train, self.num_classes, spec, self.mean, self.std, device, workers)
+        return DecodingStream(
+            self.train, self.num_classes, spec, self.mean, self.std, device, workers,
+            ViewSpec(self.image_size), self.spec.augmentation, bad=self.bad,
+        )  # fmt: skip
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of what a network is shown."""
+        return self.train.images.shape[1] if isinstance(self.train, ImageArrays) else self.spec.image_size or 224
 
     def evaluation_batches(self, part: Images, device: torch.device | str, workers: int = 0) -> Iterator[Tensor]:
         """The images of ``val`` or ``test`` in order, unaugmented."""
         if isinstance(part, ImageArrays):
             return array_batches(part.images, self.mean, self.std, device)
-        return file_batches(part, self.mean, self.std, device, workers)
+        return decoded_batches(part, self.mean, self.std, device, workers, self.image_size, bad=self.bad)
+
+    def unreadable(self, part: Images) -> np.ndarray:
+        """``N`` booleans: the images of ``val`` or ``test`` that were found unreadable."""
+        if isinstance(part, ImageArrays) or not self.bad.reasons:
+            return np.zeros(len(part), dtype=bool)
+        return np.array([part.location(position) in self.bad.reasons for position in range(len(part))])
 
     def describe(self) -> dict[str, object]:
         """What a result must say of its data."""
@@ -184,4 +214,5 @@ def load_data(spec: DataSpec) -> LoadedData:
         std=std,
         without_validation=small,
         hash=split_hash(**parts),
+        bad=BadImages(spec.bad_images),
     )

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fsgl.data.image_files import open_rgb
+from fsgl.data.prepared import PreparedImages
 from fsgl.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +65,16 @@ class ImageFiles:
         """The images at ``positions`` (integers, any order, repeats allowed)."""
         return ImageFiles(self.root, tuple(self.paths[i] for i in positions.tolist()), self.labels[positions])
 
+    def location(self, position: int) -> str:
+        """Where the image is, for messages."""
+        return str(self.root / self.paths[position])
 
-Images = ImageArrays | ImageFiles
+    def open(self, position: int, at_least: int | None = None) -> Image:
+        """The image as RGB; at_least: pixels of its shorter side that are needed. Raises BadImage."""
+        return open_rgb(self.root, self.paths[position], at_least)
+
+
+Images = ImageArrays | ImageFiles | PreparedImages
 
 
 @dataclass(frozen=True, eq=False)

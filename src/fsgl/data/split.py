@@ -9,7 +9,8 @@ from decimal import ROUND_HALF_DOWN, Decimal
 import numpy as np
 
 from fsgl.data.imbalance import class_counts
-from fsgl.data.sources import ImageArrays, ImageFiles
+from fsgl.data.prepared import PreparedImages
+from fsgl.data.sources import ImageArrays, ImageFiles, Images
 from fsgl.errors import UserError
 from fsgl.randomness import derive_seed
 
@@ -52,11 +53,12 @@ def _spared_images(count: int, fraction: float) -> int:
     return min(max(wanted, 1), count - MIN_TRAIN)
 
 
-def split_hash(**parts: np.ndarray | ImageArrays | ImageFiles | Sequence[str]) -> str:
+def split_hash(**parts: np.ndarray | Images | Sequence[str]) -> str:
     """SHA-256, in hex, of named parts of a data set: equal for equal names and contents, in whatever order named.
 
     An array counts by type, shape and values; ImageArrays by pixels and labels; ImageFiles by relative paths and
-    labels (not by root, nor by what the files hold: that would read the whole set); texts one by one.
+    labels (not by root, nor by what the files hold: that would read the whole set); PreparedImages by the hashes of
+    their files, their places and labels; texts one by one.
     The result is the same on every machine: numbers are hashed little-endian.
     """
     digest = hashlib.sha256()
@@ -67,6 +69,9 @@ def split_hash(**parts: np.ndarray | ImageArrays | ImageFiles | Sequence[str]) -
             _add_array(digest, f"{name}.labels", part.labels)
         elif isinstance(part, ImageFiles):
             _add_texts(digest, f"{name}.paths", part.paths)
+            _add_array(digest, f"{name}.labels", part.labels)
+        elif isinstance(part, PreparedImages):
+            _add_texts(digest, f"{name}.prepared", part.fingerprint())
             _add_array(digest, f"{name}.labels", part.labels)
         elif isinstance(part, np.ndarray):
             _add_array(digest, name, part)
