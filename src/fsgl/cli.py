@@ -24,12 +24,18 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
   fsgl train fsgl --data cifar100 --run runs/mine  FSGL on CIFAR-100-LT, imbalance factor 100
   fsgl train --run runs/mine --resume              go on after an interruption
   fsgl evaluate runs/mine                          score a trained network again
+  fsgl prepare photos prepared                     decode and shrink images once, for fast training
   fsgl recipes                                     what can be trained, on which data"""
 
 TRAIN = """Train a recipe and say how well it does on many-, medium- and few-shot classes.
 
 Any setting of the recipe can be changed by its name: sam.rho=0.1 method.feature_scaling.gamma=0.5
 'fsgl train RECIPE --settings' lists them with their values."""
+
+
+PREPARE = """Decode every image once, shrink it, and store all of them for access in any order.
+
+Training takes OUT as it takes PATH: fsgl train fsgl --data OUT. Stop it whenever you like; the same command goes on."""
 
 
 USAGE = """fsgl train RECIPE [options] [name=value ...]
@@ -56,6 +62,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 
     _add_train(commands)
     _add_evaluate(commands)
+    _add_prepare(commands)
     commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
     return parser, dict(commands.choices)
 
@@ -111,6 +118,23 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
     evaluate.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
     evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON instead of tables")
+
+
+def _add_prepare(commands: Any) -> None:
+    prepare = commands.add_parser(
+        "prepare", help="decode and shrink a set of images once, for fast training", description=PREPARE,
+        formatter_class=FORM, allow_abbrev=False,
+    )  # fmt: skip
+    prepare.add_argument("path", type=_folder, metavar="PATH", help="the images, as for train --data; or OUT, to verify")
+    prepare.add_argument("out", nargs="?", type=_folder, metavar="OUT", help="a new folder")
+    prepare.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start")
+    prepare.add_argument("--short-side", type=int, default=256, metavar="N", help="pixels of the shorter side (256)")
+    prepare.add_argument(
+        "--encoding", default="raw", help="raw (default): pixels, the fastest; jpeg: a sixth of the space, quality 95"
+    )
+    prepare.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
+    prepare.add_argument("--bad-images", default="skip", metavar="WHAT", help="skip (default) and list, or error")
+    prepare.add_argument("--verify", action="store_true", help="check every byte of a prepared set")
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:

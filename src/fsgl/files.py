@@ -69,7 +69,7 @@ def sole_user(folder: Path) -> Iterator[None]:
             # lockf, not flock: decoding workers, which outlive a killed parent for a moment, do not inherit it
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            raise UserError(f"{folder}: another process is training in it") from None
+            raise UserError(f"{folder}: another process is at work in it") from None
         except OSError:
             pass  # a file system without locks
         yield

@@ -1,0 +1,60 @@
+"""``fsgl prepare``: images decoded and shrunk once, for fast training."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fsgl.commands.numbers import within
+from fsgl.data.bad_images import BadImages
+from fsgl.data.own import find_source
+from fsgl.data.prepared import Prepared
+from fsgl.data.preparing import PrepareSpec, prepare, verify
+from fsgl.errors import UserError
+
+
+def run(options: argparse.Namespace, settings: list[str]) -> int:
+    """Prepare, or verify. Returns the exit code."""
+    if options.verify:
+        if options.out is not None:
+            raise UserError("--verify takes one folder, the prepared one")
+        with _progress("verifying", "files") as progress:
+            prepared = verify(options.path, progress)
+        print(f"{options.path}: every byte is as it was written ({_size(prepared)})")
+        return 0
+    if options.out is None:
+        raise UserError("name the new folder as well: fsgl prepare PATH OUT")
+    spec = PrepareSpec(options.short_side, options.encoding)
+    source = find_source(options.path, None if options.root is None else Path(options.root))
+    print(source.found)
+    with _progress("preparing", "images") as progress:
+        prepared = prepare(
+            source, options.out, spec, within("--workers", options.workers, 0), BadImages(options.bad_images), progress
+        )
+    for _, path, reason in prepared.skipped[:10]:
+        print(f"left out: {path}: {reason}")
+    if len(prepared.skipped) > 10:
+        print(f"... and {len(prepared.skipped) - 10} more, all in {options.out / 'prepared.json'}")
+    print(f"{options.out}: {_size(prepared)}; to train: fsgl train fsgl --data {options.out}")
+    return 0
+
+
+def _size(prepared: Prepared) -> str:
+    shards = [shard for part in prepared.parts.values() for shard in part]
+    images, size = sum(shard.images for shard in shards), sum(shard.bytes for shard in shards)
+    return f"{images:,} images, {size / 1e6:,.1f} MB"
+
+
+@contextmanager
+def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time that remains, on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
