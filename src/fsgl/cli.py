@@ -22,6 +22,7 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
 
   fsgl train digits                                the demonstration: two minutes, no download
   fsgl train fsgl --data cifar100 --run runs/mine  FSGL on CIFAR-100-LT, imbalance factor 100
+  fsgl train fsgl --data my/images                 FSGL on a folder for each class, a table, a list or an .npz
   fsgl train --run runs/mine --resume              go on after an interruption
   fsgl evaluate runs/mine                          score a trained network again
   fsgl recipes                                     what can be trained, on which data"""
@@ -66,9 +67,12 @@ def _add_train(commands: Any) -> None:
     )
     train.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
     what = train.add_argument_group("what is trained")
-    what.add_argument("--data", metavar="NAME", help="data set: digits, cifar10, cifar100, imagenet-lt, ...")
+    what.add_argument(
+        "--data", metavar="NAME|PATH", help="cifar100, imagenet-lt, ... or your images: a folder, table, list or .npz"
+    )
     what.add_argument("--root", metavar="FOLDER", help="where its archives or images are (default: data)")
-    what.add_argument("--train-list", metavar="FILE", help="ImageNet-LT and its like: text list of training images")
+    what.add_argument("--train-list", metavar="FILE", help="ImageNet-LT and its like, lists: list of training images")
+    what.add_argument("--val-list", metavar="FILE", help="... of validation images, where there are some")
     what.add_argument("--test-list", metavar="FILE", help="... and of test images")
     what.add_argument("--imbalance-factor", metavar="IF", help="largest over smallest class, 1 to 1000")
     what.add_argument("--draw", metavar="NAME", help="which images make the tail: ldam (default) or release")

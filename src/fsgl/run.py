@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fsgl.data.load import LoadedData, load_data
-from fsgl.data.sources import Images
+from fsgl.data.sources import Images, Source
 from fsgl.display import Display, make_display
 from fsgl.engine.checkpoint import alternative, load_checkpoint
 from fsgl.engine.fit import EpochReport, StepReport, fit
@@ -52,7 +52,7 @@ def train(
     require_trackers(runtime.trackers)
     files = RunFolder(folder, writes=placement.processes.leader)
     files.claim(experiment, resume)
-    network = build_network(experiment, data or _load(experiment, placement.processes), placement.device)
+    network = build_network(experiment, data or load_together(experiment, placement.processes), placement.device)
     with files.in_use():
         files.claim(experiment, resume)  # once more: another process may have begun in the meantime
         session = _Session(experiment, files, runtime, placement, network)
@@ -61,11 +61,11 @@ def train(
         return session.run()
 
 
-def _load(experiment: Experiment, processes: Processes) -> LoadedData:
-    """The data, the leader first: it may download them, and says what is wrong with them once."""
-    data = load_data(experiment.data) if processes.leader else None
+def load_together(experiment: Experiment, processes: Processes, source: Source | None = None) -> LoadedData:
+    """The data, the leader first: it may download them, and says what is wrong with them once. source: already read."""
+    data = load_data(experiment.data, source) if processes.leader else None
     processes.agree(None)
-    return data or load_data(experiment.data)
+    return data or load_data(experiment.data, source)
 
 
 class _Session:
