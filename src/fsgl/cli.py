@@ -22,7 +22,7 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
 
   fsgl train digits                                the demonstration: two minutes, no download
   fsgl train fsgl --data cifar100 --run runs/mine  FSGL on CIFAR-100-LT, imbalance factor 100
-  fsgl train fsgl --data my/images                 FSGL on a folder for each class, a table, a list or an .npz
+  fsgl train fsgl --data my/images                 FSGL on your folder, table, list or .npz
   fsgl train --run runs/mine --resume              go on after an interruption
   fsgl evaluate runs/mine                          score a trained network again
   fsgl recipes                                     what can be trained, on which data"""

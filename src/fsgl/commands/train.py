@@ -15,9 +15,9 @@ from fsgl.commands.numbers import within
 from fsgl.data.load import DATA_SETS, OWN, LoadedData, read_own
 from fsgl.data.own import looks_like_path
 from fsgl.data.sources import ImageArrays, Source
-from fsgl.errors import PeerLost, UserError
+from fsgl.errors import PeerLost, UserError, unknown
 from fsgl.experiment import Experiment, override, setting_names
-from fsgl.recipes import digits, make_experiment
+from fsgl.recipes import RECIPES, digits, make_experiment
 from fsgl.report.summary import print_comparison, print_run
 from fsgl.run import load_together, train
 from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
@@ -220,7 +220,10 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
 
 def _fresh(recipe: str, data: str, given: dict[str, Any], assignments: list[str]) -> tuple[Experiment, Source | None]:
     """A recipe on a data set. Somebody's own images are read first, as their size decides on the network."""
-    if data not in DATA_SETS and data and (Path(data).expanduser().exists() or looks_like_path(data)):
+    if data not in DATA_SETS and recipe in RECIPES:
+        if not data or not (Path(data).expanduser().exists() or looks_like_path(data)):
+            error = unknown("data set", data, [name for name in DATA_SETS if name != "own"])
+            raise UserError(f"{error} (nor is there such a file or folder)")
         if "root" in given:
             given = {**given, "images": given["root"]}
         data, given = "own", {**given, "root": str(Path(data).expanduser())}

@@ -105,7 +105,8 @@ class _Walk:
         return os.path.isfile(real) and real.startswith(os.path.join(self._real, ""))
 
     def notes(self) -> list[str]:
-        counted = [f"{self.passed_over[why]:,} {words}" for why, words in _PASSED_OVER.items() if self.passed_over[why]]
+        passed = self.passed_over
+        counted = [f"{words} ({passed[why]:,})" for why, words in _PASSED_OVER.items() if passed[why]]
         return ["passed over: " + ", ".join(counted)] if counted else []
 
 

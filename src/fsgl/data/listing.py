@@ -104,8 +104,9 @@ def number_labels(columns: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], li
         index_of = {label: place[value[label]] for label in written}
         names = tuple(str(number) for number in order)
     else:
-        names = tuple(sorted(written))
-        index_of = {name: index for index, name in enumerate(names)}
+        index_of = {name: index for index, name in enumerate(sorted(written))}
+        # Folders' names may be bytes that are no text, and nothing that writes or draws a name takes those.
+        names = tuple(name.encode("utf-8", "replace").decode() for name in index_of)
     return names, [np.array([index_of[label] for label in column], dtype=np.int64) for column in columns]
 
 

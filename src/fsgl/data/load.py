@@ -108,12 +108,13 @@ class DataSpec:
         has_own_tail = DATA_SETS[self.name].default_factor is None
         if self.imbalance_factor is not None:
             if has_own_tail:
-                raise UserError(f"{self.name} has its own tail; data.imbalance_factor does not apply to it")
+                raise UserError(f"{self.title} has its own tail; data.imbalance_factor does not apply to it")
             if not 1 <= self.imbalance_factor <= 1000:
                 raise UserError(f"data.imbalance_factor must be from 1 to 1000, not {self.imbalance_factor}")
         needed = DATA_SETS[self.name].lists
         if not needed and (self.train_list or self.test_list or self.val_list):
-            raise UserError(f"{self.name} is not given by lists; data.train_list and its like do not apply to it")
+            hint = "; a list for each part is --data lists --train-list FILE ..." if self.name == "own" else ""
+            raise UserError(f"{self.title} is not given by lists; data.train_list and its like do not apply to it{hint}")
         if not all(getattr(self, name) for name in needed):
             kind = "two text files 'path label'" if needed == _BOTH else "a text file 'path label' or a table"
             raise UserError(f"{self.name} needs {' and '.join(f'data.{name}' for name in needed)}, {kind}")
