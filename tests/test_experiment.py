@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from fsgl.recipes import RECIPES, make_experiment
 
 
 def make(recipe: str, data: str) -> Experiment:
-    lists = {} if DATA_SETS[data].default_factor is not None else {"train_list": "train.txt", "test_list": "test.txt"}
+    lists = {"train_list": "train.txt", "test_list": "test.txt"} if DATA_SETS[data].lists else {}
     return make_experiment(recipe, data, **lists)
 
 
@@ -63,6 +63,24 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "seed": ("3407", 3407),
 }
 NOT_FOR_CIFAR = {"data.train_list", "data.test_list"}
+# The same for settings that cifar10 has no use for, on sets that have.
+ON_OTHER_DATA: dict[str, tuple[str, str, Any]] = {
+    "data.val_list": ("lists", "val.txt", "val.txt"),
+    "data.images": ("own", "/photos", "/photos"),
+    "data.test": ("own", "0.3", 0.3),
+    "data.test_seed": ("own", "7", 7),
+    "data.image_size": ("own", "160", 160),
+    "data.augmentation": ("own", "classic", "classic"),
+    "data.bad_images": ("own", "error", "error"),
+}
+# What these experiments' hashes were before the settings of ON_OTHER_DATA were added.
+EARLIER_HASHES = {
+    ("fsgl", "digits"): "99a19de21d43584b",
+    ("fsgl", "cifar10"): "ba3a8a99bcaca069",
+    ("fsgl", "imagenet-lt"): "ac99d47128ae12b5",
+    ("release", "cifar100"): "b13f69201bedf9f8",
+    ("cross-entropy", "places-lt"): "767b986fa9ee4a14",
+}
 
 
 def value_of(experiment: Experiment, name: str) -> Any:
@@ -89,7 +107,32 @@ def test_recipes_differ_and_so_do_their_hashes() -> None:
 
 
 def test_every_setting_has_its_case() -> None:
-    assert set(OTHERS) == set(setting_names(FSGL)) - NOT_FOR_CIFAR
+    assert set(OTHERS) | set(ON_OTHER_DATA) == set(setting_names(FSGL)) - NOT_FOR_CIFAR
+
+
+@pytest.mark.parametrize("name", ON_OTHER_DATA)
+def test_settings_of_own_images_are_saved_and_change_the_hash(name: str) -> None:
+    data, text, value = ON_OTHER_DATA[name]
+    base = make("fsgl", data)
+    changed = override(base, f"{name}={text}")
+    assert value_of(changed, name) == value != value_of(base, name)
+    assert (changed.hash == base.hash) == (name == "data.images")  # where the images lie decides no result
+    assert Experiment.from_json(json.loads(json.dumps(changed.to_json())), "x") == changed
+
+
+@pytest.mark.parametrize(("recipe", "data"), EARLIER_HASHES)
+def test_later_settings_leave_the_hashes_of_earlier_runs_alone(recipe: str, data: str) -> None:
+    experiment = make(recipe, data)
+    assert experiment.hash == EARLIER_HASHES[recipe, data]
+    earlier = experiment.to_json()
+    for name in ON_OTHER_DATA:
+        del earlier["data"][name.removeprefix("data.")]
+    assert Experiment.from_json(earlier, "experiment.json") == experiment
+
+
+def test_only_settings_marked_as_later_are_left_out_of_the_hash() -> None:
+    later = {item.name for item in fields(FSGL.data) if item.metadata.get("later")}
+    assert later == {name.removeprefix("data.") for name in ON_OTHER_DATA}
 
 
 def test_equal_experiments_have_equal_hashes_however_their_numbers_are_written() -> None:

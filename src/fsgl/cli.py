@@ -22,6 +22,7 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
 
   fsgl train digits                                the demonstration: two minutes, no download
   fsgl train fsgl --data cifar100 --run runs/mine  FSGL on CIFAR-100-LT, imbalance factor 100
+  fsgl train fsgl --data my/images                 FSGL on your folder, table, list or .npz
   fsgl train --run runs/mine --resume              go on after an interruption
   fsgl evaluate runs/mine                          score a trained network again
   fsgl prepare photos prepared                     decode and shrink images once, for fast training
@@ -73,13 +74,18 @@ def _add_train(commands: Any) -> None:
     )
     train.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
     what = train.add_argument_group("what is trained")
-    what.add_argument("--data", metavar="NAME", help="data set: digits, cifar10, cifar100, imagenet-lt, ...")
+    what.add_argument(
+        "--data", metavar="NAME|PATH", help="cifar100, imagenet-lt, ... or your images: a folder, table, list or .npz"
+    )
     what.add_argument("--root", metavar="FOLDER", help="where its archives or images are (default: data)")
-    what.add_argument("--train-list", metavar="FILE", help="ImageNet-LT and its like: text list of training images")
+    what.add_argument("--train-list", metavar="FILE", help="ImageNet-LT and its like, lists: list of training images")
+    what.add_argument("--val-list", metavar="FILE", help="... of validation images, where there are some")
     what.add_argument("--test-list", metavar="FILE", help="... and of test images")
     what.add_argument("--imbalance-factor", metavar="IF", help="largest over smallest class, 1 to 1000")
     what.add_argument("--draw", metavar="NAME", help="which images make the tail: ldam (default) or release")
     what.add_argument("--val", metavar="SHARE", help="share of training images for choosing an epoch; 0 for none")
+    what.add_argument("--bad-images", metavar="WHAT", help="unreadable files: skip (default) and list, or error")
+    what.add_argument("--image-size", metavar="N", help="side of the views of photographs, in pixels (224)")
     what.add_argument("--backbone", metavar="NAME", help="resnet34, resnet32-slim, resnet20-slim, ...")
     what.add_argument("--epochs", metavar="N", help="passes over the training images")
     what.add_argument("--batch-size", metavar="N", help="images of one stream in a step")
@@ -125,7 +131,7 @@ def _add_prepare(commands: Any) -> None:
         "prepare", help="decode and shrink a set of images once, for fast training", description=PREPARE,
         formatter_class=FORM, allow_abbrev=False,
     )  # fmt: skip
-    prepare.add_argument("path", type=_folder, metavar="PATH", help="the images, as for train --data; or OUT, to verify")
+    prepare.add_argument("path", type=_folder, metavar="PATH", help="the images, as for --data; with --verify OUT")
     prepare.add_argument("out", nargs="?", type=_folder, metavar="OUT", help="a new folder")
     prepare.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start")
     prepare.add_argument("--short-side", type=int, default=256, metavar="N", help="pixels of the shorter side (256)")

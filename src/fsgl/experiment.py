@@ -107,14 +107,30 @@ class Experiment:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over all settings but ``data.root``, 16 hexadecimal digits: equal hashes, equal settings.
+        """SHA-256 over all settings but ``data.root`` and ``data.images``, 16 hexadecimal digits: equal hashes, equal
+        settings.
 
-        Where the images lie decides nothing; which images they are is in the data's own hash.
+        Where the images lie decides nothing; which images they are is in the data's own hash. A setting that was added
+        later, marked by ``metadata={"later": True}`` of its field, counts only where it is not at its default: runs
+        from before it was there keep their hashes.
         """
         # Read back first, so that 20 where 20.0 is meant hashes as it will when it comes from its file.
-        settings = Experiment.from_json(self.to_json(), "experiment").to_json()
-        del settings["data"]["root"]
+        again = Experiment.from_json(self.to_json(), "experiment")
+        settings = again.to_json()
+        for name in ("root", "images"):
+            del settings["data"][name]
+        _drop_later(again, settings)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _drop_later(value: Any, settings: dict[str, Any]) -> None:
+    """Remove settings that were added later and stand at their defaults."""
+    for item in dataclasses.fields(value):
+        part = getattr(value, item.name)
+        if dataclasses.is_dataclass(part):
+            _drop_later(part, settings[item.name])
+        elif item.metadata.get("later") and part == item.default:
+            settings.pop(item.name, None)
 
 
 def setting_names(experiment: Any, prefix: str = "") -> Iterator[str]:

@@ -4,6 +4,7 @@
     metrics.jsonl        one epoch a line
     predictions.npz      test logits and labels of the last epoch, and the training counts
     model.safetensors    weights of the last epoch;  best-val.safetensors: of the epoch best on validation
+    bad-images.json      those that could not be read, with reasons, if there are any
     checkpoints/         what --resume goes on from
 
 docs/run-folder.md says more. Every file is whole or not there (files.py).
@@ -86,6 +87,13 @@ class RunFolder:
     def record(self, record: dict[str, Any]) -> None:
         if self._writes:
             write_json(self.path / "experiment.json", record)
+
+    def bad_images(self, reasons: dict[str, str]) -> Path:
+        """Write bad-images.json, reasons by path. Returns its path."""
+        path = self.path / "bad-images.json"
+        if self._writes:
+            write_json(path, reasons)
+        return path
 
     def predictions(self, **arrays: np.ndarray) -> None:
         if self._writes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from fsgl.data.load import LoadedData, load_data
-from fsgl.data.sources import Images
+from fsgl.data.sources import ImageArrays, Images, Source
 from fsgl.display import Display, make_display
 from fsgl.engine.checkpoint import alternative, load_checkpoint
 from fsgl.engine.fit import EpochReport, StepReport, fit
@@ -52,7 +53,7 @@ def train(
     require_trackers(runtime.trackers)
     files = RunFolder(folder, writes=placement.processes.leader)
     files.claim(experiment, resume)
-    network = build_network(experiment, data or _load(experiment, placement.processes), placement.device)
+    network = build_network(experiment, data or load_together(experiment, placement.processes), placement.device)
     with files.in_use():
         files.claim(experiment, resume)  # once more: another process may have begun in the meantime
         session = _Session(experiment, files, runtime, placement, network)
@@ -61,11 +62,11 @@ def train(
         return session.run()
 
 
-def _load(experiment: Experiment, processes: Processes) -> LoadedData:
-    """The data, the leader first: it may download them, and says what is wrong with them once."""
-    data = load_data(experiment.data) if processes.leader else None
+def load_together(experiment: Experiment, processes: Processes, source: Source | None = None) -> LoadedData:
+    """The data, the leader first: it may download them, and says what is wrong with them once. source: already read."""
+    data = load_data(experiment.data, source) if processes.leader else None
     processes.agree(None)
-    return data or load_data(experiment.data)
+    return data or load_data(experiment.data, source)
 
 
 class _Session:
@@ -81,6 +82,7 @@ class _Session:
         self.state, self.recipe = assemble(experiment, network, runtime, placement)
         self.history: list[dict[str, Any]] = []
         self.best_validation = -1.0
+        self.bad_images = 0
         self.record: dict[str, Any] = {
             "settings": experiment.to_json(),
             "hash": experiment.hash,
@@ -141,7 +143,9 @@ class _Session:
             closing.callback(display.close)
             try:
                 with Interrupts(quiet=not self.processes.leader) as interrupts:
-                    record = self._finish(self._fit(trackers, display, interrupts))
+                    rows = self._fit(trackers, display, interrupts)
+                    self._list_bad_images(display)  # those of the last evaluation, too
+                    record = self._finish(rows)
                     if interrupts.signal_number is not None:  # too late to stop this run, not what would follow it
                         raise RunInterrupted(self.files.path, interrupts.signal_number, complete=True)
                     return record
@@ -163,6 +167,7 @@ class _Session:
             return signalled or self._tried_enough()
 
         for report in fit(self.state, self.recipe, should_stop):
+            self._list_bad_images(display)
             if report.finished:
                 row = self._row(report)
                 self.history.append(row)
@@ -185,6 +190,18 @@ class _Session:
                 display.epoch(row := self._row(report, extra=True))
                 return [*self.history[: report.epoch], row]
         return self.history
+
+    def _list_bad_images(self, display: Display) -> None:
+        """What could not be read so far, by any process, into the run folder; a line where it has become more."""
+        if isinstance(self.network.data.train, ImageArrays):
+            return
+        bad = self.network.data.bad.reasons
+        found = self.processes.gather(np.array([json.dumps(pair) for pair in bad.items()], dtype=str))
+        reasons = dict(sorted(json.loads(pair) for pair in found.tolist()))
+        if len(reasons) > self.bad_images:
+            self.bad_images = len(reasons)
+            path = self.files.bad_images(reasons)
+            display.say(f"{len(reasons)} images cannot be read and are left out; {path} lists them")
 
     def _save_is_due(self, interrupts: Interrupts) -> bool:
         return interrupts.seconds_since_save() >= self.runtime.checkpoint_seconds
@@ -243,6 +260,7 @@ class _Session:
         self.files.predictions(logits=logits, labels=labels, class_counts=counts, confusion=confusion)
         self.files.weights("model.safetensors", self.network.model, self.experiment.hash)
         self.files.history(rows)
+        self.record["data"]["unreadable"] = self.bad_images
         complete = self.state.epoch == self.recipe.epochs
         self.record["result"] = {
             "epochs": self.state.epoch,

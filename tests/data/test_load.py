@@ -158,6 +158,16 @@ def test_lists_keep_their_own_tail(lists: DataSpec) -> None:
     assert len({load_data(replace(lists, val_seed=seed)).hash for seed in range(8)}) > 2
 
 
+def test_validation_list_of_a_published_set_is_used_instead_of_carving(lists: DataSpec) -> None:
+    assert lists.test_list is not None
+    data = load_data(replace(lists, val_list=lists.test_list))
+    assert data.val is not None
+    assert data.val.labels.tolist() == [1, 0]
+    assert data.counts.tolist() == [6, 1]
+    assert data.without_validation == ()
+    assert "found" not in data.describe()
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -176,6 +186,16 @@ def test_lists_keep_their_own_tail(lists: DataSpec) -> None:
         ({"name": "cifar10", "test_list": "a"}, "not given by lists"),
         ({"name": "imagenet-lt"}, "needs data.train_list and data.test_list"),
         ({"name": "places-lt", "train_list": "a"}, "needs data.train_list and data.test_list"),
+        ({"name": "lists", "test_list": "b"}, "lists needs data.train_list"),
+        ({"name": "own", "root": "a/pets", "train_list": "a"}, "pets is not given by lists.*--data lists"),
+        ({"name": "own", "root": "a/pets", "imbalance_factor": 10}, "pets has its own tail"),
+        ({"name": "digits", "images": "x"}, "data.images does not apply"),
+        ({"name": "lists", "train_list": "a", "images": "x"}, "data.images does not apply"),
+        ({"name": "cifar10", "test": 0.2}, "cifar10 has a test set"),
+        ({"name": "imagenet-lt", "train_list": "a", "test_list": "b", "test_seed": 1}, "has a test set"),
+        ({"name": "own", "test": 0.0}, "data.test is a share"),
+        ({"name": "own", "test": 1.0}, "data.test is a share"),
+        ({"name": "own", "test": math.nan}, "data.test is a share"),
         ({"name": "digits", "draw_seed": -1}, "draw_seed"),
         ({"name": "digits", "draw_seed": 2**32}, "draw_seed"),
     ],

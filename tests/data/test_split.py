@@ -56,6 +56,16 @@ def test_seed_decides_which_images() -> None:
     assert carved[0] == carved[1] != carved[2]
 
 
+def test_test_part_is_another_draw_by_the_same_rule() -> None:
+    labels = np.repeat(np.arange(3), [40, 5, 4])
+    val, test = (carve_validation(labels, 0.2, 1, 3, part) for part in ("validation", "test"))
+    assert val[1].tolist() != test[1].tolist()
+    assert np.bincount(labels[test[1]], minlength=3).tolist() == [8, 1, 0]
+    assert val[2] == test[2] == (2,)
+    with pytest.raises(UserError, match="the test fraction must be"):
+        carve_validation(labels, 1.0, 1, 3, "test")
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 2.0, float("nan")])
 def test_impossible_fraction_is_refused(fraction: float) -> None:
     with pytest.raises(UserError, match="validation fraction must be at least 0 and below 1"):

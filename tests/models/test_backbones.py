@@ -15,6 +15,7 @@ from fsgl.models.backbones import BACKBONES, TorchvisionBackbone, build_backbone
 
 HEAD_WIDTHS = {
     "resnet18": 256, "resnet34": 256, "resnet50": 256, "resnext50_32x4d": 256,
+    "resnet18-imagenet": 256, "resnet50-imagenet": 256,
     "resnet32": 128, "resnet32-slim": 128, "resnet20-slim": 128, "resnet8-slim": 128,
 }  # fmt: skip
 
@@ -26,7 +27,9 @@ def images(batch: int, channels: int, side: int) -> torch.Tensor:
 def test_the_table_is_what_the_method_names() -> None:
     assert {name: info.head_width for name, info in BACKBONES.items()} == HEAD_WIDTHS
     assert all(name == info.name and info.note for name, info in BACKBONES.items())
-    assert {name for name, info in BACKBONES.items() if info.image_size == 224} == {"resnext50_32x4d"}
+    assert {name for name, info in BACKBONES.items() if info.image_size == 224} == {
+        "resnet18-imagenet", "resnet50-imagenet", "resnext50_32x4d",
+    }  # fmt: skip
     assert {name for name, info in BACKBONES.items() if info.linear_init == "kaiming_normal"} == {
         "resnet32", "resnet32-slim", "resnet20-slim", "resnet8-slim",
     }  # fmt: skip

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 
 from fsgl.commands.numbers import within
-from fsgl.data.load import DATA_SETS
-from fsgl.errors import PeerLost, UserError
+from fsgl.data.load import DATA_SETS, OWN, LoadedData, read_own
+from fsgl.data.own import looks_like_path
+from fsgl.data.sources import ImageArrays, Source
+from fsgl.errors import PeerLost, UserError, unknown
 from fsgl.experiment import Experiment, override, setting_names
-from fsgl.recipes import digits, make_experiment
+from fsgl.recipes import RECIPES, digits, make_experiment
 from fsgl.report.summary import print_comparison, print_run
-from fsgl.run import train
+from fsgl.run import load_together, train
 from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.saved import read_experiment, read_history, read_record
 
@@ -26,6 +28,8 @@ FLAGS = {
     "imbalance_factor": "data.imbalance_factor",
     "draw": "data.draw",
     "val": "data.val",
+    "bad_images": "data.bad_images",
+    "image_size": "data.image_size",
     "backbone": "backbone",
     "epochs": "optim.epochs",
     "batch_size": "optim.batch_size",
@@ -67,7 +71,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
     """``fsgl train RECIPE``, ``--from FILE`` or ``--run FOLDER --resume``."""
-    experiment = _experiment(options, assignments)
+    experiment, source = _experiment(options, assignments)
     if options.settings:
         print_settings(experiment)
         return 0
@@ -75,8 +79,13 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
     placement = how.place()
     folder = placement.processes.agree(options.run or new_folder(experiment))
     resume: Path | bool = options.resume if isinstance(options.resume, bool) else Path(options.resume)
-    print(f"{experiment.recipe} on {experiment.data.name}, {experiment.backbone}, seed {experiment.seed} -> {folder}")
-    code = train_and_explain(experiment, folder, how, resume, placement)
+    print(f"{experiment.recipe} on {experiment.data.title}, {experiment.backbone}, seed {experiment.seed} -> {folder}")
+    data = None
+    if experiment.data.name in OWN:
+        data = load_together(experiment, placement.processes, source)
+        if placement.processes.leader:
+            print("found " + "\n  ".join(data.notes))
+    code = train_and_explain(experiment, folder, how, resume, placement, data)
     if code == 0 and placement.processes.leader:
         print_run(folder, read_record(folder), read_history(folder))
     return code
@@ -111,7 +120,12 @@ def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
 
 
 def train_and_explain(
-    experiment: Experiment, folder: Path, how: Runtime, resume: Path | bool, placement: Placement | None = None
+    experiment: Experiment,
+    folder: Path,
+    how: Runtime,
+    resume: Path | bool,
+    placement: Placement | None = None,
+    data: LoadedData | None = None,
 ) -> int:
     """Train; an interruption or a divergence becomes a line and an exit code.
 
@@ -121,7 +135,7 @@ def train_and_explain(
     placement = placement or how.place()
     leader = placement.processes.leader
     try:
-        train(experiment, folder, how, resume, placement=placement)
+        train(experiment, folder, how, resume, data=data, placement=placement)
     except RunInterrupted as stop:
         if not leader:
             return 0
@@ -168,7 +182,7 @@ def new_folder(experiment: Experiment) -> Path:
     """A folder under runs/ that names the experiment and is not in use."""
     factor = experiment.data.imbalance_factor or DATA_SETS[experiment.data.name].default_factor
     tail = "" if factor is None else f"-if{factor:g}"
-    return unused_folder(Path("runs") / f"{experiment.recipe}-{experiment.data.name}{tail}-seed{experiment.seed}")
+    return unused_folder(Path("runs") / f"{experiment.recipe}-{experiment.data.title}{tail}-seed{experiment.seed}")
 
 
 def unused_folder(folder: Path) -> Path:
@@ -180,7 +194,8 @@ def unused_folder(folder: Path) -> Path:
     return candidate
 
 
-def _experiment(options: argparse.Namespace, assignments: list[str]) -> Experiment:
+def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Experiment, Source | None]:
+    """What to train, and the images where they had to be read to find that out."""
     if options.resume:
         if options.run is None:
             raise UserError("--resume needs --run FOLDER, the run to go on with")
@@ -192,21 +207,39 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> Experime
             raise UserError(f"--resume {options.resume}: no such checkpoint; leave it off for the newest in {where}")
         if options.recipe not in (None, experiment.recipe):
             raise UserError(f"{options.run} holds a run of '{experiment.recipe}', not of '{options.recipe}'")
-        return experiment
+        return experiment, None
     if options.replay:
         if options.recipe or options.data:
             raise UserError("--from takes the recipe and the data from its file; leave RECIPE and --data off")
         experiment = read_experiment(options.replay)
         experiment = replace(experiment, data=replace(experiment.data, **_given_images(options)))
-        return override(experiment, *assignments)
+        return override(experiment, *assignments), None
     if not options.recipe:
         raise UserError("name a recipe (fsgl recipes lists them), or a record with --from, or a run with --resume")
     data = "cifar100" if options.data is None else options.data  # an empty name is a mistake, no default
-    experiment = make_experiment(options.recipe, data, **_given_images(options))
-    return override(experiment, *assignments)
+    return _fresh(options.recipe, data, _given_images(options), assignments)
+
+
+def _fresh(recipe: str, data: str, given: dict[str, Any], assignments: list[str]) -> tuple[Experiment, Source | None]:
+    """A recipe on a data set. Somebody's own images are read first, as their size decides on the network."""
+    if data not in DATA_SETS and recipe in RECIPES:
+        if not data or not (Path(data).expanduser().exists() or looks_like_path(data)):
+            error = unknown("data set", data, [name for name in DATA_SETS if name != "own"])
+            raise UserError(f"{error} (nor is there such a file or folder)")
+        if "root" in given:
+            given = {**given, "images": given["root"]}
+        data, given = "own", {**given, "root": str(Path(data).expanduser())}
+    experiment = override(make_experiment(recipe, data, **given), *assignments)
+    if data not in OWN:
+        return experiment, None
+    source = read_own(experiment.data)
+    if isinstance(source.train, ImageArrays):
+        side = max(source.train.images.shape[1:3])
+        experiment = override(make_experiment(recipe, data, **given, side=side), *assignments)
+    return experiment, source
 
 
 def _given_images(options: argparse.Namespace) -> dict[str, Any]:
     """Where the images are, as far as the command line says so."""
-    given = {name: getattr(options, name) for name in ("root", "train_list", "test_list")}
+    given = {name: getattr(options, name) for name in ("root", "train_list", "val_list", "test_list")}
     return {name: value for name, value in given.items() if value is not None}

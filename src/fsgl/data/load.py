@@ -15,9 +15,13 @@ from fsgl.data.cifar import load_cifar
 from fsgl.data.decoding import AUGMENTATIONS, DecodingStream, decoded_batches
 from fsgl.data.digits import load_digits
 from fsgl.data.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
+from fsgl.data.listing import title
 from fsgl.data.lists import load_lists
+from fsgl.data.own import find_lists, find_source
+from fsgl.data.parting import require_trainable, with_test, with_validation
+from fsgl.data.small_images import keep_small_images
 from fsgl.data.sources import ImageArrays, Images, Source
-from fsgl.data.split import carve_validation, split_hash
+from fsgl.data.split import split_hash
 from fsgl.data.streams import ArrayStream, Stream, StreamSpec, array_batches
 from fsgl.data.transforms import CropFlip
 from fsgl.data.views import ViewSpec
@@ -34,32 +38,46 @@ class DataKind:
 
     default_factor: imbalance factor drawn when none is given; None for a set that has its own tail.
     transform: augmentation of sets in memory; None for image files, which data/decoding.py augments.
+    lists: which of DataSpec's lists it needs.
     """
 
     note: str
     default_factor: float | None
     transform: CropFlip | None
+    lists: tuple[str, ...] = ()
 
 
+_BOTH = ("train_list", "test_list")
 DATA_SETS: dict[str, DataKind] = {
     "digits": DataKind("scikit-learn's handwritten digits, 8 x 8, no download", 20, CropFlip(padding=1, flip=False)),
     "cifar10": DataKind("CIFAR-10-LT, downloaded when absent", 100, CropFlip(padding=4, flip=True)),
     "cifar100": DataKind("CIFAR-100-LT, downloaded when absent", 100, CropFlip(padding=4, flip=True)),
-    "imagenet-lt": DataKind("ImageNet-LT: two text lists and a folder of images", None, None),
-    "inaturalist2018": DataKind("iNaturalist 2018: two text lists and a folder of images", None, None),
-    "places-lt": DataKind("Places-LT: two text lists and a folder of images", None, None),
+    "imagenet-lt": DataKind("ImageNet-LT: two text lists and a folder of images", None, None, _BOTH),
+    "inaturalist2018": DataKind("iNaturalist 2018: two text lists and a folder of images", None, None, _BOTH),
+    "places-lt": DataKind("Places-LT: two text lists and a folder of images", None, None, _BOTH),
+    "lists": DataKind("your lists or tables, one for training and, if there, for val and test", None, None, _BOTH[:1]),
+    "own": DataKind("your images: --data PATH, a folder, a table, a list or an .npz", None, None),
 }
+OWN = ("lists", "own")  # whose classes and parts are found out when they are read
+# For settings that came after the first run folders: at its default such a setting is no part of an experiment's hash
+# (experiment.py), so that earlier runs can be resumed.
+LATER = {"later": True}
 
 
 @dataclass(frozen=True)
 class DataSpec:
     """Settings of the data.
 
-    name: one of ``DATA_SETS``.  root: folder of the archives, or of the images that the lists name.
-    train_list, test_list: the text lists of ImageNet-LT and its like.
+    name: one of ``DATA_SETS``.  root: folder of the archives, or of the images that the lists name; for "own" what is
+    read, a folder or a file.
+    train_list, test_list, val_list: the text lists of ImageNet-LT and its like; for "lists" also tables.
+    images: for "own", the folder that a table's or list's paths start from; None is where it lies.
     imbalance_factor: largest over smallest class, 1 to 1000; None is the set's default.
     draw: "ldam" or "release" (see data/imbalance.py).  draw_seed: None is the published one.
-    val: share of the training images set aside for choosing an epoch, 0 for none.  val_seed: which.
+    val: share of the training images set aside for choosing an epoch, 0 for none.  val_seed: which. A set that comes
+    with validation images uses those instead, and with 0 none.
+    test: share of the training images set aside where somebody's own come without test images; None is
+    ``DEFAULT_TEST``.  test_seed: which.
     normalization: "own" mean and deviation of the set, or the "release"'s.
     image_size: side in pixels of the views of images that are decoded; None is 224.
     augmentation: of those, "fast" or "classic" (data/decoding.py).
@@ -76,9 +94,13 @@ class DataSpec:
     val: float = 0.1
     val_seed: int = 0
     normalization: str = "own"
-    image_size: int | None = None
-    augmentation: str = "fast"
-    bad_images: str = "skip"
+    image_size: int | None = field(default=None, metadata=LATER)
+    augmentation: str = field(default="fast", metadata=LATER)
+    bad_images: str = field(default="skip", metadata=LATER)
+    val_list: str | None = field(default=None, metadata=LATER)
+    images: str | None = field(default=None, metadata=LATER)
+    test: float | None = field(default=None, metadata=LATER)
+    test_seed: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.name not in DATA_SETS:
@@ -100,21 +122,40 @@ class DataSpec:
         has_own_tail = DATA_SETS[self.name].default_factor is None
         if self.imbalance_factor is not None:
             if has_own_tail:
-                raise UserError(f"{self.name} has its own tail; data.imbalance_factor does not apply to it")
+                raise UserError(f"{self.title} has its own tail; data.imbalance_factor does not apply to it")
             if not 1 <= self.imbalance_factor <= 1000:
                 raise UserError(f"data.imbalance_factor must be from 1 to 1000, not {self.imbalance_factor}")
-        if not has_own_tail and (self.train_list or self.test_list):
-            raise UserError(f"{self.name} is not given by lists; data.train_list and data.test_list do not apply to it")
-        if has_own_tail and not (self.train_list and self.test_list):
-            raise UserError(f"{self.name} needs data.train_list and data.test_list, two text files 'path label'")
+        needed = DATA_SETS[self.name].lists
+        if not needed and (self.train_list or self.test_list or self.val_list):
+            hint = "; a list for each part is --data lists --train-list FILE ..." if self.name == "own" else ""
+            raise UserError(f"{self.title} is not given by lists; data.train_list and its like do not apply{hint}")
+        if not all(getattr(self, name) for name in needed):
+            kind = "two text files 'path label'" if needed == _BOTH else "a text file 'path label' or a table"
+            raise UserError(f"{self.name} needs {' and '.join(f'data.{name}' for name in needed)}, {kind}")
+        self._check_own()
+
+    def _check_own(self) -> None:
+        if self.images is not None and self.name != "own":
+            raise UserError(f"{self.name} takes its images from data.root; data.images does not apply to it")
+        if self.name not in OWN and (self.test is not None or self.test_seed):
+            raise UserError(f"{self.name} has a test set; data.test and data.test_seed do not apply to it")
+        if self.test is not None and not 0 < self.test < 1:
+            raise UserError(f"data.test is a share of the training images, above 0 and below 1, not {self.test}")
+
+    @property
+    def title(self) -> str:
+        """The name; of somebody's own images that of their folder or file."""
+        path = {"own": self.root, "lists": self.train_list}.get(self.name)
+        return self.name if path is None else title(Path(path))
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedData:
     """The images of one experiment and what belongs to them.
 
-    counts: ``K`` int64, images of each class that are trained on.  without_validation: classes too small to
-    spare an image for validation.  hash: of the drawn images and their parts (data/split.py).  bad: what could not be
+    counts: ``K`` int64, images of each class that are trained on.  without_validation, without_test: classes that have
+    no image there, most often because they are too small to spare one.  hash: of the drawn images and their parts
+    (data/split.py).  notes: how somebody's own images were read and parted, a sentence each.  bad: what could not be
     read so far.
     """
 
@@ -128,6 +169,8 @@ class LoadedData:
     std: tuple[float, ...]
     without_validation: tuple[int, ...]
     hash: str
+    without_test: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
     bad: BadImages = field(default_factory=BadImages)
 
     @property
@@ -137,7 +180,9 @@ class LoadedData:
     def stream(self, spec: StreamSpec, device: torch.device | str, workers: int = 0) -> Stream:
         """Training batches."""
         if isinstance(self.train, ImageArrays):
-            transform = DATA_SETS[self.spec.name].transform or CropFlip()
+            # An eighth of the side, as CIFAR's 4 pixels are of 32.
+            usual = CropFlip(padding=max(1, min(self.train.images.shape[1:3]) // 8))
+            transform = DATA_SETS[self.spec.name].transform or usual
             images, labels = self.train.images, self.train.labels
             return ArrayStream(images, labels, self.num_classes, spec, transform, self.mean, self.std, device)
         return DecodingStream(
@@ -164,7 +209,7 @@ class LoadedData:
 
     def describe(self) -> dict[str, object]:
         """What a result must say of its data."""
-        return {
+        described: dict[str, object] = {
             "split_hash": self.hash,
             "classes": self.num_classes,
             "train": len(self.train),
@@ -174,45 +219,73 @@ class LoadedData:
             "smallest_class": int(self.counts.min()),
             "classes_without_validation": list(self.without_validation),
         }
+        if self.spec.name in OWN:
+            described |= {"classes_without_test": list(self.without_test), "found": list(self.notes)}
+        return described
+
+
+def read_own(spec: DataSpec) -> Source:
+    """Somebody's own images ("own" or "lists"), small ones of one size decoded."""
+    if spec.name == "own":
+        source = find_source(Path(spec.root), None if spec.images is None else Path(spec.images))
+    else:
+        val, test = (None if path is None else Path(path) for path in (spec.val_list, spec.test_list))
+        source = find_lists(Path(spec.train_list or ""), val, test, Path(spec.root))
+    return keep_small_images(source, skip_bad=spec.bad_images == "skip")
 
 
 _READERS: dict[str, Callable[[DataSpec], Source]] = {
     "digits": lambda spec: load_digits(),
     "cifar10": lambda spec: load_cifar("cifar10", Path(spec.root)),
     "cifar100": lambda spec: load_cifar("cifar100", Path(spec.root)),
+    **dict.fromkeys(OWN, read_own),
 }
 
 
-def load_data(spec: DataSpec) -> LoadedData:
-    """Read, draw and part a data set. Raises UserError for what is missing or malformed."""
+def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
+    """Read, draw and part a data set. source: what ``spec`` names, where it has been read already.
+
+    Raises UserError for what is missing or malformed.
+    """
     kind = DATA_SETS[spec.name]
-    if spec.name in _READERS:
+    if source is None and spec.name in _READERS:
         source = _READERS[spec.name](spec)
-    else:
-        source = load_lists(spec.name, spec.root, spec.train_list or "", spec.test_list or "")
-    train = source.train
+    elif source is None:
+        lists = spec.train_list or "", spec.test_list or ""
+        source = load_lists(spec.name, spec.root, *lists, val_list=spec.val_list)
     if kind.default_factor is not None:
-        available = class_counts(train.labels, source.num_classes)
+        labels = source.train.labels
+        available = class_counts(labels, source.num_classes)
         factor = spec.imbalance_factor or kind.default_factor
         counts = exponential_counts(int(available.min()), source.num_classes, factor)
-        train = train.take(draw_long_tail(train.labels, counts, spec.draw, spec.draw_seed))
-    kept, spared, small = carve_validation(train.labels, spec.val, spec.val_seed, source.num_classes)
-    val = train.take(spared) if len(spared) else None
-    train = train.take(kept)
+        source = replace(source, train=source.train.take(draw_long_tail(labels, counts, spec.draw, spec.draw_seed)))
+    without_test: tuple[int, ...] = ()
+    if spec.name in OWN:
+        require_trainable(source)
+        source, without_test = with_test(source, spec.test, spec.test_seed)
+    train, val, without_validation, notes = with_validation(source, spec.val, spec.val_seed)
+    test = source.test
+    assert test is not None  # only somebody's own images may come without
     mean, std = source.mean, source.std
     if spec.normalization == "release" and spec.name == "cifar100":
         mean, std = RELEASE_CIFAR100
-    parts = {"train": train, "test": source.test} if val is None else {"train": train, "val": val, "test": source.test}
+    parts: dict[str, Images | tuple[str, ...]] = {"train": train, "test": test}
+    if val is not None:
+        parts["val"] = val
+    if spec.name in OWN:
+        parts["classes"] = source.class_names
     return LoadedData(
         spec=replace(spec, imbalance_factor=spec.imbalance_factor or kind.default_factor),
         train=train,
         val=val,
-        test=source.test,
+        test=test,
         class_names=source.class_names,
         counts=class_counts(train.labels, source.num_classes),
         mean=mean,
         std=std,
-        without_validation=small,
+        without_validation=without_validation,
         hash=split_hash(**parts),
+        without_test=without_test,
+        notes=tuple(filter(None, (source.found, *source.notes, *notes))),
         bad=BadImages(spec.bad_images),
     )

@@ -194,6 +194,8 @@ def read_prepared(folder: Path) -> Prepared:
             if _plain_name(name)
         }
         skipped = tuple((str(part), str(name), str(reason)) for part, name, reason in content["skipped"])
+        if "train" not in parts:
+            raise ValueError
         return Prepared(
             str(content["name"]), str(content["found"]), int(content["short_side"]), content["encoding"],
             tuple(str(name) for name in content["class_names"]), (mean, std), parts, skipped,

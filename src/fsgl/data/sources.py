@@ -79,22 +79,29 @@ Images = ImageArrays | ImageFiles | PreparedImages
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set: training and test images, and what belongs to both.
+    """A data set: its images, and what belongs to all of them.
 
-    name: as recipes and results spell it.  class_names: ``K`` names; a label is an index into them.
-    mean, std: one value a channel, in [0, 1] units, the set's own.
+    name: as recipes and results spell it.  test: None where a part of ``train`` is to be carved.
+    class_names: ``K`` names; a label is an index into them.  mean, std: one value a channel, in [0, 1] units.
+    val: None where the set comes without.  found: what it turned out to be, a sentence for people.  notes: more of
+    them, on what was passed over.
     Raises UserError where a label has no class name or the statistics do not fit the images.
     """
 
     name: str
     train: Images
-    test: Images
+    test: Images | None
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    val: Images | None = None
+    found: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for part, images in (("training", self.train), ("test", self.test)):
+        for part, images in (("training", self.train), ("validation", self.val), ("test", self.test)):
+            if images is None:
+                continue
             if len(images) and int(images.labels.max()) >= self.num_classes:
                 raise UserError(
                     f"{self.name}: a {part} image has label {int(images.labels.max())}, "

@@ -1,4 +1,4 @@
-"""The validation part of a training set, and the hash by which two runs know that they saw the same images."""
+"""The parts that are carved from a training set, and the hash by which two runs know that they saw the same images."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ MIN_TRAIN = 4
 
 
 def carve_validation(
-    labels: np.ndarray, fraction: float, seed: int, num_classes: int
+    labels: np.ndarray, fraction: float, seed: int, num_classes: int, part: str = "validation"
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Part a training set into training and validation, class by class.
+    """Part a training set into training and validation (or test), class by class.
 
     Of a class with n images, ``fraction * n`` (rounded, halves down) go to validation, but at least 1 and at most
     n - 4, so that a class of 5 gives one and keeps four. A class of 4 or fewer gives none and is listed.
 
-    labels: ``N`` integers.  fraction: in [0, 1); 0 carves nothing.  seed: which images.
+    labels: ``N`` integers.  fraction: in [0, 1); 0 carves nothing.  seed: which images.  part: "validation" or "test",
+    which take different images for the same seed.
     Returns (training positions, validation positions, classes too small to spare one): int64 positions in ``labels``,
     ascending, each position in exactly one of the two. Raises UserError for a fraction outside [0, 1).
     """
     if not 0 <= fraction < 1:
-        raise UserError(f"the validation fraction must be at least 0 and below 1, not {fraction}")
+        raise UserError(f"the {part} fraction must be at least 0 and below 1, not {fraction}")
     labels = np.asarray(labels)
     counts = class_counts(labels, num_classes)
     chosen = np.zeros(len(labels), dtype=bool)
     if fraction == 0:
         return np.flatnonzero(~chosen), np.flatnonzero(chosen), ()
-    random = np.random.default_rng(derive_seed(seed, "validation"))
+    random = np.random.default_rng(derive_seed(seed, part))
     for k in range(num_classes):
         chosen[random.permutation(np.flatnonzero(labels == k))[: _spared_images(int(counts[k]), fraction)]] = True
     spared = tuple(int(k) for k in np.flatnonzero(counts <= MIN_TRAIN))

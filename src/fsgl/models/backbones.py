@@ -79,8 +79,8 @@ def _three_stages(depth: int, width: int, channels: int) -> Backbone:
     )
 
 
-def _resnext50(channels: int) -> Backbone:
-    return TorchvisionBackbone("resnext50_32x4d", in_channels=channels)
+def _torchvision(builder: str, channels: int) -> Backbone:
+    return TorchvisionBackbone(builder, in_channels=channels)
 
 
 _ALL = (
@@ -98,7 +98,11 @@ _ALL = (
                  "widths 16-32-64, three blocks a stage; for CPUs"),
     BackboneInfo("resnet8-slim", partial(_three_stages, 1, 16), 32, 64, 128, "kaiming_normal",
                  "widths 16-32-64, one block a stage; for tests and digits"),
-    BackboneInfo("resnext50_32x4d", _resnext50, 224, 2048, 256, "default",
+    BackboneInfo("resnet18-imagenet", partial(_torchvision, "resnet18"), 224, 512, 256, "default",
+                 "torchvision's, 7x7 stem, without pretrained weights; photographs of your own"),
+    BackboneInfo("resnet50-imagenet", partial(_torchvision, "resnet50"), 224, 2048, 256, "default",
+                 "torchvision's, 7x7 stem, bottlenecks, without pretrained weights"),
+    BackboneInfo("resnext50_32x4d", partial(_torchvision, "resnext50_32x4d"), 224, 2048, 256, "default",
                  "torchvision's, without pretrained weights; ImageNet-LT, iNaturalist"),
 )  # fmt: skip
 

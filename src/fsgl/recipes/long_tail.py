@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from fsgl.data.load import DATA_SETS, DataSpec
+from fsgl.data.load import DATA_SETS, OWN, DataSpec
+from fsgl.data.small_images import SMALL_SIDE
 from fsgl.errors import unknown
 from fsgl.experiment import EvaluationSpec, Experiment, OptimSpec
 from fsgl.methods import CrossEntropy, Glmc
@@ -37,6 +38,17 @@ _IMAGENET = Settings(
     Glmc(resample_weighting=0.2, label_weighting=1.0),
     gamma=0.1,
 )
+# Ours, for images of which nothing is known but their size: most sets of one's own are far smaller than ImageNet-LT,
+# and want a smaller network, smaller batches with a rate to match, and more decay.
+_PHOTOGRAPHS = Settings(
+    "resnet18-imagenet",
+    OptimSpec(epochs=100, batch_size=64, weight_decay=5e-4),
+    Schedule(lr=0.05, kind="warmup-cosine"),
+    Glmc(resample_weighting=0.2, label_weighting=1.0),
+    gamma=0.1,
+)
+# As CIFAR, with a network that trains in half the time.
+_THUMBNAILS = Settings("resnet18", OptimSpec(epochs=100), Schedule(), Glmc(), gamma=0.5)
 SETTINGS: dict[str, Settings] = {
     "cifar10": Settings("resnet34", OptimSpec(), Schedule(), Glmc(), gamma=0.5),
     "cifar100": Settings("resnet34", OptimSpec(), Schedule(), Glmc(), gamma=1.0),
@@ -51,6 +63,8 @@ SETTINGS: dict[str, Settings] = {
     "imagenet-lt": _IMAGENET,
     "inaturalist2018": _IMAGENET,
     "places-lt": _IMAGENET,
+    "lists": _PHOTOGRAPHS,
+    "own": _PHOTOGRAPHS,
 }
 
 
@@ -131,15 +145,21 @@ def make_experiment(
     root: str = "data",
     train_list: str | None = None,
     test_list: str | None = None,
+    val_list: str | None = None,
+    images: str | None = None,
+    side: int | None = None,
 ) -> Experiment:
-    """A recipe's experiment on a data set, with the published settings.
+    """A recipe's experiment on a data set, with the published settings where there are any.
 
-    root, train_list, test_list: see ``DataSpec``. Raises UserError for an unknown recipe or data set.
+    root, train_list, test_list, val_list, images: see ``DataSpec``.  side: of somebody's own images, the longer one in
+    pixels, where all are of one size and in memory; None is photographs of any size. Raises UserError for an unknown
+    recipe or data set.
     """
     if recipe not in RECIPES:
         raise unknown("recipe", recipe, RECIPES)
     if data not in DATA_SETS:
         raise unknown("data set", data, DATA_SETS)
     factor = DATA_SETS[data].default_factor
-    spec = DataSpec(name=data, root=root, train_list=train_list, test_list=test_list, imbalance_factor=factor)
-    return RECIPES[recipe](spec, SETTINGS[data])
+    spec = DataSpec(data, root, train_list, test_list, factor, val_list=val_list, images=images)
+    small = data in OWN and side is not None and side <= SMALL_SIDE
+    return RECIPES[recipe](spec, _THUMBNAILS if small else SETTINGS[data])
