@@ -2,7 +2,7 @@
 
     OUT/prepared.json      what it is; written last, so that a folder without it is unfinished
     OUT/train-00000.bin    images one after another: 8-bit RGB rows ("raw") or JPEG files ("jpeg")
-    OUT/train-00000.npy    of each: offset, bytes, width, height, label, and place in the list of paths
+    OUT/train-00000.index  of each: offset, bytes, width, height, label; numbers as in INDEX
     OUT/train.txt          the original paths, one a line
 
 data/preparing.py writes it. Reading takes what the folder says with care: sizes are checked before use, and nothing in
@@ -35,7 +35,7 @@ INDEX = np.dtype([("offset", "<u8"), ("bytes", "<u8"), ("width", "<u4"), ("heigh
 
 @dataclass(frozen=True)
 class Shard:
-    """One .bin file of a part and its .npy.  sha256: of both, the .bin first, in hexadecimal."""
+    """One .bin file of a part and its .index.  sha256: of both, the .bin first, in hexadecimal."""
 
     name: str
     images: int
@@ -51,7 +51,7 @@ class Shard:
 def shard_hash(folder: Path, name: str) -> str:
     """The hash of a shard's two files."""
     digest = hashlib.sha256()
-    for suffix in (".bin", ".npy"):
+    for suffix in (".bin", ".index"):
         with (folder / (name + suffix)).open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -68,16 +68,17 @@ class PreparedPart:
         self._bytes: dict[int, np.memmap] = {}
 
     def _read_index(self, shard: Shard) -> np.ndarray:
-        path = self.folder / f"{shard.name}.npy"
+        path = self.folder / f"{shard.name}.index"
         try:
-            rows = np.load(path, allow_pickle=False)
+            rows = np.frombuffer(path.read_bytes(), dtype=INDEX)
             size = (self.folder / f"{shard.name}.bin").stat().st_size
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error}); prepare the set again") from None
-        if rows.dtype != INDEX or rows.shape != (shard.images,) or size != shard.bytes:
+        if len(rows) != shard.images or size != shard.bytes:
             raise UserError(f"{path}: does not fit {self.folder / 'prepared.json'}; prepare the set again")
         ends = rows["offset"].astype(object) + rows["bytes"].astype(object)
         whole = rows["bytes"] == 3 * rows["width"].astype(np.uint64) * rows["height"]
+        whole &= rows["bytes"] > 0
         if len(rows) and (max(ends) > size or rows["label"].min() < 0 or (self.encoding == "raw" and not whole.all())):
             raise UserError(f"{path}: is no index of {shard.name}.bin; prepare the set again")
         return rows
@@ -160,10 +161,10 @@ class Prepared:
     def images(self, folder: Path, part: str) -> PreparedImages:
         """All images of a part."""
         try:
-            text = (folder / f"{part}.txt").read_text(encoding="utf-8", errors="surrogateescape")
-        except OSError as error:
-            raise UserError(f"{folder / part}.txt: cannot be read ({error.strerror}); prepare the set again") from None
-        paths = tuple(json.loads(line) for line in text.splitlines())
+            lines = (folder / f"{part}.txt").read_bytes().splitlines()
+            paths = tuple(str(json.loads(line)) for line in lines)
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{folder / part}.txt: cannot be read ({error}); prepare the set again") from None
         opened = PreparedPart(folder, self.encoding, self.parts[part], paths)
         if len(paths) != len(opened.index):
             raise UserError(f"{folder / part}.txt: does not fit the images; prepare the set again")

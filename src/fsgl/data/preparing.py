@@ -114,7 +114,7 @@ def _tasks(part: str, files: ImageFiles, spec: PrepareSpec) -> Iterator[_Task]:
 def _check_folder(out: Path, tasks: Sequence[_Task], parts: Sequence[str]) -> None:
     if is_prepared(out):
         raise UserError(f"{out} holds a prepared set already; check it with --verify, or name another folder")
-    expected = {f"{task.name}{suffix}" for task in tasks for suffix in (".bin", ".npy", ".json")}
+    expected = {f"{task.name}{suffix}" for task in tasks for suffix in (".bin", ".index", ".json")}
     expected |= {".lock", *(f"{part}.txt" for part in parts)}
     strange = sorted({path.name for path in out.iterdir()} - expected)
     if strange:
@@ -188,11 +188,11 @@ def _write_shard(task: _Task, out: Path) -> dict[str, Any]:
         rows.append((content.tell(), len(data), width, height, int(task.files.labels[position])))
         paths.append(relative)
         content.write(data)
-    np.save(index := io.BytesIO(), np.array(rows, dtype=INDEX))
+    index = np.array(rows, dtype=INDEX).tobytes()
     write_atomically(out / f"{task.name}.bin", content.getvalue())
-    write_atomically(out / f"{task.name}.npy", index.getvalue())
+    write_atomically(out / f"{task.name}.index", index)
     digest = hashlib.sha256(content.getbuffer())
-    digest.update(index.getbuffer())
+    digest.update(index)
     note = {"key": key, "bytes": content.tell(), "sha256": digest.hexdigest(), "paths": paths, "bad": bad}
     write_json(out / f"{task.name}.json", note)
     return note
