@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 NOTICE = b"\nfsgl: stopping after this step, once it is saved; Ctrl-C again leaves at once\n"
@@ -57,3 +58,17 @@ class Interrupts:
 
     def seconds_since_save(self) -> float:
         return time.monotonic() - self._last_save
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within: SIGTERM raises KeyboardInterrupt, so that what must be tidied up is. Nothing outside the main thread."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -14,6 +14,7 @@ from fsgl.data.own import find_source
 from fsgl.data.prepared import Prepared
 from fsgl.data.preparing import PrepareSpec, prepare, verify
 from fsgl.errors import UserError
+from fsgl.interrupts import sigterm_as_ctrl_c
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
@@ -30,10 +31,13 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     spec = PrepareSpec(options.short_side, options.encoding)
     source = find_source(options.path, None if options.root is None else Path(options.root))
     print(source.found)
-    with _progress("preparing", "images") as progress:
-        prepared = prepare(
-            source, options.out, spec, within("--workers", options.workers, 0), BadImages(options.bad_images), progress
-        )
+    workers, bad = within("--workers", options.workers, 0), BadImages(options.bad_images)
+    try:
+        with sigterm_as_ctrl_c(), _progress("preparing", "images") as progress:
+            prepared = prepare(source, options.out, spec, workers, bad, progress)
+    except KeyboardInterrupt:
+        print("fsgl: stopped; the same command goes on from the shards that are written", file=sys.stderr)
+        return 130
     for _, path, reason in prepared.skipped[:10]:
         print(f"left out: {path}: {reason}")
     if len(prepared.skipped) > 10:
