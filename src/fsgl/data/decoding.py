@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -41,8 +40,8 @@ class Decodable(Protocol):
     @property
     def labels(self) -> np.ndarray: ...
 
-    def open(self, position: int, at_least: int | None = None) -> Image:
-        """As RGB; at_least: pixels of the shorter side that are needed. Raises BadImage."""
+    def pixels(self, position: int, at_least: int | None = None) -> np.ndarray:
+        """RGB, uint8 ``H x W x 3``; at_least: pixels of the shorter side that are needed. Raises BadImage."""
         ...
 
 
@@ -64,14 +63,15 @@ class Decoded:
         return Decoded(self.pixels.pin_memory(), draws, self.bad)
 
 
-def evaluation_view(image: Image, size: int) -> np.ndarray:
-    """uint8 ``size x size x 3``: short side to 8/7 of the size (bilinear, antialiased), centre crop."""
-    from PIL.Image import Resampling
+def evaluation_view(pixels_HWC: np.ndarray, size: int) -> np.ndarray:
+    """uint8 ``size x size x 3`` of a uint8 RGB image: short side to 8/7 of the size (bilinear, antialiased), middle."""
+    from PIL import Image
 
+    image = Image.fromarray(pixels_HWC)
     short = size * 8 // 7
     scale = short / min(image.size)
     width, height = (short if side == min(image.size) else int(side * scale) for side in image.size)
-    resized = image.resize((width, height), Resampling.BILINEAR)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
@@ -87,24 +87,25 @@ class _Views(Dataset[Any]):
         position, seeds = request
         if not seeds:
             try:
-                image = self._images.open(position, 2 * self._views.size)
+                pixels = self._images.pixels(position, 2 * self._views.size)
             except BadImage as error:
                 return [np.zeros((self._views.size, self._views.size, 3), np.uint8)], [], [error]
-            return [evaluation_view(image, self._views.size)], [], []
+            return [evaluation_view(pixels, self._views.size)], [], []
         readable, bad = self._open_or_another(position)
         if readable is None:
             return [], [], bad
         if self._classic is not None:
             return [self._classically(readable, seed) for seed in seeds], [], bad
-        draws = [self._views.draw(*readable.size, np.random.default_rng(seed)) for seed in seeds]
+        height, width, _ = readable.shape
+        draws = [self._views.draw(width, height, np.random.default_rng(seed)) for seed in seeds]
         make = view_of if self._kind == "whole" else cut
-        return [np.asarray(make(readable, draw, self._views.size)) for draw in draws], draws, bad
+        return [make(readable, draw, self._views.size) for draw in draws], draws, bad
 
-    def _open_or_another(self, position: int) -> tuple[Image | None, list[BadImage]]:
+    def _open_or_another(self, position: int) -> tuple[np.ndarray | None, list[BadImage]]:
         """The image, or the next readable one of its class; and what could not be read on the way."""
         at_least = None if self._classic else self._views.enough
         try:
-            return self._images.open(position, at_least), []
+            return self._images.pixels(position, at_least), []
         except BadImage as error:
             bad = [error]
         labels = self._images.labels
@@ -112,16 +113,18 @@ class _Views(Dataset[Any]):
         place = int(np.searchsorted(of_class, position))
         for other in np.roll(of_class, -place)[1:].tolist():
             try:
-                return self._images.open(other, at_least), bad
+                return self._images.pixels(other, at_least), bad
             except BadImage as error:
                 bad.append(error)
         return None, bad
 
-    def _classically(self, image: Image, seed: int) -> Tensor:
+    def _classically(self, pixels: np.ndarray, seed: int) -> Tensor:
+        from PIL.Image import fromarray
+
         assert self._classic is not None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self._classic(image)
+            return self._classic(fromarray(pixels))
 
 
 def _collate(answers: list[tuple[list[Any], list[Draw], list[BadImage]]]) -> Decoded | str:
@@ -223,9 +226,8 @@ class DecodingStream:
         return self._positions.steps_per_epoch
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        decoded = self.decoded(epoch, first_step)
         # Twice the same walk, as the loader's runs ahead: positions are cheap, an epoch's list of requests is not.
-        requests = (self._requests(epoch, *step) for step in self._positions.epoch(epoch, first_step))
-        decoded = self._loader.load(requests)
         for _, original, rebalanced in self._positions.epoch(epoch, first_step):
             views = self._finished(next(decoded))
             rows, share = self._spec.shard.rows(len(original))
@@ -237,6 +239,10 @@ class DecodingStream:
                 yield Batch(first, self._sample(rebalanced[rows], [view[size:] for view in views]), share)
         for _ in decoded:  # none is left; but the loader ends its epoch only when asked once more
             raise AssertionError("more batches than steps")
+
+    def decoded(self, epoch: int, first_step: int = 0) -> Iterator[Decoded]:
+        """What the decoding processes make of each step; ``batches`` is this, finished."""
+        return self._loader.load(self._requests(epoch, *step) for step in self._positions.epoch(epoch, first_step))
 
     def _requests(self, epoch: int, step: int, original: np.ndarray, rebalanced: np.ndarray | None) -> list[Request]:
         def request(stream: str, place: int, position: int) -> Request:

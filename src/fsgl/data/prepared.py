@@ -90,7 +90,7 @@ class PreparedPart:
         """The bytes of an image (a view of the mapped file), its width and height."""
         shard = int(np.searchsorted(self._first, row, side="right")) - 1
         if shard not in self._bytes:
-            self._bytes[shard] = np.memmap(self.folder / f"{self.shards[shard].name}.bin", np.uint8, mode="r")
+            self._bytes[shard] = np.memmap(self.folder / f"{self.shards[shard].name}.bin", np.uint8, mode="c")
         offset, count, width, height, _ = self.index[row].tolist()
         return self._bytes[shard][offset : offset + count], width, height
 
@@ -121,14 +121,20 @@ class PreparedImages:
         """The image as RGB. Raises BadImage where its bytes are damaged."""
         from PIL import Image
 
+        return Image.fromarray(self.pixels(position))
+
+    def pixels(self, position: int, at_least: int | None = None) -> np.ndarray:
+        """As ``open``, uint8 ``H x W x 3``; raw pixels are not copied."""
+        from PIL import Image
+
         data, width, height = self.part.read(int(self.rows[position]))
         if self.part.encoding == "raw":
-            return Image.frombuffer("RGB", (width, height), data, "raw", "RGB", 0, 1)
+            return data.reshape(height, width, 3)
         try:
             with Image.open(io.BytesIO(data.tobytes()), formats=("JPEG",)) as image:
                 if image.size != (width, height):
                     raise ValueError("its size differs from the index")
-                return image.convert("RGB")
+                return np.asarray(image.convert("RGB"))
         except Exception as error:  # as in image_files.py
             raise BadImage(self.location(position), f"damaged ({error}); prepare the set again") from None
 

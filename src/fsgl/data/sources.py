@@ -73,6 +73,10 @@ class ImageFiles:
         """The image as RGB; at_least: pixels of its shorter side that are needed. Raises BadImage."""
         return open_rgb(self.root, self.paths[position], at_least)
 
+    def pixels(self, position: int, at_least: int | None = None) -> np.ndarray:
+        """As ``open``, uint8 ``H x W x 3``."""
+        return np.asarray(self.open(position, at_least))
+
 
 Images = ImageArrays | ImageFiles | PreparedImages
 

