@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -249,3 +251,20 @@ def test_on_the_device_and_in_workers_the_views_are_the_same(tmp_path: Path) -> 
             assert one.stride() == other.stride()
             assert (one - other).abs().max() < 2.5  # of 255: two roundings
             assert (one - other).abs().mean() < 0.5
+
+
+def test_workers_end_quietly_with_the_interpreter(files: ImageFiles) -> None:
+    program = f"""
+import numpy as np
+from pathlib import Path
+from fsgl.data.decoding import DecodingStream
+from fsgl.data.sources import ImageFiles
+from fsgl.data.streams import StreamSpec
+from fsgl.data.views import ViewSpec
+files = ImageFiles(Path({str(files.root)!r}), {files.paths!r}, np.array({LABELS.tolist()!r}))
+stream = DecodingStream(files, 3, StreamSpec(4, 1, None, 0), (0.5,) * 3, (0.5,) * 3, workers=1, views=ViewSpec(16))
+batches = stream.batches(0)
+next(batches)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

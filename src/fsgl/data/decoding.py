@@ -8,7 +8,9 @@ the torchvision pipeline (data/classic.py), the reference. Each view's random nu
 
 from __future__ import annotations
 
+import atexit
 import signal
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -170,6 +172,8 @@ class _Loader:
             pin_memory=pin,
             generator=torch.Generator(),  # or the loader would seed its workers from torch's global one, and move it
         )
+        if workers:
+            atexit.register(_end_workers, weakref.ref(self._loader))
 
     def load(self, steps: Iterable[list[Request]]) -> Iterator[Decoded]:
         self._requests.steps = steps
@@ -184,6 +188,12 @@ class _Loader:
                 raise
             reason = str(error).splitlines()[0]
             raise UserError(f"a decoding process died ({reason}); fewer --workers need less memory") from None
+
+
+def _end_workers(loader: weakref.ref[DataLoader[Any]]) -> None:
+    """Before multiprocessing kills them at the interpreter's end, which torch would report as an accident."""
+    if (alive := loader()) is not None:
+        alive._iterator = None
 
 
 class DecodingStream:
