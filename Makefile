@@ -42,8 +42,9 @@ types: .venv/ready-dev
 bench: .venv/ready
 	@rm -rf build/bench && mkdir -p build/bench
 	@code=0; \
-	for name in step augmentation scaling; do \
-		.venv/bin/python benchmarks/$$name.py --record build/bench $(BENCH_ARGS) || code=1; \
+	for name in step augmentation scaling decoding "decoding --flat 100000"; do \
+		set -- $$name; script=benchmarks/$$1.py; shift; \
+		.venv/bin/python $$script "$$@" --record build/bench $(BENCH_ARGS) || code=1; \
 	done; \
 	.venv/bin/python benchmarks/speed.py --record build/bench $(filter-out --check,$(BENCH_ARGS)) || code=1; \
 	mv build/bench/*.json results/ || code=1; \
