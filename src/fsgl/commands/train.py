@@ -133,7 +133,7 @@ def train_and_explain(
     placement = placement or how.place()
     leader = placement.processes.leader
     try:
-        train(experiment, folder, how, resume, data, placement)
+        train(experiment, folder, how, resume, data=data, placement=placement)
     except RunInterrupted as stop:
         if not leader:
             return 0
