@@ -66,7 +66,15 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
 
 
 def test_in_parts_too(tmp_path: Path) -> None:
-    make(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/1.png", "extra/cat/1.png", "val/loose.png", "val/cat/2.png")
+    make(
+        tmp_path,
+        "train/cat/1.png",
+        "train/dog/1.png",
+        "test/1.png",
+        "extra/cat/1.png",
+        "val/loose.png",
+        "val/cat/2.png",
+    )
     (tmp_path / "val" / "dog").mkdir()
     listing = read_class_folders(tmp_path)
     assert list(listing.parts) == ["train", "val"]  # test images without classes, to be handed in somewhere

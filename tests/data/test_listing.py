@@ -34,7 +34,11 @@ def test_labels_are_numbered(written: list[str], names: tuple[str, ...], labels:
 @given(st.lists(st.lists(st.integers(-(10**17), 10**17).map(str) | st.text(max_size=3), max_size=9), max_size=3))
 def test_numbering_is_of_all_columns_together_and_loses_nothing(columns: list[list[str]]) -> None:
     names, numbered = number_labels(columns)
-    pairs = {(label, int(k)) for column, row in zip(columns, numbered, strict=True) for label, k in zip(column, row, strict=True)}
+    pairs = {
+        (label, int(k))
+        for column, row in zip(columns, numbered, strict=True)
+        for label, k in zip(column, row, strict=True)
+    }
     assert {k for _, k in pairs} == set(range(len(names)))
     assert len({label for label, _ in pairs}) == len(pairs)  # one number a label
     if len({k for _, k in pairs}) < len(pairs):

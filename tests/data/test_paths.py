@@ -34,8 +34,8 @@ def test_paths_that_lead_out_are_refused(written: str) -> None:
 def test_whatever_is_taken_stays_inside(written: str) -> None:
     try:
         relative = inside(Path("/data/pets"), written, "here")
-    except UserError as error:
-        assert "\n" not in str(error)
+    except UserError:
+        assert leaves_root(written.strip().removeprefix("/data/pets/")) or not written.strip("./ ")
     else:
         assert os.path.normpath(os.path.join("/data/pets", relative)).startswith("/data/pets/")
         assert not leaves_root(relative)

@@ -51,7 +51,11 @@ def test_csv_of_every_kind(tmp_path: Path, text: str) -> None:
 
 def test_parts_by_their_column(tmp_path: Path) -> None:
     text = "path,label,split\n1,a,train\n2,a,Valid\n3,a,testing\n4,b,TRAINING\n"
-    expected = {"train": Labelled(["1", "4"], ["a", "b"]), "val": Labelled(["2"], ["a"]), "test": Labelled(["3"], ["a"])}
+    expected = {
+        "train": Labelled(["1", "4"], ["a", "b"]),
+        "val": Labelled(["2"], ["a"]),
+        "test": Labelled(["3"], ["a"]),
+    }
     assert read(csv(tmp_path, text)) == expected
     columns = {"path": ["1", "2", "3", "4"], "label": ["a", "a", "a", "b"], "split": ["train", "val", "test", "train"]}
     assert read(parquet(tmp_path, **columns)) == expected
@@ -110,7 +114,10 @@ def test_parquet_of_numbers_as_pandas_leaves_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ({"image": [{"bytes": b"x", "path": "a"}], "label": [1]}, "the column 'image' holds struct; paths and labels are"),
+        (
+            {"image": [{"bytes": b"x", "path": "a"}], "label": [1]},
+            "the column 'image' holds struct; paths and labels are",
+        ),
         ({"path": ["a"], "label": [[1, 2]]}, "the column 'label' holds list"),
         ({"path": [b"a"], "label": [1]}, "the column 'path' holds binary"),
         ({"x": ["a"], "label": [1]}, "no column of paths"),

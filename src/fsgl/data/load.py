@@ -114,7 +114,7 @@ class DataSpec:
         needed = DATA_SETS[self.name].lists
         if not needed and (self.train_list or self.test_list or self.val_list):
             hint = "; a list for each part is --data lists --train-list FILE ..." if self.name == "own" else ""
-            raise UserError(f"{self.title} is not given by lists; data.train_list and its like do not apply to it{hint}")
+            raise UserError(f"{self.title} is not given by lists; data.train_list and its like do not apply{hint}")
         if not all(getattr(self, name) for name in needed):
             kind = "two text files 'path label'" if needed == _BOTH else "a text file 'path label' or a table"
             raise UserError(f"{self.name} needs {' and '.join(f'data.{name}' for name in needed)}, {kind}")

@@ -152,4 +152,10 @@ def _labels(path: Path, name: str, array: np.ndarray, count: int) -> list[str]:
         raise UserError(f"{path}: {name} has {array.shape[1]} columns, several labels an image; an image has one class")
     if array.dtype.kind not in "iuU" or array.size != count or array.ndim not in (1, 2):
         raise UserError(f"{path}: {name} is {array.dtype} {array.shape}; wanted are {count:,} whole numbers or names")
-    return [str(label) for label in array.ravel().tolist()]
+    try:
+        labels = [str(label) for label in array.ravel().tolist()]
+    except ValueError:  # numbers beyond Unicode where there should be characters
+        raise UserError(f"{path}: {name} holds names that are no text") from None
+    if "" in labels:
+        raise UserError(f"{path}: {name}: image {labels.index('')} has no label")
+    return labels
