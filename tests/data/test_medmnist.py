@@ -148,7 +148,8 @@ def test_header_must_agree_with_what_is_there(tmp_path: Path, shape: str) -> Non
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x93NUMPY", b"\x93NUMPY\x07\x00", header("(2, 4, 4")[:-3], header("(-2, 4, 4)"), header("(2, 1 << 60)"),
+    [b"", b"\x93NUMPY", b"\x93NUMPY\x07\x00", header("(2, 4, 4")[:-3], header("(-2, 4, 4)"),
+     header("(2, True)"), header("(2, 1 << 60)"),
      header("(2, 4, 4)", "'|S99999999999'"), header("(" * 500 + ")" * 500), header("{[]: 1}"), header("(2, 4, 4)", "7"),
      b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + b"x" * 100],
 )  # fmt: skip
