@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The calls of ``train``, which does nothing, and no figures are printed."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(command, "train", lambda *arguments, placement, data: calls.append(arguments))
+    monkeypatch.setattr(command, "train", lambda *arguments, data, placement: calls.append(arguments))
     for name in ("print_run", "print_comparison", "read_record", "read_history"):
         monkeypatch.setattr(command, name, lambda *_: None)
     return calls

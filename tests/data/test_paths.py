@@ -30,15 +30,14 @@ def test_paths_that_lead_out_are_refused(written: str) -> None:
         inside(Path("/data/pets"), written, "t.csv, line 3")
 
 
-@given(st.text(max_size=30))
+@given(st.text(max_size=30) | st.text("./a\\", max_size=9))
 def test_whatever_is_taken_stays_inside(written: str) -> None:
     try:
         relative = inside(Path("/data/pets"), written, "here")
     except UserError:
-        assert leaves_root(written.strip().removeprefix("/data/pets/")) or not written.strip("./ ")
-    else:
-        assert os.path.normpath(os.path.join("/data/pets", relative)).startswith("/data/pets/")
-        assert not leaves_root(relative)
+        return
+    assert os.path.normpath(os.path.join("/data/pets", relative)).startswith("/data/pets/")
+    assert not leaves_root(relative)
 
 
 def test_wrong_folder_is_noticed(tmp_path: Path) -> None:
