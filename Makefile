@@ -6,12 +6,13 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-env lint types bench docs clean force
+.PHONY: help demo test fuzz test-env lint types bench docs clean force
 .NOTPARALLEL:
 
 help:  ## show this list
 	@echo "make demo    install, train on the embedded digits, show the table and the picture"
 	@echo "make test    install what tests need and run them (PYTEST_ARGS='-k mix -x' goes to pytest)"
+	@echo "make fuzz    10,000 arbitrary lists, tables and .npz files (a minute or two)"
 	@echo "make lint    ruff, import layers, dead code"
 	@echo "make types   mypy"
 	@echo "make bench   time and memory on this machine, recorded in results/ and docs/speed.md (BENCH_ARGS=--check: fail on a missed target)"
@@ -26,6 +27,9 @@ demo: .venv/ready
 
 test: test-env
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+fuzz: test-env
+	FSGL_FUZZ=10000 .venv/bin/python -m pytest tests/data/test_own_fuzz.py
 
 # Everything that `make test` needs, without running it.
 test-env: .venv/ready-test

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsgl.data.lists import IMAGENET_STATISTICS, INATURALIST_STATISTICS, load_lists
+from fsgl.data.listing import Labelled, Rows
+from fsgl.data.lists import IMAGENET_STATISTICS, INATURALIST_STATISTICS, load_lists, read_list
 from fsgl.data.sources import ImageFiles, Source
 from fsgl.errors import UserError
 
@@ -165,3 +166,49 @@ def test_lists_as_long_as_inaturalists_take_seconds(folder: Folder) -> None:
     source = folder.load("iNaturalist2018")
     assert time.perf_counter() - started < 10
     assert (len(source.train), source.num_classes) == (437_513, 8142)
+
+
+def own(tmp_path: Path, text: str, part: str = "train") -> dict[str, Labelled]:
+    path, rows = tmp_path / "own.txt", Rows()
+    path.write_text(text, encoding="utf-8")
+    read_list(path, tmp_path, rows, part)
+    return rows.parts
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("a.jpg 10\nb c.jpg 2\n", ["10", "2"]),
+        ("\ufeffa.jpg cat\r\n\r\n  b c.jpg   dog  ", ["cat", "dog"]),
+        ("a.jpg\tgreat cat\nb c.jpg\t-3\n", ["great cat", "-3"]),
+        ("./a.jpg 1\nb c.jpg 1\na.jpg 1\n", ["1", "1"]),
+    ],
+)
+def test_own_list_has_labels_of_any_kind(tmp_path: Path, text: str, labels: list[str]) -> None:
+    assert own(tmp_path, text, "val") == {"val": Labelled(["a.jpg", "b c.jpg"], labels)}
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("b.jpg", "expected 'relative/path label', found 'b.jpg'"),
+        ("../b.jpg 1", r"'\.\./b\.jpg' must be a path inside the image folder"),
+        ("/etc/passwd 1", "'/etc/passwd' must be a path inside the image folder"),
+        ("a.jpg 1", "'a.jpg' is '1' here and '0' before; an image has one class"),
+    ],
+)
+def test_mistakes_in_own_list_are_named(tmp_path: Path, bad: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"own\.txt, line 3: {said}"):
+        own(tmp_path, f"a.jpg 0\n\n{bad}\n")
+
+
+def test_third_list_is_for_validation(folder: Folder) -> None:
+    source = load_lists("x", folder.root, folder.train, folder.test, val_list=folder.test)
+    assert files(source.val).paths == files(source.test).paths
+    assert files(source.val).labels.tolist() == [1]
+
+
+def test_name_that_is_too_long_for_a_file_is_no_crash(folder: Folder) -> None:
+    folder.write("x" * 300 + ".jpg 0\n")
+    with pytest.raises(UserError, match=r"the first image of '.*', is not under"):
+        folder.load()

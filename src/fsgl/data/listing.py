@@ -112,13 +112,15 @@ def number_labels(columns: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], li
 
 def same_numbers(labels: Iterable[str]) -> tuple[str, str] | None:
     """Two labels that ``number_labels`` would make one class, such as "7" and "07"."""
+    matches = {label: _NUMBER.fullmatch(label) for label in sorted(labels)}
     spelt: dict[int, str] = {}
-    for label in sorted(labels):
-        if not (match := _NUMBER.fullmatch(label)):
+    twice = None
+    for label, match in matches.items():
+        if match is None:
             return None  # all are names, then
         if (other := spelt.setdefault(int(match[1]), label)) != label:
-            return other, label
-    return None
+            twice = twice or (other, label)
+    return twice
 
 
 class Rows:

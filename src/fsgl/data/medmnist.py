@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 import zipfile
 import zlib
@@ -115,6 +116,8 @@ def _read_array(path: Path, archive: zipfile.ZipFile, name: str, info: zipfile.Z
         shape, dtype = _header(file)
         if dtype.hasobject:
             raise UserError(f"{path}: {name} holds Python objects, which are never loaded")
+        if dtype.kind not in "biufU" or not dtype.itemsize:
+            raise UserError(f"{path}: {name} holds {dtype}; wanted are numbers or names")
         expected = math.prod(shape) * dtype.itemsize
         if expected != info.file_size - file.tell():
             held = max(info.file_size - file.tell(), 0)
@@ -132,7 +135,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
             shape, _, dtype = readers[np.lib.format.read_magic(file)](file)
     except Exception as error:  # from arbitrary bytes NumPy's parser raises anything
         raise ValueError(f"the header of an array is damaged: {error}") from None
-    if any(not 0 <= side < 2**40 for side in shape):
+    if any(type(side) is not int or not 0 <= side < 2**40 for side in shape):  # True is an int to NumPy's parser
         raise ValueError(f"an array of shape {shape}")
     return shape, dtype
 
@@ -152,4 +155,11 @@ def _labels(path: Path, name: str, array: np.ndarray, count: int) -> list[str]:
         raise UserError(f"{path}: {name} has {array.shape[1]} columns, several labels an image; an image has one class")
     if array.dtype.kind not in "iuU" or array.size != count or array.ndim not in (1, 2):
         raise UserError(f"{path}: {name} is {array.dtype} {array.shape}; wanted are {count:,} whole numbers or names")
-    return [str(label) for label in array.ravel().tolist()]
+    if array.dtype.kind == "U":
+        codes = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        if codes.size and int(codes.max()) > sys.maxunicode:  # of which NumPy would make an internal error of Python
+            raise UserError(f"{path}: {name} holds names that are no text")
+    labels = [str(label) for label in array.ravel().tolist()]
+    if "" in labels:
+        raise UserError(f"{path}: {name}: image {labels.index('')} has no label")
+    return labels

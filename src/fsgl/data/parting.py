@@ -27,7 +27,7 @@ def require_trainable(source: Source) -> None:
     if missing.size:
         names = name_some(source, missing.tolist())
         raise UserError(
-            f"{source.name}: no training images of {names}, only others; add some, or take the class's images out"
+            f"{source.name}: no training images (that can be read) of {names}; add some, or take the class out"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from fsgl.data.image_files import BadImage, open_rgb
 from fsgl.data.medmnist import statistics
 from fsgl.data.sources import ImageArrays, ImageFiles, Source
+from fsgl.errors import UserError
 
 SMALL_SIDE = 64  # pixels; what networks of CIFAR's kind are meant for
 MOST_BYTES = 3 * 2**29  # of pixels: Tiny ImageNet has 1.35 GB of them, CIFAR 0.18
@@ -34,6 +35,8 @@ def keep_small_images(source: Source, skip_bad: bool = False) -> Source:
         if decoded is None:
             return source
         arrays[part] = decoded
+    if not len(arrays["train"]):
+        raise UserError(f"{source.name}: none of the training images can be read, the first {bad[0]}")
     notes = [*source.notes, f"{size[0]} x {size[1]} pixels, kept in memory"]
     if bad:
         notes.append(f"passed over: {len(bad):,} files that give no image, the first {bad[0]}")

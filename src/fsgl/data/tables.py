@@ -96,7 +96,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     except ImportError:
         raise UserError(f"{path}: Parquet needs pyarrow: pip install 'fsgl[parquet]'") from None
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with path.open("rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
             names = file.schema_arrow.names
             wanted = [None if place is None else names[place] for place in _columns(path, names)]
             for name in filter(None, wanted):
