@@ -13,6 +13,7 @@ from torch import Tensor
 from fsgl.data.cifar import load_cifar
 from fsgl.data.decoding import DecodingStream, file_batches
 from fsgl.data.digits import load_digits
+from fsgl.data.features import FeatureStream, ImageFeatures, feature_batches
 from fsgl.data.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
 from fsgl.data.lists import load_lists
 from fsgl.data.sources import ImageArrays, Images, Source
@@ -101,18 +102,25 @@ class LoadedData:
 
     counts: ``K`` int64, images of each class that are trained on.  without_validation: classes too small to
     spare an image for validation.  hash: of the drawn images and their parts (data/split.py).
+    image_size: side in pixels of what a network is shown of them.
     """
 
     spec: DataSpec
-    train: Images
-    val: Images | None
-    test: Images
+    train: Images | ImageFeatures
+    val: Images | ImageFeatures | None
+    test: Images | ImageFeatures
     class_names: tuple[str, ...]
     counts: np.ndarray
     mean: tuple[float, ...]
     std: tuple[float, ...]
     without_validation: tuple[int, ...]
     hash: str
+    image_size: int = 224
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are arrays, of a size of their own."""
+        return isinstance(self.train, ImageArrays)
 
     @property
     def num_classes(self) -> int:
@@ -124,18 +132,28 @@ class LoadedData:
             transform = DATA_SETS[self.spec.name].transform or CropFlip()
             images, labels = self.train.images, self.train.labels
             return ArrayStream(images, labels, self.num_classes, spec, transform, self.mean, self.std, device)
-        return DecodingStream(self.train, self.num_classes, spec, self.mean, self.std, device, workers)
+        if isinstance(self.train, ImageFeatures):
+            return FeatureStream(self.train, self.num_classes, spec, device)
+        size = self.image_size
+        return DecodingStream(self.train, self.num_classes, spec, self.mean, self.std, device, workers, size)
 
-    def evaluation_batches(self, part: Images, device: torch.device | str, workers: int = 0) -> Iterator[Tensor]:
+    def evaluation_batches(
+        self, part: Images | ImageFeatures, device: torch.device | str, workers: int = 0
+    ) -> Iterator[Tensor]:
         """The images of ``val`` or ``test`` in order, unaugmented."""
         if isinstance(part, ImageArrays):
             return array_batches(part.images, self.mean, self.std, device)
-        return file_batches(part, self.mean, self.std, device, workers)
+        if isinstance(part, ImageFeatures):
+            return feature_batches(part, device)
+        return file_batches(part, self.mean, self.std, device, workers, self.image_size)
 
     def describe(self) -> dict[str, object]:
         """What a result must say of its data."""
         return {
             "split_hash": self.hash,
+            "image_size": self.image_size,
+            "mean": list(self.mean),
+            "std": list(self.std),
             "classes": self.num_classes,
             "train": len(self.train),
             "val": 0 if self.val is None else len(self.val),
@@ -184,4 +202,5 @@ def load_data(spec: DataSpec) -> LoadedData:
         std=std,
         without_validation=small,
         hash=split_hash(**parts),
+        **({"image_size": train.images.shape[1]} if isinstance(train, ImageArrays) else {}),
     )

@@ -1,7 +1,8 @@
 """The backbones by name.
 
-``BACKBONES`` lists our own, ``timm:NAME`` is any of timm's (models/timm_backbones.py), and ``build_backbone`` makes one. To add one: a line in ``BACKBONES`` with a function that
-takes the number of image channels and returns a ``Backbone``.
+``BACKBONES`` lists our own, ``timm:NAME`` is any of timm's (models/timm_backbones.py), and ``build_backbone`` makes
+one. To add one: a line in ``BACKBONES`` with a function that takes the number of image channels and returns a
+``Backbone``.
 """
 
 from __future__ import annotations

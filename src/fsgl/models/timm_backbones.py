@@ -80,9 +80,10 @@ def configuration(name: str) -> Any:
 
 def model_input(name: str) -> ModelInput:
     """Input size and normalisation of ``timm:NAME``, as its published weights were trained."""
-    import timm.data
+    published = configuration(name).to_dict()
+    from timm.data.config import resolve_data_config
 
-    found = timm.data.resolve_data_config(pretrained_cfg=configuration(name).to_dict())
+    found = resolve_data_config(pretrained_cfg=published)
     _, height, width = found["input_size"]
     if height != width:
         raise UserError(f"{name} takes images of {height} x {width} pixels; only square ones are supported")
@@ -128,7 +129,7 @@ class TimmBackbone(Backbone):
 
 
 def resized(images_BCHW: Tensor, side: int) -> Tensor:
-    """Images ``B x C x side x side``, bicubic; the same ones where they have that size. Smaller ones are not aliased."""
+    """Images ``B x C x side x side``, bicubic, smoothed where they shrink; the same ones where they fit."""
     height, width = images_BCHW.shape[-2:]
     if (height, width) == (side, side):
         return images_BCHW

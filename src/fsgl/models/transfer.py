@@ -35,7 +35,7 @@ class TransferSpec:
             raise unknown("transfer.train", self.train, TRAINED)
         if not 0 < self.backbone_lr < float("inf"):
             raise UserError(
-                f"transfer.backbone_lr must be above 0, not {self.backbone_lr}; transfer.train=heads trains the heads alone"
+                f"transfer.backbone_lr must be above 0, not {self.backbone_lr}; for 0 there is transfer.train=heads"
             )
         if self.train == "heads" and self.backbone_lr != 1:
             raise UserError("transfer.backbone_lr is of no use with transfer.train=heads, which freezes the backbone")
@@ -44,7 +44,7 @@ class TransferSpec:
         if not 0 <= self.cached_views <= 1000:
             raise UserError(f"transfer.cached_views must be from 0 to 1000, not {self.cached_views}")
         if self.cached_views and self.train != "heads":
-            raise UserError("transfer.cached_views needs a frozen backbone: set transfer.train=heads (--freeze) as well")
+            raise UserError("transfer.cached_views needs a frozen backbone: transfer.train=heads (--freeze) as well")
 
     @property
     def kind(self) -> str:

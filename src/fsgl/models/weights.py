@@ -1,4 +1,4 @@
-"""Weights for a backbone, from a safetensors file or from the hub: read without executing anything, loaded whole or not.
+"""Weights for a backbone, from a safetensors file or from the hub: nothing in it executes, all of it fits or none.
 
 Two layouts are understood: timm's, as its models are published, whose classifier is left out; and that of a run of this
 project (model.safetensors), whose backbone is taken and whose heads are left.
@@ -111,12 +111,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.is_dir():
         raise UserError(f"{path}: a folder; give the safetensors file in it")
     if not path.exists():
-        raise UserError(f"{path}: no such file; --pretrained takes a safetensors file, or nothing for the hub's weights")
+        raise UserError(f"{path}: no such file; --pretrained takes a safetensors file, or nothing for the hub's")
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        hint = "; a pickled checkpoint could execute code and is not read" if path.suffix in (".pth", ".pt", ".bin") else ""
+        pickled = path.suffix in (".pth", ".pt", ".bin")
+        hint = "; a pickled checkpoint could execute code and is not read" if pickled else ""
         raise UserError(f"{path}: not a safetensors file ({reason}){hint}") from None
 
 
