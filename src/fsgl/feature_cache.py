@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsgl import __version__
 from fsgl.data.features import ImageFeatures
 from fsgl.data.sources import ImageFiles, Images
 from fsgl.data.streams import StepPositions, StreamSpec
@@ -93,15 +94,14 @@ class _Cache:
     def _decides(self, part: str, images: Images, view: int) -> dict[str, Any]:
         """All that the figures follow from."""
         data = self._data
-        spec = {**dataclasses.asdict(data.spec), "root": None}
-        versions = {name: metadata.version(name) for name in ("fsgl", "torch", "torchvision")}
+        spec = {**dataclasses.asdict(data.spec), "root": None, "train_list": None, "test_list": None}
         return {
             "backbone": self._experiment.backbone,
             "weights": self._weights,
             "images": [part, data.hash, _as_they_lie(images)],
             "shown": [spec, data.image_size, data.mean, data.std],
             "view": [view, self._experiment.seed if view else 0],
-            "computed": [versions, self._device.type, str(self._model.compute_dtype)],
+            "computed": [_versions(), self._device.type, str(self._model.compute_dtype)],
         }
 
     def _compute(self, array: Path, part: str, images: Images, view: int, decides: dict[str, Any]) -> None:
@@ -128,6 +128,7 @@ class _Cache:
             size, known = written.nbytes, {"sha256": _sha256(path), "of": decides}
             del written
             array.with_suffix(".json").unlink(missing_ok=True)  # of an older file of this name
+            path.chmod(0o644)  # mkstemp's 0600 would keep a shared folder from serving a group
             os.replace(path, array)
         write_json(array.with_suffix(".json"), known)
         self.computed += size
@@ -148,6 +149,15 @@ class _Cache:
             if not np.array_equal(batch.original.labels.cpu().numpy(), data.train.labels[positions]):
                 raise UserError("features need every training image, and some could not be read or were replaced")
             yield positions, batch.original.views[0]
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that decide how an image is opened, augmented and turned into features."""
+    found = {"fsgl": __version__, "torch": torch.__version__}
+    for name in ("torchvision", "pillow", "timm"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _as_they_lie(images: Images) -> str | None:

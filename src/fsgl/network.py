@@ -70,7 +70,7 @@ def build_model(
         backbone = build_backbone(experiment.backbone, in_channels, transfer.image_size)
         model = experiment.method.build(backbone, class_counts)
     if transfer.weights is not None and pretrained:
-        origin = load_weights(backbone, transfer.weights)
+        origin = load_weights(backbone, experiment.backbone, transfer.weights)
     if transfer.train == "heads":
         if not isinstance(model, Net):
             raise TypeError(f"{experiment.method.name} builds no Net, whose backbone could be frozen")

@@ -55,7 +55,11 @@ def train(
     require_trackers(runtime.trackers)
     files = RunFolder(folder, writes=placement.processes.leader)
     files.claim(experiment, resume)
-    network = build_network(experiment, data or _load(experiment, placement.processes), placement.device)
+    data = data or _load(experiment, placement.processes)
+    network = build_network(experiment, data, placement.device)
+    if data.in_memory and data.image_size != network.data.image_size and placement.processes.leader:
+        given, shown = (f"{side} x {side}" for side in (data.image_size, network.data.image_size))
+        print(f"note: {experiment.backbone} is shown the {given} images resized to {shown} (transfer.image_size)")
     with files.in_use():
         files.claim(experiment, resume)  # once more: another process may have begun in the meantime
         if experiment.transfer.cached_views:

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl train``. settings: name=value."""
     assignments = [f"{FLAGS[flag]}={getattr(options, flag)}" for flag in FLAGS if getattr(options, flag) is not None]
     if options.pretrained == "":  # a shell variable that is not set; "none" is scratch
-        raise UserError("--pretrained is given an empty name; give a safetensors file, or nothing for the hub's weights")
+        raise UserError("--pretrained is given an empty name; give a safetensors file, or nothing for the hub's")
     if options.recipe == "digits":
         return train_digits(options, assignments + settings)
     return train_one(options, assignments + settings)

@@ -114,7 +114,7 @@ class TimmBackbone(Backbone):
             shape = _shape_of_features(self.net, (2, in_channels, self.image_size, self.image_size))
         except Exception as error:  # each model has its own way of refusing, asserts among them
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            images = f"{self.image_size} x {self.image_size} images of {in_channels} channels"
+            images = f"{self.image_size} x {self.image_size} images of {in_channels} channel{'s'[: in_channels > 1]}"
             raise UserError(f"{name} cannot be a backbone for {images} ({reason})") from None
         if len(shape) != 2:
             raise UserError(f"{name} gives features of shape {shape[1:]} an image, not one vector; take another model")

@@ -41,11 +41,14 @@ class Origin:
     licence: str | None = None
 
 
-def load_weights(backbone: Backbone, weights: str) -> Origin:
-    """Load ``weights`` ("hub" or a file) into a backbone. Raises UserError; the backbone is then as it was."""
+def load_weights(backbone: Backbone, name: str, weights: str) -> Origin:
+    """Load ``weights`` ("hub" or a file) into the backbone that is called ``name``.
+
+    Raises UserError; the backbone is then as it was.
+    """
     if weights != HUB:
         path = Path(weights)
-        _load_file(backbone, path, str(path))
+        _load_file(backbone, name, path, str(path))
         return Origin("file", path.name, digest(backbone))
     if not isinstance(backbone, TimmBackbone):
         raise UserError(
@@ -54,9 +57,9 @@ def load_weights(backbone: Backbone, weights: str) -> Origin:
     published = configuration(backbone.name)
     repository, named = published.hf_hub_id, f"{PREFIX}{published.architecture}.{published.tag}"
     if not repository:
-        raise UserError(f"{backbone.name}: no weights on the hub; give a file: --pretrained FILE")
+        raise UserError(f"{name}: no weights on the hub; give a file: --pretrained FILE")
     path = _from_hub(str(repository), named)
-    _load_file(backbone, path, f"{repository}/{FILE_ON_HUB}")
+    _load_file(backbone, name, path, f"{repository}/{FILE_ON_HUB}")
     return Origin("hub", f"{repository}@{path.parent.name[:12]}", digest(backbone), published.license)
 
 
@@ -121,16 +124,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: not a safetensors file ({reason}){hint}") from None
 
 
-def _load_file(backbone: Backbone, path: Path, shown: str) -> None:
+def _load_file(backbone: Backbone, name: str, path: Path, shown: str) -> None:
     tensors = read_tensors(path)
-    inside = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+    inside = {key.removeprefix("backbone."): value for key, value in tensors.items() if key.startswith("backbone.")}
     target: nn.Module = backbone
     misfit = _misfit(backbone, inside or tensors)
     if isinstance(backbone, TimmBackbone) and not inside:
         target = backbone.net
         tensors, misfit = _as_timm_builds(backbone, tensors)
     if misfit:
-        name = f"{backbone.name}" if isinstance(backbone, TimmBackbone) else "this backbone"
         raise UserError(f"{shown} does not fit {name}: {misfit}")
     target.load_state_dict(inside or tensors)
 
