@@ -69,7 +69,8 @@ def record_name(settings: Mapping[str, Any], experiment_hash: str, tag: str = ""
     factor = settings["data"]["imbalance_factor"]
     return "-".join([
         settings["data"]["name"], *([] if factor is None else [f"if{factor:g}"]),
-        settings["backbone"].replace(":", "-"), f"e{settings['optim']['epochs']}", settings["recipe"], f"seed{settings['seed']}",
+        settings["backbone"].replace(":", "-"),
+        f"e{settings['optim']['epochs']}", settings["recipe"], f"seed{settings['seed']}",
         experiment_hash[:6],  # tells grids apart that differ in another setting
         *([tag] if tag else []),
     ])  # fmt: skip
