@@ -68,7 +68,8 @@ def record_name(settings: Mapping[str, Any], experiment_hash: str, tag: str = ""
     """The name of a run's record: what a reader looks for, then what tells apart whatever else differs."""
     factor = settings["data"]["imbalance_factor"]
     return "-".join([
-        settings["data"]["name"], *([] if factor is None else [f"if{factor:g}"]), settings["backbone"],
+        settings["data"]["name"], *([] if factor is None else [f"if{factor:g}"]),
+        settings["backbone"].replace(":", "-"),
         f"e{settings['optim']['epochs']}", settings["recipe"], f"seed{settings['seed']}",
         experiment_hash[:6],  # tells grids apart that differ in another setting
         *([tag] if tag else []),

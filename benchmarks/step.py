@@ -31,6 +31,7 @@ from fsgl.engine.reproducible import environment
 from fsgl.engine.step import Update, training_step
 from fsgl.losses.consistency import consistency
 from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.models.backbones import build_backbone
 from fsgl.models.feature_scaling import FeatureScaling
 from fsgl.models.heads import HeadOutputs
 from fsgl.optim.sam import make_ascent
@@ -59,7 +60,7 @@ class Bench:
         self.method = self.experiment.method
         counts = torch.bincount(torch.from_numpy(labels), minlength=classes)
         torch.manual_seed(0)
-        self.model = self.method.build(backbone, 3, counts).to(memory_format=torch.channels_last).train()
+        self.model = self.method.build(build_backbone(backbone), counts).to(memory_format=torch.channels_last).train()
         spec = StreamSpec(batch_size, self.method.views, self.method.resample_weighting, seed=0)
         self.stream = ArrayStream(images, labels, classes, spec, CropFlip(), MEAN, STD)
         self.batches = self._batches()

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -60,3 +61,20 @@ def test_grid_runs_records_and_does_nothing_twice(tmp_path: Path, capsys: pytest
     weights = [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model.safetensors"))]
     assert grid.main(arguments) == 0
     assert weights == [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model.safetensors"))]
+
+
+def test_frozen_trains_heads_on_features_that_it_finds_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen = load("frozen")
+    monkeypatch.setattr(frozen, "BACKBONE", "timm:test_resnet")
+    threads = str(torch.get_num_threads())
+    small = ["--images", "200", "--test-images", "100", "--epochs", "2", "--threads", threads]
+    assert frozen.main([*small, "--record", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "frozen.json").read_text())
+    rows = record["content"]["rows"]
+    assert [row["what"].split(",")[0] for row in rows] == ["cross-entropy", "fsgl"]
+    assert all(row["figure"] > 0 and row["met"] == (row["figure"] <= row["target"]) for row in rows)
+    assert len(capsys.readouterr().out.splitlines()) == len(rows)
+    monkeypatch.setattr(frozen, "measure", lambda *arguments: [{"met": False}])
+    assert (frozen.main(["--check", "--threads", threads]), frozen.main(["--threads", threads])) == (1, 0)

@@ -61,7 +61,14 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "evaluation.few": ("19", 19),
     "evaluation.headline": ("test", "test"),
     "seed": ("3407", 3407),
+    "transfer.weights": ("some/model.safetensors", "some/model.safetensors"),
+    "transfer.train": ("heads", "heads"),
+    "transfer.backbone_lr": ("0.1", 0.1),
+    "transfer.image_size": ("64", 64),
+    "transfer.cached_views": ("3", 3),
 }
+NEEDS = {"transfer.cached_views": "transfer.train=heads"}
+NOT_WITH_THE_REST = "transfer.backbone_lr"  # a frozen backbone has none
 NOT_FOR_CIFAR = {"data.train_list", "data.test_list"}
 # The same for settings that cifar10 has no use for, on sets that have.
 ON_OTHER_DATA: dict[str, tuple[str, str, Any]] = {
@@ -69,7 +76,6 @@ ON_OTHER_DATA: dict[str, tuple[str, str, Any]] = {
     "data.images": ("own", "/photos", "/photos"),
     "data.test": ("own", "0.3", 0.3),
     "data.test_seed": ("own", "7", 7),
-    "data.image_size": ("own", "160", 160),
     "data.augmentation": ("own", "classic", "classic"),
     "data.bad_images": ("own", "error", "error"),
 }
@@ -144,23 +150,25 @@ def test_equal_experiments_have_equal_hashes_however_their_numbers_are_written()
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_setting_can_be_overridden_is_saved_and_changes_the_hash(name: str) -> None:
     text, value = OTHERS[name]
-    changed = override(FSGL, f"{name}={text}")
+    before = override(FSGL, *(NEEDS[other] for other in NEEDS if other == name))
+    changed = override(before, f"{name}={text}")
     found = value_of(changed, name)
     assert found == value
     assert type(found) is type(value)
     # Where the images lie decides no result; everything else may.
-    assert (changed.hash == FSGL.hash) == (name == "data.root")
+    assert (changed.hash == before.hash) == (name == "data.root")
     back = Experiment.from_json(json.loads(json.dumps(changed.to_json())), "x")
     assert (back, back.hash) == (changed, changed.hash)
-    unchanged = [other for other in setting_names(FSGL) if value_of(changed, other) != value_of(FSGL, other)]
+    unchanged = [other for other in setting_names(FSGL) if value_of(changed, other) != value_of(before, other)]
     assert unchanged == [name]
 
 
 def test_all_overrides_at_once_in_any_order() -> None:
-    assignments = [f"{name}={text}" for name, (text, _) in OTHERS.items()]
+    together = {name: other for name, other in OTHERS.items() if name != NOT_WITH_THE_REST}
+    assignments = [f"{name}={text}" for name, (text, _) in together.items()]
     forward, backward = override(FSGL, *assignments), override(FSGL, *reversed(assignments))
     assert forward == backward
-    assert [value_of(forward, name) for name in OTHERS] == [value for _, value in OTHERS.values()]
+    assert [value_of(forward, name) for name in together] == [value for _, value in together.values()]
     assert override(FSGL) == FSGL
 
 
@@ -219,6 +227,12 @@ def test_hash_is_of_the_settings_alone() -> None:
         ("data.train_list=a.txt", "not given by lists"),
         ("method.cutmix_label=erea", "did you mean 'area'"),
         ("seed=-1", "seed must be 0 or more"),
+        ("transfer.weights=hub", "the hub has no weights for 'resnet34'; take a backbone timm:NAME"),
+        ("transfer.train=head", "did you mean 'heads'"),
+        ("transfer.backbone_lr=0", "above 0, not 0.0; for 0 there is transfer.train=heads"),
+        ("transfer.image_size=0", "from 1 to 4096"),
+        ("transfer.cached_views=2", "needs a frozen backbone"),
+        ("transfer.cached_views=-1", "from 0 to 1000"),
     ],
 )
 def test_mistakes_in_overrides_are_answered_in_one_line(assignment: str, said: str) -> None:
@@ -235,6 +249,36 @@ def test_a_setting_given_twice_is_refused() -> None:
 def test_a_setting_of_another_method_is_refused() -> None:
     with pytest.raises(UserError, match=r"unknown setting 'method\.beta'"):
         override(make("cross-entropy", "cifar10"), "method.beta=1")
+
+
+def test_settings_of_a_transfer_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(UserError, match="of no use with"):
+        override(FSGL, "transfer.train=heads", "transfer.backbone_lr=0.1")
+    with pytest.raises(UserError, match="glmc is shown 2 views of an image"):
+        override(FSGL, "transfer.train=heads", "transfer.cached_views=1")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "hash_before"),
+    [
+        ('fsgl', 'cifar10', "ba3a8a99bcaca069"),
+        ('cross-entropy', 'digits', "74c46ba3068d3e68"),
+        ('release', 'cifar100', "b13f69201bedf9f8"),
+    ],
+)
+def test_a_setting_that_came_later_is_no_part_of_the_hash_at_its_default(
+    recipe: str, data: str, hash_before: str
+) -> None:
+    """The hashes are those that the code gave when it had no ``transfer`` yet."""
+    experiment = make(recipe, data)
+    assert experiment.hash == hash_before
+    old = {name: value for name, value in experiment.to_json().items() if name != "transfer"}
+    assert Experiment.from_json(old, "x") == experiment
+
+
+def test_where_a_file_of_weights_lies_is_no_part_of_the_hash_but_that_there_is_one_is() -> None:
+    kinds = [override(FSGL, f"transfer.weights={text}").hash for text in ("a.safetensors", "b/c.safetensors", "none")]
+    assert kinds[0] == kinds[1] != kinds[2] == FSGL.hash
 
 
 def test_passes_of_a_step() -> None:

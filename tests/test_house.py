@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "fsgl"
 MAX_LINES = {"src": 320, "benchmarks": 320, "main.py": 320, "tests": 400}  # a test may list many cases
 NAMELESS = {"utils", "util", "helpers", "helper", "misc", "common", "tools", "stuff"}
-HEAVY = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "tensorboard", "wandb", "pandas"}
+HEAVY = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "tensorboard", "wandb", "pandas", "timm"}
 
 # Files that hold a paper's idea: their first lines say which.
 PAPERS = ["mix.py", "models/feature_scaling.py", "models/cifar_resnet.py", "methods/glmc.py", "optim/sam.py"]

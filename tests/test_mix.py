@@ -158,3 +158,21 @@ def test_a_mistaken_kind_of_label_is_refused() -> None:
     views, labels = (images(), images()), torch.tensor([0, 1, 2])
     with pytest.raises(ValueError, match="label"):
         global_local_mixture(views, labels, views, labels, 3, 0.5, generator(0), label="aera")
+
+
+def test_features_are_mixed_by_one_lambda_in_both_mixtures() -> None:
+    """There is no box to cut from a vector: MixUp twice, of the first and of the second views."""
+    random = np.random.default_rng(0)
+    o1, o2, r1, r2 = (random.normal(size=(4, 5)) for _ in range(4))
+    labels_o, labels_r = torch.tensor([0, 1, 2, 2]), torch.tensor([2, 1, 0, 1])
+    views_o, views_r = [torch.from_numpy(view) for view in (o1, o2)], [torch.from_numpy(view) for view in (r1, r2)]
+    (global_, local), (target_g, target_l) = global_local_mixture(
+        views_o, labels_o, views_r, labels_r, 3, 0.5, torch.Generator().manual_seed(5)
+    )
+    lam = draw_lambda(0.5, torch.Generator().manual_seed(5))
+    assert 0 < lam < 1
+    np.testing.assert_allclose(global_.numpy(), lam * o1 + (1 - lam) * r1, rtol=1e-12)
+    np.testing.assert_allclose(local.numpy(), lam * o2 + (1 - lam) * r2, rtol=1e-12)
+    expected = lam * np.eye(3)[labels_o] + (1 - lam) * np.eye(3)[labels_r]
+    np.testing.assert_allclose(target_g.numpy(), expected, rtol=1e-12)
+    assert torch.equal(target_g, target_l)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from fsgl.data.streams import Shard
 from fsgl.errors import UserError
-from fsgl.processes import ALONE, started_by_cluster
+from fsgl.processes import ALONE, ConnectedProcesses, started_by_cluster
 from fsgl.runtime import Runtime
 
 pytest.importorskip("lightning_fabric", reason="several processes need Lightning Fabric")
@@ -234,3 +235,19 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     few = fsgl("train", "fsgl", "--data", "digits", "--device", "cpu", "--devices", "2", "--batch-size", "3")
     assert few.returncode == 2
     assert "too small to be divided among 2 processes" in few.stderr
+
+
+def test_averaging_statistics_rounds_none_that_are_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of a number, three times, is seldom that number."""
+    processes = ConnectedProcesses(0, 3, torch.device("cpu"), None)
+    monkeypatch.setattr(
+        ConnectedProcesses, "_summed", lambda self, tensors, weight: [sum([weight * one] * 3) for one in tensors]
+    )
+    frozen, trained = nn.BatchNorm1d(1000).requires_grad_(False), nn.BatchNorm1d(1000)
+    for layer in (frozen, trained):
+        layer.running_mean.normal_()
+    before = [layer.running_mean.clone() for layer in (frozen, trained)]
+    processes.average_statistics(nn.Sequential(frozen, trained))
+    assert torch.equal(frozen.running_mean, before[0])
+    assert not torch.equal(trained.running_mean, before[1])
+    torch.testing.assert_close(trained.running_mean, before[1])

@@ -85,14 +85,14 @@ def _add_train(commands: Any) -> None:
     what.add_argument("--draw", metavar="NAME", help="which images make the tail: ldam (default) or release")
     what.add_argument("--val", metavar="SHARE", help="share of training images for choosing an epoch; 0 for none")
     what.add_argument("--bad-images", metavar="WHAT", help="unreadable files: skip (default) and list, or error")
-    what.add_argument("--image-size", metavar="N", help="side of the views of photographs, in pixels (224)")
-    what.add_argument("--backbone", metavar="NAME", help="resnet34, resnet32-slim, resnet20-slim, ...")
+    what.add_argument("--backbone", metavar="NAME", help="resnet34, resnet20-slim, timm:NAME, ...")
     what.add_argument("--epochs", metavar="N", help="passes over the training images")
     what.add_argument("--batch-size", metavar="N", help="images of one stream in a step")
     what.add_argument("--lr", metavar="RATE", help="base learning rate")
     what.add_argument("--seed", metavar="N", help="of the weights and of everything drawn in training")
     what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
     what.add_argument("--settings", action="store_true", help="print the settings and stop")
+    _add_transfer(train)
     how = train.add_argument_group("how it runs (changes a result by rounding at most)")
     # Two names, as torchrun takes --run, wherever it stands, for an abbreviation of an option of its own.
     how.add_argument(
@@ -114,6 +114,16 @@ def _add_train(commands: Any) -> None:
     how.add_argument(
         "--track", action="append", metavar="NAME", help="tensorboard (default), wandb or none; repeatable"
     )
+
+
+def _add_transfer(train: Any) -> None:
+    transfer = train.add_argument_group("pretrained backbones (docs/pretrained.md)")
+    transfer.add_argument("--pretrained", nargs="?", const="hub", metavar="FILE", help="weights: the hub's, or FILE's")
+    transfer.add_argument("--freeze", action="store_const", const="heads", help="train the heads, not the backbone")
+    transfer.add_argument("--backbone-lr", metavar="SHARE", help="the backbone's learning rate, as a share of --lr")
+    transfer.add_argument("--image-size", metavar="PIXELS", help="side of what it is shown (default: the model's own)")
+    transfer.add_argument("--cached-views", metavar="N", help="with --freeze: train on kept features of N views")
+    transfer.add_argument("--feature-cache", metavar="FOLDER", type=_folder, help="where (default: the user's cache)")
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -20,7 +20,9 @@ from typing import Any
 from fsgl.data.load import DataSpec
 from fsgl.errors import UserError, unknown
 from fsgl.methods import METHODS, Method
-from fsgl.models.backbones import BACKBONES
+from fsgl.models.backbones import check_backbone
+from fsgl.models.timm_backbones import is_timm
+from fsgl.models.transfer import HUB, TransferSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
 
@@ -83,16 +85,27 @@ class Experiment:
     sam: SamSpec = field(default_factory=SamSpec)
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     seed: int = 0
+    transfer: TransferSpec = field(default_factory=TransferSpec, metadata={"later": True})
 
     def __post_init__(self) -> None:
-        if self.backbone not in BACKBONES:
-            raise unknown("backbone", self.backbone, BACKBONES)
+        check_backbone(self.backbone)
+        if self.transfer.weights == HUB and not is_timm(self.backbone):
+            raise UserError(
+                f"the hub has no weights for '{self.backbone}'; take a backbone timm:NAME, or give a safetensors file"
+            )
+        if 0 < self.transfer.cached_views < self.method.views:
+            raise UserError(
+                f"{self.method.name} is shown {self.method.views} views of an image; transfer.cached_views must be "
+                f"{self.method.views} or more, not {self.transfer.cached_views}"
+            )
         if self.seed < 0:
             raise UserError(f"seed must be 0 or more, not {self.seed}")
 
     @property
     def passes_per_step(self) -> int:
-        """Forward (and backward) passes of the backbone in one step."""
+        """Forward (and, unless it is frozen, backward) passes of the backbone in one step."""
+        if self.transfer.cached_views:
+            return 0
         return self.method.passes * (2 if self.sam.rho > 0 else 1)
 
     def to_json(self) -> dict[str, Any]:
@@ -110,27 +123,31 @@ class Experiment:
         """SHA-256 over all settings but ``data.root`` and ``data.images``, 16 hexadecimal digits: equal hashes, equal
         settings.
 
-        Where the images lie decides nothing; which images they are is in the data's own hash. A setting that was added
-        later, marked by ``metadata={"later": True}`` of its field, counts only where it is not at its default: runs
-        from before it was there keep their hashes.
+        Where the images lie decides nothing, nor where a file of weights does; which images and weights they are is in
+        hashes of their own. A setting that was added later, marked by ``metadata={"later": True}`` of its field, counts
+        only where it is not at its default: runs from before it was there keep their hashes.
         """
         # Read back first, so that 20 where 20.0 is meant hashes as it will when it comes from its file.
-        again = Experiment.from_json(self.to_json(), "experiment")
-        settings = again.to_json()
+        experiment = Experiment.from_json(self.to_json(), "experiment")
+        settings = _without_later_defaults(experiment, experiment.to_json())
         for name in ("root", "images"):
-            del settings["data"][name]
-        _drop_later(again, settings)
+            settings["data"].pop(name, None)
+        if "transfer" in settings:
+            settings["transfer"]["weights"] = experiment.transfer.kind
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _drop_later(value: Any, settings: dict[str, Any]) -> None:
-    """Remove settings that were added later and stand at their defaults."""
-    for item in dataclasses.fields(value):
-        part = getattr(value, item.name)
-        if dataclasses.is_dataclass(part):
-            _drop_later(part, settings[item.name])
-        elif item.metadata.get("later") and part == item.default:
-            settings.pop(item.name, None)
+def _without_later_defaults(spec: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a dataclass without those that were added later and stand at their defaults."""
+    kept = dict(settings)
+    for item in dataclasses.fields(spec):
+        value, factory = getattr(spec, item.name), item.default_factory
+        default = item.default if factory is dataclasses.MISSING else factory()
+        if item.metadata.get("later") and value == default:
+            del kept[item.name]
+        elif dataclasses.is_dataclass(value):
+            kept[item.name] = _without_later_defaults(value, settings[item.name])
+    return kept
 
 
 def setting_names(experiment: Any, prefix: str = "") -> Iterator[str]:

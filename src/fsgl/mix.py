@@ -119,9 +119,14 @@ def global_local_mixture(
     views_o, views_r: two views ``B x C x H x W`` each of the original and the rebalanced images; labels ``B`` int64.
     label: of the local mixture, "area" for the share of pixels that each image has, "lambda" as the release does.
     Returns images ``B x C x H x W`` and targets ``B x K``.
+
+    Departure: views that are features ``B x D`` (data/features.py) have no place for a box; both mixtures are then
+    MixUp of features (manifold mixup, Verma et al., ICML 2019, at the last layer), each of a view, under the lambda.
     """
     if label not in ("area", "lambda"):
         raise ValueError(f"the label of the local mixture is 'area' or 'lambda', not {label!r}")
+    if views_o[0].ndim == 2:
+        return _feature_mixtures(views_o, labels_o, views_r, labels_r, num_classes, draw_lambda(beta, generator))
     (first_o, second_o), (first_r, second_r) = views_o, views_r
     height, width = second_o.shape[-2:]
     lam = draw_lambda(beta, generator)
@@ -132,3 +137,16 @@ def global_local_mixture(
         soft_labels(labels_o, labels_r, share, num_classes, first_o.dtype) for share in (lam, lam_local)
     )
     return images, (target_g, target_l)
+
+
+def _feature_mixtures(
+    views_o: Sequence[Tensor],
+    labels_o: Tensor,
+    views_r: Sequence[Tensor],
+    labels_r: Tensor,
+    num_classes: int,
+    lam: float,
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    (first_o, second_o), (first_r, second_r) = views_o, views_r
+    target = soft_labels(labels_o, labels_r, lam, num_classes, first_o.dtype)
+    return (mixup(first_o, first_r, lam), mixup(second_o, second_r, lam)), (target, target)

@@ -115,7 +115,12 @@ class ConnectedProcesses(Processes):
         return np.concatenate(parts)
 
     def average_statistics(self, model: nn.Module) -> None:
-        layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        layers = [
+            module
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and all(weight.requires_grad for weight in module.parameters())  # a frozen one's must not be rounded
+        ]
         buffers = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var)]
         statistics = [buffer for buffer in buffers if buffer is not None]
         if statistics:

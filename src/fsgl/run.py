@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsgl.data.features import ImageFeatures
 from fsgl.data.load import LoadedData, load_data
 from fsgl.data.sources import ImageArrays, Images, Source
 from fsgl.display import Display, make_display
@@ -20,6 +22,7 @@ from fsgl.engine.reproducible import differences, environment
 from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment
+from fsgl.feature_cache import default_folder, with_cached_features
 from fsgl.folder import RunFolder, recorded
 from fsgl.interrupts import Interrupts
 from fsgl.metrics import confusion_matrix
@@ -27,7 +30,7 @@ from fsgl.network import Network, build_network, cost, readable
 from fsgl.processes import Processes
 from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.trackers import Tracker, make_trackers, require_trackers
-from fsgl.training import assemble
+from fsgl.training import assemble, set_compute_dtype
 
 
 def train(
@@ -53,13 +56,34 @@ def train(
     require_trackers(runtime.trackers)
     files = RunFolder(folder, writes=placement.processes.leader)
     files.claim(experiment, resume)
-    network = build_network(experiment, data or load_together(experiment, placement.processes), placement.device)
+    data = data or load_together(experiment, placement.processes)
+    network = build_network(experiment, data, placement.device)
+    if data.in_memory and data.image_size != network.data.image_size and placement.processes.leader:
+        given, shown = (f"{side} x {side}" for side in (data.image_size, network.data.image_size))
+        print(f"note: {experiment.backbone} is shown the {given} images resized to {shown} (transfer.image_size)")
     with files.in_use():
         files.claim(experiment, resume)  # once more: another process may have begun in the meantime
+        if experiment.transfer.cached_views:
+            network = _features(network, runtime, placement)
         session = _Session(experiment, files, runtime, placement, network)
         if resume:
             session.restore(resume)
         return session.run()
+
+
+def _features(network: Network, runtime: Runtime, placement: Placement) -> Network:
+    """The network with cached features, the leader first: it computes those that are missing."""
+    processes, folder = placement.processes, runtime.feature_cache or default_folder()
+    set_compute_dtype(network.model, placement.precision)
+    processes.begin_alike(network.model)
+    network.model.eval()
+
+    def found() -> Network:
+        return with_cached_features(network, folder, placement.device, runtime.workers, not processes.leader)
+
+    first = found() if processes.leader else None
+    processes.agree(None)
+    return first or found()
 
 
 def load_together(experiment: Experiment, processes: Processes, source: Source | None = None) -> LoadedData:
@@ -89,6 +113,7 @@ class _Session:
             "data": network.data.describe(),
             "class_names": list(network.data.class_names),
             "class_counts": network.data.counts.tolist(),
+            "pretrained": None if network.origin is None else asdict(network.origin),
             "cost": cost(experiment, network.data, network.model),
             "environment": {**environment(self.device), **placement.describe(), "compile": runtime.compile},
             "status": "running",
@@ -121,6 +146,11 @@ class _Session:
         if before["data"]["split_hash"] != self.record["data"]["split_hash"]:
             raise UserError(
                 f"{self.files.path}: the run began with other images (the data's hash differs); mend data.root"
+            )
+        if (before.get("pretrained") or {}).get("sha256") != (self.record["pretrained"] or {}).get("sha256"):
+            raise UserError(
+                f"{self.files.path}: the run began with other weights than {self.experiment.transfer.weights} holds "
+                "now; put those back, or begin again in another --run folder"
             )
         for note in differences(before.get("environment"), self.record["environment"]):
             print(f"note: {note}; the result will differ by rounding from an uninterrupted run's")
@@ -177,8 +207,9 @@ class _Session:
                 self.files.append(row)
             signalled, due = self.processes.any(interrupts.signalled, self._save_is_due(interrupts))
             complete = self.state.epoch == self.recipe.epochs
-            # On a CPU an epoch is long beside a save; a GPU may take less than a second for either.
-            if due or signalled or complete or self._tried_enough() or self.device.type == "cpu":
+            # On a CPU an epoch is long beside a save; a GPU, or heads alone, may take less than a second for either.
+            is_long = self.device.type == "cpu" and not self.experiment.transfer.cached_views
+            if due or signalled or complete or self._tried_enough() or is_long:
                 self._save()
                 interrupts.saved()
             if signalled and not complete:
@@ -193,7 +224,7 @@ class _Session:
 
     def _list_bad_images(self, display: Display) -> None:
         """What could not be read so far, by any process, into the run folder; a line where it has become more."""
-        if isinstance(self.network.data.train, ImageArrays):
+        if isinstance(self.network.data.train, ImageArrays | ImageFeatures):
             return
         bad = self.network.data.bad.reasons
         found = self.processes.gather(np.array([json.dumps(pair) for pair in bad.items()], dtype=str))
@@ -234,7 +265,7 @@ class _Session:
             row["test"] = self.network.measure(data.test, self._logits(data.test))
         return row
 
-    def _logits(self, part: Images) -> np.ndarray:
+    def _logits(self, part: Images | ImageFeatures) -> np.ndarray:
         rows = self.processes.rows(len(part))
         mine = part.take(np.arange(len(part))[rows]) if self.processes.count > 1 else part
         return self.processes.gather(self.network.logits(mine, self.device, self.runtime.workers))

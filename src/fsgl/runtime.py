@@ -36,8 +36,9 @@ class Runtime:
     every epoch).  print_every: a line of progress after every so many steps of an epoch, besides the display's own.
     precision: "auto" or one of engine/precision.py.  compile: the network by torch.compile.  cuda_graphs: replay steps
     (engine/graphs.py).  devices: processes on this machine, one a GPU or, on CPUs, sharing the cores; None is one, or
-    as torchrun or Slurm started them.  nodes: machines. (BatchNorm's statistics are each process's own, so that with
-    several processes a network that has it trains a little differently.)
+    as torchrun or Slurm started them.  nodes: machines.  feature_cache: folder of frozen backbones' features, None for
+    the user's cache. (BatchNorm's statistics are each process's own, so that with several processes a network that
+    has it trains a little differently.)
     """
 
     device: str = "auto"
@@ -51,6 +52,7 @@ class Runtime:
     cuda_graphs: bool = False
     devices: int | None = None
     nodes: int | None = None
+    feature_cache: Path | None = None
 
     def place(self) -> Placement:
         """Take this process's place: alone, or among others that this starts or joins. Raises UserError.

@@ -67,7 +67,7 @@ def load_network(folder: Path, weights: str = "last", device: torch.device | str
     data = load_data(experiment.data)
     if data.hash != record["data"]["split_hash"]:
         raise UserError(f"{folder}: trained and tested on other images than these (the data's hash differs)")
-    network = build_network(experiment, data, torch.device(device))
+    network = build_network(experiment, data, torch.device(device), pretrained=False)
     try:
         content = path.read_bytes()
         network.model.load_state_dict(safetensors.torch.load(content))

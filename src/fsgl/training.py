@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from fsgl.data.streams import Shard, StreamSpec
 from fsgl.engine.fit import Recipe, TrainState
@@ -18,19 +21,38 @@ from fsgl.processes import ALONE
 from fsgl.runtime import Placement, Runtime
 
 
+def parameter_groups(model: nn.Module, backbone_lr: float) -> list[dict[str, Any]]:
+    """What the optimizer changes: everything that is not frozen.
+
+    backbone_lr: the backbone's learning rate as a share of the heads'; other than 1, it is a group of its own, whose
+    share ``fit`` finds in the group's ``lr_factor``.
+    """
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if backbone_lr == 1:
+        return [{"params": list(trained.values())}]
+    backbone = [weight for name, weight in trained.items() if name.startswith("backbone.")]
+    heads = [weight for name, weight in trained.items() if not name.startswith("backbone.")]
+    return [{"params": heads}, {"params": backbone, "lr_factor": backbone_lr}]
+
+
+def set_compute_dtype(model: nn.Module, precision: str) -> None:
+    """Let the backbone compute in what a precision stands for."""
+    for module in model.modules():
+        if isinstance(module, Net):
+            module.compute_dtype = compute_dtype(precision)
+
+
 def assemble(
     experiment: Experiment, network: Network, runtime: Runtime, placement: Placement
 ) -> tuple[TrainState, Recipe]:
     """Optimizer, stream and update for a network that is on its device already."""
     optim, method, model = experiment.optim, experiment.method, network.model
     processes, device = placement.processes, placement.device
-    for module in model.modules():
-        if isinstance(module, Net):
-            module.compute_dtype = compute_dtype(placement.precision)
+    set_compute_dtype(model, placement.precision)
     if runtime.compile:
         model.compile(dynamic=False)  # in place: the weights keep their names
     sgd = torch.optim.SGD(
-        model.parameters(),
+        parameter_groups(model, experiment.transfer.backbone_lr),
         lr=experiment.schedule.lr,
         momentum=optim.momentum,
         weight_decay=optim.weight_decay,

@@ -8,6 +8,7 @@ import torch
 from fsgl.engine.precision import choose, compute_dtype
 from fsgl.errors import UserError
 from fsgl.methods import Glmc
+from fsgl.models.backbones import build_backbone
 from fsgl.runtime import Runtime
 
 CPU = torch.device("cpu")
@@ -34,7 +35,7 @@ def test_what_a_device_lacks_is_refused(runtime: Runtime, said: str) -> None:
 
 def test_bf16_rounds_the_backbone_and_nothing_else() -> None:
     torch.manual_seed(0)
-    net = Glmc().build("resnet8-slim", 3, torch.tensor([9, 5, 2])).train()
+    net = Glmc().build(build_backbone("resnet8-slim"), torch.tensor([9, 5, 2])).train()
     rounded = copy.deepcopy(net)
     rounded.compute_dtype = torch.bfloat16
     images, target = torch.randn(4, 3, 16, 16), torch.eye(3)[[0, 1, 2, 0]]

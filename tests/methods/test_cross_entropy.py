@@ -6,6 +6,7 @@ from torch import nn
 
 from fsgl.methods.cross_entropy import CrossEntropy
 from fsgl.models.assemble import Classifier
+from fsgl.models.backbones import build_backbone
 from fsgl.types import Batch, Sample
 
 
@@ -44,7 +45,7 @@ def test_loss_is_torchs_whatever_the_progress() -> None:
 def test_contract() -> None:
     method = CrossEntropy()
     assert (method.views, method.needs_two_streams, method.passes) == (1, False, 1)
-    model = method.build("resnet8-slim", 1, torch.tensor([5, 4, 3]))
+    model = method.build(build_backbone("resnet8-slim", 1), torch.tensor([5, 4, 3]))
     images = torch.randn(2, 1, 8, 8)
     assert torch.equal(method.predict(model.eval(), images), model.fc(model.backbone(images)))
     assert method.predict(model, images).shape == (2, 3)

@@ -17,6 +17,7 @@ from fsgl.losses.class_weights import power_class_weights
 from fsgl.methods.glmc import Glmc
 from fsgl.mix import cutmix_box, draw_lambda
 from fsgl.models.assemble import FourHeadNet
+from fsgl.models.backbones import build_backbone
 from fsgl.models.feature_scaling import FeatureScaling, FeatureScalingSpec
 from fsgl.models.heads import FourHeads, HeadOutputs
 from fsgl.types import Batch, Mixed, Sample
@@ -192,7 +193,7 @@ def test_permuting_class_indices_changes_nothing_unless_the_rank_is_the_index(ra
 
 def test_build_gives_the_method_its_weights_and_scaling() -> None:
     method = Glmc(label_weighting=0.7, feature_scaling=FeatureScalingSpec(0.3, "inverse"))
-    net = method.build("resnet8-slim", 1, COUNTS)
+    net = method.build(build_backbone("resnet8-slim", 1), COUNTS)
     assert net.class_weights_K.tolist() == pytest.approx(power_class_weights(COUNTS, 0.7).tolist(), rel=1e-6)
     assert net.feature_scaling.omega_PK[0].tolist() == pytest.approx([1.225, 1.075, 1.15, 1.3])
     images = torch.randn(2, 1, 8, 8)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from fsgl.errors import UserError
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.models.assemble import Classifier, FourHeadNet, build_classifier, build_four_heads
 from fsgl.models.backbones import BACKBONES, build_backbone
@@ -73,7 +72,7 @@ def test_built_heads_fit_the_backbone(name: str) -> None:
     info = BACKBONES[name]
     torch.manual_seed(3)
     spec = FeatureScalingSpec(0.5, "half", "index", 1)
-    net = build_four_heads(name, 1, COUNTS, spec, power_class_weights(COUNTS, 1.0))
+    net = build_four_heads(build_backbone(name, 1), COUNTS, spec, power_class_weights(COUNTS, 1.0))
     assert net.feature_scaling.spec == spec
     assert net.heads.fc_cb.weight.shape == (3, info.feature_dim)
     assert net.heads.contrast_head.weight.shape == (info.head_width, info.head_width)
@@ -89,7 +88,7 @@ def test_built_heads_fit_the_backbone(name: str) -> None:
 
 def test_built_classifier_fits_the_backbone() -> None:
     torch.manual_seed(3)
-    net = build_classifier(SMALL, 3, 40)
+    net = build_classifier(build_backbone(SMALL), 40)
     assert net.fc.weight.shape == (40, 64)
     assert net.fc.weight.std().item() == pytest.approx(math.sqrt(2 / 64), rel=0.1)
     assert net(torch.randn(2, 3, 8, 8)).shape == (2, 40)
@@ -100,7 +99,7 @@ def test_every_fsm_setting_starts_from_the_same_weights() -> None:
     states = []
     for spec in (FeatureScalingSpec(), FeatureScalingSpec(1.0), FeatureScalingSpec(0.5, "linear*same", "index", 2)):
         torch.manual_seed(5)
-        states.append(build_four_heads(SMALL, 3, COUNTS, spec, torch.ones(3)).state_dict())
+        states.append(build_four_heads(build_backbone(SMALL), COUNTS, spec, torch.ones(3)).state_dict())
     torch.manual_seed(5)
     trunk = build_backbone(SMALL, 3).state_dict()
     for name in states[0]:
@@ -108,8 +107,3 @@ def test_every_fsm_setting_starts_from_the_same_weights() -> None:
             assert torch.equal(states[0][name], states[1][name])
             assert torch.equal(states[0][name], states[2][name])
     assert all(torch.equal(value, states[0][f"backbone.{name}"]) for name, value in trunk.items())
-
-
-def test_unknown_backbone_names_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean 'resnet34'"):
-        build_classifier("resnet-34", 3, 10)

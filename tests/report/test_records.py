@@ -32,6 +32,7 @@ def test_what_is_no_record_is_named(tmp_path: Path) -> None:
 def test_run_content_keeps_scored_epochs_and_the_last_classes() -> None:
     run: dict = {name: name for name in ("hash", "data", "class_counts", "cost", "status")}
     run["settings"] = {"seed": 1, "data": {"name": "digits", "root": "/home/somebody"}}
+    run["settings"]["transfer"] = {"weights": "/home/somebody/x.safetensors"}
     run["result"] = {"train_seconds": 3.0}
     history = [
         {"epoch": 0, "loss": {"total": 2.0}, "val": None, "test": None},
@@ -43,5 +44,6 @@ def test_run_content_keeps_scored_epochs_and_the_last_classes() -> None:
     assert content["epochs"][0]["val"] == {"top1": 40.0, "few": None}
     assert content["last_per_class"] == [50.0, None]
     assert content["train_seconds"] == 3.0
-    assert content["settings"] == {"seed": 1, "data": {"name": "digits"}}
+    assert content["settings"] == {"seed": 1, "data": {"name": "digits"}, "transfer": {"weights": "file"}}
+    assert "somebody" not in json.dumps(content)
     assert run["settings"]["data"]["root"] == "/home/somebody"

@@ -86,6 +86,14 @@ def test_runs_on_other_images_are_not_compared(run: Any) -> None:
         print_comparison(folder.parent, [folder, folder], [record, other], [history, history])
 
 
+def test_pretrained_runs_are_not_compared_with_those_from_scratch(run: Any) -> None:
+    folder, record, history = run
+    transfer = {**record["settings"]["transfer"], "weights": "x.safetensors"}
+    other = {**record, "settings": {**record["settings"], "recipe": "glmc", "transfer": transfer}}
+    with pytest.raises(UserError, match="began with different weights"):
+        print_comparison(folder.parent, [folder, folder], [record, other], [history, history])
+
+
 def test_one_evaluation(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     _, record, history = run
     metrics = history[-1]["test"]

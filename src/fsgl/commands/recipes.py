@@ -21,4 +21,5 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     print("\nbackbones (--backbone NAME)")
     for name, info in BACKBONES.items():
         print(f"  {name:<18}{info.note}")
+    print(f"  {'timm:NAME':<18}any model of timm (pip install 'fsgl[timm]'), with --pretrained its published weights")
     return 0

@@ -29,12 +29,16 @@ FLAGS = {
     "draw": "data.draw",
     "val": "data.val",
     "bad_images": "data.bad_images",
-    "image_size": "data.image_size",
     "backbone": "backbone",
     "epochs": "optim.epochs",
     "batch_size": "optim.batch_size",
     "lr": "schedule.lr",
     "seed": "seed",
+    "pretrained": "transfer.weights",
+    "freeze": "transfer.train",
+    "backbone_lr": "transfer.backbone_lr",
+    "image_size": "transfer.image_size",
+    "cached_views": "transfer.cached_views",
 }
 
 
@@ -58,12 +62,15 @@ def runtime(options: argparse.Namespace) -> Runtime:
         cuda_graphs=options.cuda_graphs,
         devices=None if options.devices is None else within("--devices", options.devices, 1),
         nodes=None if options.num_nodes is None else within("--num-nodes", options.num_nodes, 1),
+        feature_cache=options.feature_cache,
     )
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl train``. settings: name=value."""
     assignments = [f"{FLAGS[flag]}={getattr(options, flag)}" for flag in FLAGS if getattr(options, flag) is not None]
+    if options.pretrained == "":  # a shell variable that is not set; "none" is scratch
+        raise UserError("--pretrained is given an empty name; give a safetensors file, or nothing for the hub's")
     if options.recipe == "digits":
         return train_digits(options, assignments + settings)
     return train_one(options, assignments + settings)

@@ -14,6 +14,7 @@ from fsgl.data.bad_images import POLICIES, BadImages
 from fsgl.data.cifar import load_cifar
 from fsgl.data.decoding import AUGMENTATIONS, DecodingStream, decoded_batches
 from fsgl.data.digits import load_digits
+from fsgl.data.features import FeatureStream, ImageFeatures, feature_batches
 from fsgl.data.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
 from fsgl.data.listing import title
 from fsgl.data.lists import load_lists
@@ -79,8 +80,7 @@ class DataSpec:
     test: share of the training images set aside where somebody's own come without test images; None is
     ``DEFAULT_TEST``.  test_seed: which.
     normalization: "own" mean and deviation of the set, or the "release"'s.
-    image_size: side in pixels of the views of images that are decoded; None is 224.
-    augmentation: of those, "fast" or "classic" (data/decoding.py).
+    augmentation: of images that are decoded, "fast" or "classic" (data/decoding.py).
     bad_images: "skip" those that cannot be read, and list them, or end with an "error".
     """
 
@@ -94,7 +94,6 @@ class DataSpec:
     val: float = 0.1
     val_seed: int = 0
     normalization: str = "own"
-    image_size: int | None = field(default=None, metadata=LATER)
     augmentation: str = field(default="fast", metadata=LATER)
     bad_images: str = field(default="skip", metadata=LATER)
     val_list: str | None = field(default=None, metadata=LATER)
@@ -113,8 +112,6 @@ class DataSpec:
             raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
         if self.bad_images not in POLICIES:
             raise unknown("bad-images policy", self.bad_images, POLICIES)
-        if self.image_size is not None and not 8 <= self.image_size <= 4096:
-            raise UserError(f"data.image_size must be from 8 to 4096, not {self.image_size}")
         if self.draw_seed is not None and not 0 <= self.draw_seed < 2**32:  # NumPy's RandomState takes no other
             raise UserError(f"data.draw_seed must be from 0 to {2**32 - 1}, not {self.draw_seed}")
         if not 0 <= self.val < 1:
@@ -156,13 +153,13 @@ class LoadedData:
     counts: ``K`` int64, images of each class that are trained on.  without_validation, without_test: classes that have
     no image there, most often because they are too small to spare one.  hash: of the drawn images and their parts
     (data/split.py).  notes: how somebody's own images were read and parted, a sentence each.  bad: what could not be
-    read so far.
+    read so far.  image_size: side in pixels of what a network is shown of them.
     """
 
     spec: DataSpec
-    train: Images
-    val: Images | None
-    test: Images
+    train: Images | ImageFeatures
+    val: Images | ImageFeatures | None
+    test: Images | ImageFeatures
     class_names: tuple[str, ...]
     counts: np.ndarray
     mean: tuple[float, ...]
@@ -172,6 +169,12 @@ class LoadedData:
     without_test: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     bad: BadImages = field(default_factory=BadImages)
+    image_size: int = 224
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are arrays, of a size of their own."""
+        return isinstance(self.train, ImageArrays)
 
     @property
     def num_classes(self) -> int:
@@ -185,25 +188,26 @@ class LoadedData:
             transform = DATA_SETS[self.spec.name].transform or usual
             images, labels = self.train.images, self.train.labels
             return ArrayStream(images, labels, self.num_classes, spec, transform, self.mean, self.std, device)
+        if isinstance(self.train, ImageFeatures):
+            return FeatureStream(self.train, self.num_classes, spec, device)
         return DecodingStream(
             self.train, self.num_classes, spec, self.mean, self.std, device, workers,
             ViewSpec(self.image_size), self.spec.augmentation, bad=self.bad,
         )  # fmt: skip
 
-    @property
-    def image_size(self) -> int:
-        """Side in pixels of what a network is shown."""
-        return self.train.images.shape[1] if isinstance(self.train, ImageArrays) else self.spec.image_size or 224
-
-    def evaluation_batches(self, part: Images, device: torch.device | str, workers: int = 0) -> Iterator[Tensor]:
+    def evaluation_batches(
+        self, part: Images | ImageFeatures, device: torch.device | str, workers: int = 0
+    ) -> Iterator[Tensor]:
         """The images of ``val`` or ``test`` in order, unaugmented."""
         if isinstance(part, ImageArrays):
             return array_batches(part.images, self.mean, self.std, device)
+        if isinstance(part, ImageFeatures):
+            return feature_batches(part, device)
         return decoded_batches(part, self.mean, self.std, device, workers, self.image_size, bad=self.bad)
 
-    def unreadable(self, part: Images) -> np.ndarray:
+    def unreadable(self, part: Images | ImageFeatures) -> np.ndarray:
         """``N`` booleans: the images of ``val`` or ``test`` that were found unreadable."""
-        if isinstance(part, ImageArrays) or not self.bad.reasons:
+        if isinstance(part, ImageArrays | ImageFeatures) or not self.bad.reasons:
             return np.zeros(len(part), dtype=bool)
         return np.array([part.location(position) in self.bad.reasons for position in range(len(part))])
 
@@ -211,6 +215,9 @@ class LoadedData:
         """What a result must say of its data."""
         described: dict[str, object] = {
             "split_hash": self.hash,
+            "image_size": self.image_size,
+            "mean": list(self.mean),
+            "std": list(self.std),
             "classes": self.num_classes,
             "train": len(self.train),
             "val": 0 if self.val is None else len(self.val),
@@ -288,4 +295,5 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         without_test=without_test,
         notes=tuple(filter(None, (source.found, *source.notes, *notes))),
         bad=BadImages(spec.bad_images),
+        **({"image_size": train.images.shape[1]} if isinstance(train, ImageArrays) else {}),
     )

@@ -137,7 +137,7 @@ def _epoch(
     epoch, total_steps = state.epoch, recipe.stream.steps_per_epoch
     lr = recipe.schedule.rate(epoch, recipe.epochs)
     for group in state.optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_factor", 1.0)  # of a fine-tuned backbone (training.py)
     state.model.train()
     images_before, seconds_before = state.images, state.seconds
     read_every = 1 if state.tally.bad.device.type == "cpu" else READ_EVERY

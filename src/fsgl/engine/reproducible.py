@@ -45,7 +45,7 @@ def commit() -> str | None:
 
 def environment(device: torch.device) -> dict[str, object]:
     """Versions and machine, as recorded with every run."""
-    packages = ("fsgl", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
+    packages = ("fsgl", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "timm")
     versions = {}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):

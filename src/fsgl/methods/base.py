@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
+from fsgl.models.cifar_resnet import Backbone
 from fsgl.types import Batch, Losses, Mixed
 
 
@@ -30,8 +31,8 @@ class Method(Protocol):
         """q of the rebalanced stream: an image of class k is drawn in proportion to 1 / n_k^q."""
         ...
 
-    def build(self, backbone: str, in_channels: int, class_counts: Tensor) -> nn.Module:
-        """A fresh network for classes with these training counts (``K`` int64)."""
+    def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
+        """A network on this backbone, fresh on top of it, for classes with these training counts (``K`` int64)."""
         ...
 
     def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:

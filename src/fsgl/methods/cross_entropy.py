@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.mix import one_hot
 from fsgl.models.assemble import Classifier, build_classifier
+from fsgl.models.cifar_resnet import Backbone
 from fsgl.types import Batch, Losses, Mixed
 
 
@@ -27,8 +28,8 @@ class CrossEntropy:
     def resample_weighting(self) -> float:
         return 0.0
 
-    def build(self, backbone: str, in_channels: int, class_counts: Tensor) -> nn.Module:
-        return build_classifier(backbone, in_channels, len(class_counts))
+    def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
+        return build_classifier(backbone, len(class_counts))
 
     def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
         (images,) = batch.original.views

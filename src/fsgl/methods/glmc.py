@@ -23,6 +23,7 @@ from fsgl.losses.class_weights import power_class_weights
 from fsgl.losses.glmc import glmc_losses
 from fsgl.mix import global_local_mixture
 from fsgl.models.assemble import FourHeadNet, build_four_heads
+from fsgl.models.cifar_resnet import Backbone
 from fsgl.models.feature_scaling import FeatureScalingSpec
 from fsgl.types import Batch, Losses, Mixed
 
@@ -64,9 +65,9 @@ class Glmc:
         if self.ascent not in ASCENTS:
             raise unknown("ascent", self.ascent, ASCENTS)
 
-    def build(self, backbone: str, in_channels: int, class_counts: Tensor) -> nn.Module:
+    def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
         weights = power_class_weights(class_counts, self.label_weighting)
-        return build_four_heads(backbone, in_channels, class_counts, self.feature_scaling, weights)
+        return build_four_heads(backbone, class_counts, self.feature_scaling, weights)
 
     def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
         original, rebalanced = batch.original, batch.rebalanced

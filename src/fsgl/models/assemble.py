@@ -6,10 +6,12 @@ used at test. Nothing here knows a loss.
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
-from fsgl.models.backbones import build_backbone
+from fsgl.models.cifar_resnet import Backbone
 from fsgl.models.feature_scaling import FeatureScaling, FeatureScalingSpec
 from fsgl.models.heads import FourHeads, HeadOutputs, initialise
 
@@ -19,13 +21,29 @@ class Net(nn.Module):
 
     compute_dtype: torch.bfloat16 runs the backbone under autocast; what is on top, and the losses, stay in float32,
     where they cost nothing and a rounded logit could cost a rank. None is no autocast.
+    frozen: the backbone stays as it is in training, its BatchNorm statistics too; see ``freeze_backbone``.
     """
 
     backbone: nn.Module
     compute_dtype: torch.dtype | None = None
+    frozen: bool = False
+
+    def freeze_backbone(self) -> None:
+        """From now on nothing trains the backbone: no gradients, and evaluation mode in training as well."""
+        self.frozen = True
+        self.backbone.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
 
     def features(self, images_BCHW: Tensor) -> Tensor:
-        """Features ``B x D`` of the backbone."""
+        """Features ``B x D`` of the backbone. What has that shape already is taken for features (feature_cache.py)."""
+        if images_BCHW.ndim == 2:
+            return images_BCHW
         if self.compute_dtype is None:
             plain: Tensor = self.backbone(images_BCHW)
             return plain
@@ -77,19 +95,17 @@ class Classifier(Net):
 
 
 def build_four_heads(
-    backbone: str, in_channels: int, class_counts: Tensor, scaling: FeatureScalingSpec, class_weights_K: Tensor
+    backbone: Backbone, class_counts: Tensor, scaling: FeatureScalingSpec, class_weights_K: Tensor
 ) -> FourHeadNet:
-    """A freshly initialised FourHeadNet on a backbone of the registry."""
-    trunk = build_backbone(backbone, in_channels)
-    heads = FourHeads(trunk.feature_dim, len(class_counts), trunk.head_width)
-    initialise(heads, trunk.linear_init)
+    """A FourHeadNet on a backbone, with freshly initialised heads."""
+    heads = FourHeads(backbone.feature_dim, len(class_counts), backbone.head_width)
+    initialise(heads, backbone.linear_init)
     fsm = FeatureScaling(class_counts, scaling.gamma, scaling.profile, scaling.rank, scaling.decimals)
-    return FourHeadNet(trunk, fsm, heads, class_weights_K.to(torch.get_default_dtype()))
+    return FourHeadNet(backbone, fsm, heads, class_weights_K.to(torch.get_default_dtype()))
 
 
-def build_classifier(backbone: str, in_channels: int, num_classes: int) -> Classifier:
-    """A freshly initialised Classifier on a backbone of the registry."""
-    trunk = build_backbone(backbone, in_channels)
-    fc = nn.Linear(trunk.feature_dim, num_classes)
-    initialise(fc, trunk.linear_init)
-    return Classifier(trunk, fc)
+def build_classifier(backbone: Backbone, num_classes: int) -> Classifier:
+    """A Classifier on a backbone, with a freshly initialised linear map."""
+    fc = nn.Linear(backbone.feature_dim, num_classes)
+    initialise(fc, backbone.linear_init)
+    return Classifier(backbone, fc)

@@ -1,7 +1,8 @@
 """The backbones by name.
 
-``BACKBONES`` lists them all and ``build_backbone`` makes one. To add one: a line in ``BACKBONES`` with a function that
-takes the number of image channels and returns a ``Backbone``.
+``BACKBONES`` lists our own, ``timm:NAME`` is any of timm's (models/timm_backbones.py), and ``build_backbone`` makes
+one. To add one: a line in ``BACKBONES`` with a function that takes the number of image channels and returns a
+``Backbone``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from fsgl.errors import unknown
+from fsgl.errors import UserError, unknown
 from fsgl.models.cifar_resnet import Backbone, BasicBlock, Bottleneck, CifarResNet, Init
+from fsgl.models.timm_backbones import PREFIX, TimmBackbone, configuration, is_timm, knows
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,24 @@ _ALL = (
 BACKBONES: dict[str, BackboneInfo] = {info.name: info for info in _ALL}
 
 
-def build_backbone(name: str, in_channels: int = 3) -> Backbone:
+def check_backbone(name: str) -> None:
+    """Raises UserError, with the nearest real name, for a backbone that there is not."""
+    if is_timm(name):
+        configuration(name)
+    elif name not in BACKBONES:
+        if knows(name):
+            raise UserError(f"unknown backbone '{name}'; did you mean '{PREFIX}{name}'?")
+        raise unknown("backbone", name, BACKBONES)
+
+
+def build_backbone(name: str, in_channels: int = 3, image_size: int | None = None) -> Backbone:
     """The backbone called ``name`` for images of ``in_channels`` channels, with fresh weights.
 
+    image_size: of ``timm:NAME`` only, side of what it is shown; None is the model's own. Ours take any size.
     The weights are drawn from torch's global generator: seed it, or fork it, for the same ones again.
-    Raises UserError, with the nearest real name, for a name that is not in ``BACKBONES``.
+    Raises UserError, with the nearest real name, for a name that is none.
     """
-    if name not in BACKBONES:
-        raise unknown("backbone", name, BACKBONES)
+    check_backbone(name)
+    if is_timm(name):
+        return TimmBackbone(name, in_channels=in_channels, image_size=image_size)
     return BACKBONES[name].build(in_channels)

@@ -17,6 +17,7 @@ from typing import Any
 
 from fsgl.errors import UserError
 from fsgl.files import read_json, write_json
+from fsgl.models.transfer import HUB
 
 FIELDS = ("kind", "name", "command", "date", "environment", "content")
 
@@ -50,7 +51,9 @@ def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> 
     record: experiment.json.  history: metrics.jsonl. Per-class accuracy is kept for the last epoch only.
     """
     settings = {**record["settings"], "data": {**record["settings"]["data"]}}
-    del settings["data"]["root"]  # where the images lay on one machine is no part of a result
+    del settings["data"]["root"]  # where the images lay on one machine is no part of a result, nor a file of weights
+    if (settings.get("transfer") or {}).get("weights") not in (None, HUB):
+        settings["transfer"] = {**settings["transfer"], "weights": "file"}
     epochs = []
     for row in history:
         if row["test"] is None:
@@ -61,6 +64,7 @@ def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> 
         "settings": settings,
         "hash": record["hash"],
         "data": record["data"],
+        "pretrained": record.get("pretrained"),
         "class_counts": record["class_counts"],
         "cost": record["cost"],
         "status": record["status"],

@@ -9,6 +9,7 @@ from typing import Any
 
 from fsgl.report.records import read_records
 from fsgl.report.render import Table
+from fsgl.report.transfers import transfer_key
 
 FASTER = 0.97  # a ratio to the default below this is stressed: more than timings scatter
 PREAMBLE = """# Speed
@@ -144,7 +145,7 @@ def _is_run_of(run: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
         row["recipe"], row["backbone"], row["data"], row["imbalance_factor"],
         row["epochs"], row["batch_size"], row["images"], row["precision"], row["cuda_graphs"],
     )  # fmt: skip
-    return content["status"] == "complete" and alone and theirs == ours
+    return content["status"] == "complete" and alone and transfer_key(content) is None and theirs == ours
 
 
 def tried_table(tried: Mapping[str, Any]) -> Table:

@@ -11,6 +11,7 @@ from fsgl.errors import UserError
 from fsgl.report.curves import draw_curves
 from fsgl.report.render import Table
 from fsgl.report.table import comparison_table, per_class_table, protocol_table, render_protocol
+from fsgl.report.transfers import brief_transfer, transfer_key
 
 History = Sequence[Mapping[str, Any]]
 
@@ -30,8 +31,9 @@ def print_run(folder: Path, record: Mapping[str, Any], history: History) -> None
     """The three figures of the protocol, each class, curves as a picture."""
     headline = record["settings"]["evaluation"]["headline"]
     names, counts = record["class_names"], record["class_counts"]
+    title = ", ".join(filter(None, [record["settings"]["recipe"], brief_transfer(record)]))
     print()
-    print_table(render_protocol(protocol_table(history, headline), record["settings"]["recipe"]))
+    print_table(render_protocol(protocol_table(history, headline), title))
     if history and history[-1]["test"] is not None:
         print_table(per_class_table(history[-1]["test"], names, counts))
     spared = record["data"]["classes_without_validation"]
@@ -49,6 +51,8 @@ def print_comparison(
     """Runs on the same data beside each other."""
     if len({record["data"]["split_hash"] for record in records}) > 1:
         raise UserError(f"the runs under {parent} used different images and cannot be compared")
+    if len({transfer_key(record) for record in records}) > 1:
+        raise UserError(f"the runs under {parent} began with different weights, or trained another part of them")
     runs = {record["settings"]["recipe"]: history for record, history in zip(records, histories, strict=True)}
     names, counts = records[0]["class_names"], records[0]["class_counts"]
     print()
