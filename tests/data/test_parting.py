@@ -53,6 +53,12 @@ def test_carving_is_reproducible_and_goes_by_its_seed() -> None:
     assert [len(part) for part in drawn] == [24, 24, 24, 60]
 
 
+def test_test_images_are_another_draw_than_validation_images_of_the_same_seed() -> None:
+    source = pets(files(40, 40, 40))
+    _, val, _, _ = with_validation(source, 0.2, 1)
+    assert paths(val) != paths(with_test(source, 0.2, 1)[0].test)
+
+
 def test_given_parts_are_used_as_they_are() -> None:
     source = pets(files(9, 9, 9), test=files(1, 0, 2), val=files(0, 3, 0))
     same, without = with_test(source, None, 0)
