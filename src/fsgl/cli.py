@@ -25,6 +25,8 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
   fsgl train fsgl --data my/images                 FSGL on your folder, table, list or .npz
   fsgl train --run runs/mine --resume              go on after an interruption
   fsgl evaluate runs/mine                          score a trained network again
+  fsgl predict runs/mine new/*.jpg                 what it says of images
+  fsgl export runs/mine                            as one ONNX file
   fsgl prepare photos prepared                     decode and shrink images once, for fast training
   fsgl recipes                                     what can be trained, on which data"""
 
@@ -37,6 +39,17 @@ Any setting of the recipe can be changed by its name: sam.rho=0.1 method.feature
 PREPARE = """Decode every image once, shrink it, and store all of them for access in any order.
 
 Training takes OUT as it takes PATH: fsgl train fsgl --data OUT. Stop it whenever you like; the same command goes on."""
+
+
+PREDICT = """The most probable classes of images. The training images are not needed.
+
+Probabilities are calibrated where the run had validation images (a temperature was fitted to them). --prior says how
+often each class is to be expected where the images come from; without it, as the network takes it: a rebalanced
+classifier (FSGL, GLMC) all classes alike, cross-entropy as often as in training."""
+
+
+EXPORT = """The backbone and the classifier that predicts, and nothing of training, as one file with class names,
+training counts and what must be done to an image in its metadata. The file is compared with the network before it is kept."""
 
 
 USAGE = """fsgl train RECIPE [options] [name=value ...]
@@ -64,6 +77,8 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     _add_train(commands)
     _add_evaluate(commands)
     _add_prepare(commands)
+    _add_predict(commands)
+    _add_export(commands)
     commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
     return parser, dict(commands.choices)
 
@@ -151,6 +166,37 @@ def _add_prepare(commands: Any) -> None:
     prepare.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
     prepare.add_argument("--bad-images", default="skip", metavar="WHAT", help="skip (default) and list, or error")
     prepare.add_argument("--verify", action="store_true", help="check every byte of a prepared set")
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict", help="ask a trained network about images", description=PREDICT, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    predict.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
+    predict.add_argument("paths", nargs="+", metavar="PATH", help="images, folders of them, or patterns like '*.jpg'")
+    predict.add_argument("--format", default="table", help="table (default), csv or json")
+    predict.add_argument("--output", type=_folder, metavar="FILE", help="write there instead (a table as csv)")
+    predict.add_argument("--top-k", type=int, default=1, metavar="K", help="so many classes for each image (1)")
+    predict.add_argument("--prior", metavar="WHAT", help="class frequencies: uniform, training, or a CSV file")
+    predict.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
+    predict.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
+    predict.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (2)")
+    predict.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export", help="a trained network as one file, without fsgl", description=EXPORT, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    export.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
+    export.add_argument("--format", default="onnx", help="onnx (default), torch (a torch.export program), safetensors")
+    export.add_argument("--output", type=_folder, metavar="FILE", help="default: model-exported.* in the run folder")
+    export.add_argument("--preprocess", action="store_true", help="the graph takes 8-bit pixels and normalises them")
+    export.add_argument("--images", nargs="+", metavar="PATH", help="to compare on, instead of the run's test images")
+    export.add_argument("--licence", default="unstated", metavar="TEXT", help="of the weights, for the metadata")
+    export.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:

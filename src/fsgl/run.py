@@ -27,6 +27,7 @@ from fsgl.folder import RunFolder, recorded
 from fsgl.interrupts import Interrupts
 from fsgl.metrics import confusion_matrix
 from fsgl.network import Network, build_network, cost, readable
+from fsgl.posthoc import fit_temperature
 from fsgl.processes import Processes
 from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.trackers import Tracker, make_trackers, require_trackers
@@ -298,9 +299,18 @@ class _Session:
             "steps": self.steps_taken,
             "train_seconds": sum(row["seconds"] for row in rows),
             "last": rows[-1]["test"] if rows else None,
+            "temperature": self._temperature(),
         }
         self._set_status("complete" if complete else f"stopped after {self.steps_taken} steps (--max-steps)")
         return self.record
+
+    def _temperature(self) -> float | None:
+        """Fitted on the validation images; None where there are none."""
+        val = self.network.data.val
+        if val is None:
+            return None
+        logits, labels = readable(self._logits(val), val.labels)
+        return fit_temperature(logits, labels)
 
     def _set_status(self, status: str) -> None:
         self.record["status"] = status

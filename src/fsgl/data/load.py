@@ -153,7 +153,8 @@ class LoadedData:
     counts: ``K`` int64, images of each class that are trained on.  without_validation, without_test: classes that have
     no image there, most often because they are too small to spare one.  hash: of the drawn images and their parts
     (data/split.py).  notes: how somebody's own images were read and parted, a sentence each.  bad: what could not be
-    read so far.  image_size: side in pixels of what a network is shown of them.
+    read so far.  image_size: side in pixels of what a network is shown of them.  array_size: height and width of images
+    that were in memory when they were loaded, else None.
     """
 
     spec: DataSpec
@@ -170,6 +171,7 @@ class LoadedData:
     notes: tuple[str, ...] = ()
     bad: BadImages = field(default_factory=BadImages)
     image_size: int = 224
+    array_size: tuple[int, int] | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -216,6 +218,7 @@ class LoadedData:
         described: dict[str, object] = {
             "split_hash": self.hash,
             "image_size": self.image_size,
+            "array_size": None if self.array_size is None else list(self.array_size),
             "mean": list(self.mean),
             "std": list(self.std),
             "classes": self.num_classes,
@@ -281,6 +284,7 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         parts["val"] = val
     if spec.name in OWN:
         parts["classes"] = source.class_names
+    size = (train.images.shape[1], train.images.shape[2]) if isinstance(train, ImageArrays) else None
     return LoadedData(
         spec=replace(spec, imbalance_factor=spec.imbalance_factor or kind.default_factor),
         train=train,
@@ -295,5 +299,5 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         without_test=without_test,
         notes=tuple(filter(None, (source.found, *source.notes, *notes))),
         bad=BadImages(spec.bad_images),
-        **({"image_size": train.images.shape[1]} if isinstance(train, ImageArrays) else {}),
+        **({"image_size": size[0], "array_size": size} if size is not None else {}),
     )

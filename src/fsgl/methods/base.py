@@ -21,6 +21,8 @@ class Method(Protocol):
     name: ClassVar[str]
     views: ClassVar[int]
     """Augmented views of every drawn image."""
+    assumed_prior: ClassVar[str]
+    """Class frequencies that its probabilities hold for, about: "training", or "uniform" of a rebalanced classifier."""
     needs_two_streams: ClassVar[bool]
     """Whether batches carry a rebalanced sample beside the original one."""
     passes: ClassVar[int]

@@ -21,6 +21,7 @@ class CrossEntropy:
 
     name: ClassVar[str] = "cross-entropy"
     views: ClassVar[int] = 1
+    assumed_prior: ClassVar[str] = "training"
     needs_two_streams: ClassVar[bool] = False
     passes: ClassVar[int] = 1
 

@@ -54,6 +54,7 @@ class Glmc:
 
     name: ClassVar[str] = "glmc"
     views: ClassVar[int] = 2
+    assumed_prior: ClassVar[str] = "uniform"
     needs_two_streams: ClassVar[bool] = True
     passes: ClassVar[int] = 2
 

@@ -40,6 +40,16 @@ class Net(nn.Module):
             self.backbone.eval()
         return self
 
+    @property
+    def classifier(self) -> nn.Module:
+        """What predicts from (unscaled) features, ``B x D`` to ``B x K``."""
+        raise NotImplementedError
+
+    def predict(self, images_BCHW: Tensor) -> Tensor:
+        """Logits ``B x K``."""
+        logits: Tensor = self.classifier(self.features(images_BCHW))
+        return logits
+
     def features(self, images_BCHW: Tensor) -> Tensor:
         """Features ``B x D`` of the backbone. What has that shape already is taken for features (feature_cache.py)."""
         if images_BCHW.ndim == 2:
@@ -73,9 +83,10 @@ class FourHeadNet(Net):
     def forward(self, images_BCHW: Tensor, target_BK: Tensor) -> HeadOutputs:
         return self.heads(self.feature_scaling(self.features(images_BCHW), target_BK))
 
-    def predict(self, images_BCHW: Tensor) -> Tensor:
-        """Logits ``B x K`` of the rebalanced classifier on unscaled features."""
-        return self.heads.fc_cb(self.features(images_BCHW))
+    @property
+    def classifier(self) -> nn.Module:
+        """The rebalanced one."""
+        return self.heads.fc_cb
 
 
 class Classifier(Net):
@@ -89,9 +100,9 @@ class Classifier(Net):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         return self.fc(self.features(images_BCHW))
 
-    def predict(self, images_BCHW: Tensor) -> Tensor:
-        """Logits ``B x K``."""
-        return self(images_BCHW)
+    @property
+    def classifier(self) -> nn.Module:
+        return self.fc
 
 
 def build_four_heads(
