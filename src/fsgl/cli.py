@@ -49,7 +49,8 @@ classifier (FSGL, GLMC) all classes alike, cross-entropy as often as in training
 
 
 EXPORT = """The backbone and the classifier that predicts, and nothing of training, as one file with class names,
-training counts and what must be done to an image in its metadata. The file is compared with the network before it is kept."""
+training counts and what must be done to an image in its metadata. The file is compared with the network before it is
+kept."""
 
 
 USAGE = """fsgl train RECIPE [options] [name=value ...]

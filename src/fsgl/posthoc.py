@@ -49,7 +49,9 @@ def probabilities(
     that the classifier's probabilities hold for.
     """
     logits = np.asarray(logits_NK, dtype=np.float64) / temperature
-    if prior_K is not None and assumed_K is not None:
-        with np.errstate(divide="ignore"):  # a class that does not occur has a probability of 0
-            logits = logits + np.log(prior_K) - np.log(assumed_K)
-    return softmax(logits)
+    if prior_K is None or assumed_K is None:
+        return softmax(logits)
+    shares = np.zeros_like(logits)
+    occurring = prior_K > 0  # a class that does not occur has a probability of 0
+    shares[:, occurring] = softmax(logits[:, occurring] + np.log(prior_K[occurring] / assumed_K[occurring]))
+    return shares
