@@ -27,6 +27,7 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
   fsgl evaluate runs/mine                          score a trained network again
   fsgl predict runs/mine new/*.jpg                 what it says of images
   fsgl export runs/mine                            as one ONNX file
+  fsgl inspect photos --html photos.html           look a set of images over before training
   fsgl prepare photos prepared                     decode and shrink images once, for fast training
   fsgl recipes                                     what can be trained, on which data"""
 
@@ -53,6 +54,10 @@ training counts and what must be done to an image in its metadata. The file is c
 kept."""
 
 
+INSPECT = """Every image opened once: the tail and its groups, sizes, unreadable files, the same image twice (and across
+parts), missing classes, labels that may be wrong, and what to train. Nothing is written unless asked for."""
+
+
 USAGE = """fsgl train RECIPE [options] [name=value ...]
        fsgl train --from FILE [options] [name=value ...]
        fsgl train --run FOLDER --resume [CHECKPOINT] [--max-steps N]"""
@@ -77,6 +82,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 
     _add_train(commands)
     _add_evaluate(commands)
+    _add_inspect(commands)
     _add_prepare(commands)
     _add_predict(commands)
     _add_export(commands)
@@ -150,6 +156,19 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
     evaluate.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
     evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON instead of tables")
+
+
+def _add_inspect(commands: Any) -> None:
+    inspect = commands.add_parser(
+        "inspect", help="look a set of images over before training", description=INSPECT, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    inspect.add_argument("path", type=_folder, metavar="PATH", help="as for train --data, or a data set's name")
+    inspect.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start, or archives are")
+    inspect.add_argument("--html", type=_folder, metavar="FILE", help="write one self-contained page, with pictures")
+    inspect.add_argument("--json", metavar="FILE", help="write all findings as JSON; - prints that and nothing else")
+    inspect.add_argument("--no-label-errors", action="store_true", help="do not look for labels that may be wrong")
+    inspect.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
 
 
 def _add_prepare(commands: Any) -> None:

@@ -84,6 +84,16 @@ def open_rgb(root: Path, relative: str, at_least: int | None = None) -> Image:
         raise BadImage(path, f"damaged or truncated ({reason})") from None
 
 
+def stored_mode(root: Path, relative: str) -> str:
+    """How a readable file stores its image, such as "JPEG RGB" or "PNG P"."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(root / relative, formats=_formats()) as image:
+            return f"{image.format} {image.mode}"
+
+
 @lru_cache
 def _formats() -> tuple[str, ...]:
     """Those of FORMATS that this Pillow can read."""

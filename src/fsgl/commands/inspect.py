@@ -1,0 +1,139 @@
+"""``fsgl inspect``: a data set looked over before training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from fsgl.commands.numbers import within
+from fsgl.data.load import DATA_SETS, OWN, DataSpec, load_data
+from fsgl.data.own import find_source
+from fsgl.data.sources import Images, Source
+from fsgl.errors import UserError
+from fsgl.files import write_atomically
+from fsgl.inspection.findings import findings, look_at_all
+from fsgl.inspection.page import render_page
+
+
+def run(options: argparse.Namespace, settings: list[str]) -> int:
+    """Inspect, print, and write what is asked for. Returns the exit code."""
+    workers = within("--workers", options.workers, 0)
+    source = _source(options)
+    total = sum(len(part) for part in (source.train, source.val, source.test) if part is not None)
+    with _progress(total) as progress:
+        inspected = look_at_all(source, workers, progress)
+    if not any(not seen.error for seen in inspected.seen):
+        raise UserError(f"{options.path}: not one of {total:,} images can be read")
+    found = findings(inspected, not options.no_label_errors)
+    if options.json == "-":
+        print(json.dumps(found, indent=2, allow_nan=False))
+        return 0
+    if options.json:
+        write_atomically(Path(options.json), (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
+    if options.html:
+        write_atomically(options.html, render_page(found, inspected).encode())
+    print_findings(found, str(options.path))
+    for written in (options.json, options.html):
+        if written:
+            print(f"written: {written}")
+    return 0
+
+
+def _source(options: argparse.Namespace) -> Source:
+    name = str(options.path)
+    root = None if options.root is None else Path(options.root)
+    if name not in DATA_SETS or name in OWN or Path(name).exists():
+        return find_source(options.path, root)
+    data = load_data(DataSpec(name) if root is None else DataSpec(name, root=str(root)))
+    train, test = cast(Images, data.train), cast(Images, data.test)  # images, as nobody asked for features yet
+    val = cast(Images | None, data.val)
+    found = f"{DATA_SETS[name].note}; drawn as for training"
+    return Source(name, train, test, data.class_names, data.mean, data.std, val=val, found=found)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def print_findings(found: dict[str, Any], path: str) -> None:
+    """On the terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    tail, sides = found["tail"], found["sizes"]["shorter_side"]
+    console.print(f"[bold]{escape(found['name'])}[/bold]  {escape(found['found'])}")
+    for note in found["notes"]:
+        console.print(f"  {escape(note)}")
+    factor = "–" if tail["imbalance_factor"] is None else f"{tail['imbalance_factor']:.4g}"
+    parts = ", ".join(f"{part} {count:,}" for part, count in found["parts"].items())
+    console.print(f"images      {parts}")
+    console.print(f"size        shorter side {sides['least']} to {sides['most']} px, median {sides['median']:.0f}")
+    console.print(f"classes     {tail['classes']:,}, from {tail['largest']:,} to {tail['smallest']:,} training images")
+    console.print(f"tail        imbalance factor {factor}, Gini {tail['gini']:.2f}")
+    table = Table("group", "by number: classes", "images", "by thirds: classes", "images", box=None)
+    for name in ("many", "medium", "few"):
+        fixed, third = tail["fixed"][name], tail["thirds"][name]
+        table.add_row(name, *(f"{of[what]:,}" for of in (fixed, third) for what in ("classes", "images")))
+    console.print(table)
+    _print_bars(console, found["counts"])
+    for line in _troubles(found):
+        console.print(f"[yellow]![/yellow] {escape(line)}")
+    advice = found["recommendation"]
+    command = " ".join(["fsgl train", advice["recipe"], "--data", path, *advice["options"]])
+    console.print(f"\n[bold]{escape(command)}[/bold]")
+    for reason in advice["reasons"]:
+        console.print(f"  {escape(reason)}")
+
+
+def _print_bars(console: Any, counts: dict[str, int], most: int = 20) -> None:
+    """Class sizes in falling order; of many classes an even choice of them."""
+    from rich.markup import escape
+
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    step = max(1, -(-len(ordered) // most))
+    shown = ordered[::step]
+    longest = max(len(name) for name, _ in shown)
+    for name, count in shown:
+        bar = "█" * max(1, round(40 * count / max(1, ordered[0][1]))) if count else ""
+        console.print(f"  {escape(name[:24]):<{min(24, longest)}} {count:>7,} {bar}")
+    if step > 1:
+        console.print(f"  (every {step}th of {len(ordered):,} classes)")
+
+
+def _troubles(found: dict[str, Any]) -> list[str]:
+    lines = []
+    if found["unreadable"]["count"]:
+        first = found["unreadable"]["listed"][0]
+        lines.append(f"{found['unreadable']['count']:,} unreadable; the first: {first['image']}: {first['reason']}")
+    for part, names in found["missing"].items():
+        if names:
+            some = ", ".join(names[:5]) + " ..." * (len(names) > 5)
+            lines.append(f"{len(names)} classes have no {part} images: {some}")
+    for kind, what in {"exact": "are the same image", "near": "look alike"}.items():
+        groups = found["duplicates"][kind]
+        if groups["count"]:
+            across = f"{groups['across_parts']} across parts (leaks), {groups['across_classes']} labelled in two ways"
+            lines.append(f"{groups['count']:,} groups {what}: {across}")
+            lines += [f"    {' = '.join(group['images'][:3])}" for group in groups["listed"][:2]]
+    errors = found["label_errors"]
+    if errors and errors["count"]:
+        by = f"a quick model that is right {errors['model_accuracy']} % of the time"
+        lines.append(f"{errors['count']:,} labels may be wrong, by {by} (--html shows them)")
+    elif errors and errors["model_accuracy"] is not None and not errors["trusted"]:
+        weak = f"the quick model is right only {errors['model_accuracy']} % of the time"
+        lines.append(f"labels were not judged: {weak}, {errors['trust_from']:.0f} % are needed")
+    return lines

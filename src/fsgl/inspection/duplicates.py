@@ -1,0 +1,62 @@
+"""Images that are the same, or look it.
+
+Near duplicates: 64-bit difference hashes that differ in at most ``DISTANCE`` bits. Of two such hashes at least one of
+DISTANCE + 1 bands of bits is equal, so only hashes that share a band are compared.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+DISTANCE = 3
+BANDS = 4
+LARGEST_BAND = 3000  # hashes that share one: beyond that they are of one kind of picture, and no finding
+
+
+def same(hashes: Sequence[str]) -> list[list[int]]:
+    """Groups of two or more places with equal, non-empty hashes."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, value in enumerate(hashes):
+        if value:
+            places[value].append(place)
+    return [group for group in places.values() if len(group) > 1]
+
+
+def alike(looks: Sequence[int | None]) -> list[list[int]]:
+    """Groups of two or more places whose hashes are near, directly or over others of the group. None is near none."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, value in enumerate(looks):
+        if value is not None:
+            places[value].append(place)
+    values = np.array(sorted(places), dtype=np.uint64)
+    parent = list(range(len(values)))
+    for one, other in _near(values):
+        parent[_root(parent, one)] = _root(parent, other)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, value in enumerate(values.tolist()):
+        groups[_root(parent, index)] += places[value]
+    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+
+
+def _near(values: np.ndarray) -> Iterable[tuple[int, int]]:
+    width = 64 // BANDS
+    for band in range(BANDS):
+        keys = (values >> np.uint64(band * width)) & np.uint64(2**width - 1)
+        order = np.argsort(keys, kind="stable")
+        for bucket in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
+            if not 1 < len(bucket) <= LARGEST_BAND:
+                continue
+            for place, one in enumerate(bucket[:-1].tolist()):
+                others = bucket[place + 1 :]
+                differing = np.bitwise_count(values[others] ^ values[one])
+                yield from ((one, other) for other in others[differing <= DISTANCE].tolist())
+
+
+def _root(parent: list[int], index: int) -> int:
+    while parent[index] != index:
+        parent[index] = parent[parent[index]]
+        index = parent[index]
+    return index

@@ -1,0 +1,209 @@
+"""The findings as one self-contained HTML page: no other file, no network, nothing in it that a file name could run."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from fsgl.data.image_files import BadImage
+from fsgl.inspection.findings import Inspected
+from fsgl.inspection.scan import open_image
+
+THUMBNAILS = 120  # in all; each some 2 kB
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c2024; --soft: #5f6872; --line: #dfe3e8; --paper: #fff; --bar: #3a6ea5;
+  --warn: #a1440b; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343a41; --paper: #16191c;
+  --bar: #79aee0; --warn: #f0a06a; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
+  padding: 1.5rem; max-width: 60rem; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+p, li { max-width: 46rem; } .soft { color: var(--soft); } .warn { color: var(--warn); }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
+dt { color: var(--soft); font-size: .85rem; } dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem .3rem 0;
+  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th { font-weight: 600; color: var(--soft); } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
+img { height: 64px; border-radius: 4px; margin-right: .4rem; vertical-align: middle; image-rendering: auto; }
+svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhere; }
+.scroll { max-height: 26rem; overflow: auto; }
+"""
+
+
+def render_page(found: dict[str, Any], inspected: Inspected) -> str:
+    """The page."""
+    thumbnails = _Thumbnails(inspected)
+    tail, sides = found["tail"], found["sizes"]["shorter_side"]
+    figures = {
+        "training images": f"{tail['images']:,}",
+        "classes": tail["classes"],
+        "largest class": f"{tail['largest']:,}",
+        "smallest class": f"{tail['smallest']:,}",
+        "imbalance factor": "–" if tail["imbalance_factor"] is None else f"{tail['imbalance_factor']:.4g}",
+        "Gini": f"{tail['gini']:.2f}",
+        "shorter side, median": f"{sides['median']:.0f} px",
+        "unreadable": found["unreadable"]["count"],
+    }
+    sections = [
+        f"<h1>{_e(found['name'])}</h1><p class=soft>{_e(found['found'])}</p>" + _list(found["notes"], "soft"),
+        "<dl>" + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in figures.items()) + "</dl>",
+        "<h2>What to train</h2>" + _recommendation(found["recommendation"]),
+        "<h2>The tail</h2>" + _bars(found["counts"]) + _groups_table(tail) + _counts_table(found["counts"]),
+        "<h2>Missing classes</h2>" + _missing(found["missing"]),
+        "<h2>Unreadable files</h2>" + _unreadable(found["unreadable"]),
+        "<h2>The same image twice</h2>" + _duplicates(found["duplicates"]["exact"], thumbnails),
+        "<h2>Images that look alike</h2>" + _duplicates(found["duplicates"]["near"], thumbnails),
+        "<h2>Labels that may be wrong</h2>" + _errors(found["label_errors"], thumbnails),
+        "<h2>Sizes and modes</h2>" + _sizes(found),
+    ]
+    title = _e(f"fsgl inspect: {found['name']}")
+    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    head += f'<meta http-equiv=Content-Security-Policy content="{policy}"><style>{STYLE}</style>'
+    body = "\n".join(sections)
+    return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>{body}</body></html>\n"
+
+
+def _e(value: object) -> str:
+    # Surrogates stand for bytes of a file name that are no UTF-8; a page cannot hold them.
+    return html.escape(str(value).encode("utf-8", "replace").decode())
+
+
+def _list(items: Iterable[str], kind: str = "") -> str:
+    lines = "".join(f"<li>{_e(item)}</li>" for item in items)
+    return f"<ul class='{kind}'>{lines}</ul>" if lines else ""
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """rows: cells that are HTML already."""
+    titles = "".join(f"<th>{_e(title)}</th>" for title in head)
+    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class=scroll><table><tr>{titles}</tr>{lines}</table></div>"
+
+
+def _recommendation(advice: dict[str, Any]) -> str:
+    command = " ".join(["fsgl train", advice["recipe"], "--data PATH", *advice["options"]])
+    return f"<p><code>{_e(command)}</code></p>" + _list(advice["reasons"])
+
+
+def _bars(counts: dict[str, int]) -> str:
+    """Class sizes in falling order, the height by the logarithm, as an SVG picture."""
+    import math
+
+    sizes = sorted(counts.values(), reverse=True)
+    top = math.log10(max(sizes) + 1) or 1.0
+    width = 1000 / len(sizes)
+    bars = "".join(
+        f"<rect x={i * width:.2f} y={190 - 180 * math.log10(n + 1) / top:.1f} width={max(0.5, 0.85 * width):.2f} "
+        f"height={180 * math.log10(n + 1) / top:.1f} fill='var(--bar)'/>"
+        for i, n in enumerate(sizes)
+    )
+    label = f"class sizes from {sizes[0]:,} to {sizes[-1]:,}, largest first, on a logarithmic scale"
+    picture = f"<svg viewBox='0 0 1000 200' preserveAspectRatio=none role=img aria-label='{label}'>{bars}</svg>"
+    return picture + f"<p class=soft>{_e(label)}</p>"
+
+
+def _groups_table(tail: dict[str, Any]) -> str:
+    notes = {"many": "more than 100 images", "medium": "21 to 100", "few": "20 or fewer"}
+    rows = [
+        (
+            name, f"{tail['fixed'][name]['classes']:,} ({notes[name]})", f"{tail['fixed'][name]['images']:,}",
+            f"{tail['thirds'][name]['classes']:,} (from {tail['thirds'][name]['smallest']:,})",
+            f"{tail['thirds'][name]['images']:,}",
+        )
+        for name in ("many", "medium", "few")
+    ]  # fmt: skip
+    return _table(("group", "classes, by number", "images", "classes, by thirds", "images"), rows)
+
+
+def _counts_table(counts: dict[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    rows = ((_e(name), f"{count:,}") for name, count in ordered)
+    table = _table(("class", "training images"), rows)
+    return f"<details><summary>all {len(counts):,} classes</summary>{table}</details>"
+
+
+def _missing(missing: dict[str, list[str]]) -> str:
+    lines = [f"{part}: {len(names)} ({', '.join(names[:30])})" for part, names in missing.items() if names]
+    return _list(lines, "warn") or "<p>Every class is in every part.</p>"
+
+
+def _unreadable(found: dict[str, Any]) -> str:
+    if not found["count"]:
+        return "<p>None.</p>"
+    rows = ((_e(each["image"]), _e(each["reason"])) for each in found["listed"])
+    return f"<p class=warn>{found['count']:,}</p>" + _table(("file", "why"), rows)
+
+
+def _duplicates(found: dict[str, Any], thumbnails: _Thumbnails) -> str:
+    if not found["count"]:
+        return "<p>None.</p>"
+    across = f"{found['across_parts']:,} across parts (leaks), {found['across_classes']:,} labelled in two ways"
+    said = f"{found['count']:,} groups; {across}"
+    rows = (
+        (
+            "".join(thumbnails.show(place) for place in group["places"][:3]),
+            "<br>".join(_e(image) for image in group["images"]) + _more(group["count"] - len(group["images"])),
+            _e(", ".join(group["parts"])), _e(", ".join(group["classes"])),
+        )
+        for group in found["listed"]
+    )  # fmt: skip
+    return f"<p class=warn>{said}</p>" + _table(("", "images", "parts", "classes"), rows)
+
+
+def _more(count: int) -> str:
+    return f"<br>and {count:,} more" if count > 0 else ""
+
+
+def _errors(found: dict[str, Any] | None, thumbnails: _Thumbnails) -> str:
+    if found is None:
+        return "<p>Not looked for.</p>"
+    if found["model_accuracy"] is None:
+        return f"<p>Not enough images: two classes of {found['least']} are needed.</p>"
+    model = f"a logistic regression on 16 x 16 pixels, which is right {found['model_accuracy']} % of the time"
+    if not found["trusted"]:
+        weak = f"below {found['trust_from']:.0f} % it would list its own mistakes"
+        return f"<p>{_e(f'Not judged: {model} (mean over classes); {weak}.')}</p>"
+    said = f"{found['count']:,} of {found['judged']:,} training images, by {model}. The surest come first."
+    rows = (
+        (
+            thumbnails.show(each["place"]), _e(each["image"]), _e(each["label"]),
+            _e(each["likelier"]), f"{each['probability']:.0%}",
+        )
+        for each in found["listed"][:60]
+    )  # fmt: skip
+    return f"<p>{_e(said)}</p>" + _table(("", "image", "labelled", "likelier", "probability"), rows)
+
+
+def _sizes(found: dict[str, Any]) -> str:
+    sizes = found["sizes"]
+    common = ", ".join(f"{width} x {height} ({count:,})" for width, height, count in sizes["common"])
+    modes = ", ".join(f"{mode} ({count:,})" for mode, count in found["modes"].items())
+    side = sizes["shorter_side"]
+    lines = [
+        f"shorter side from {side['least']} to {side['most']} pixels, median {side['median']:.0f}",
+        f"{sizes['different']:,} sizes, most often {common}",
+    ]
+    return _list([*lines, f"stored as {modes}"] if modes else lines)
+
+
+class _Thumbnails:
+    def __init__(self, inspected: Inspected) -> None:
+        self._inspected, self._left = inspected, THUMBNAILS
+
+    def show(self, place: int) -> str:
+        """An image element, or nothing once there are enough of them."""
+        if self._left == 0:
+            return ""
+        part, position = self._inspected.places[place]
+        try:
+            image = open_image(self._inspected.images[part], position)
+        except BadImage:
+            return ""
+        self._left -= 1
+        image.thumbnail((128, 128))
+        image.save(buffer := io.BytesIO(), "JPEG", quality=80)
+        return f"<img alt='' src='data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}'>"

@@ -1,0 +1,108 @@
+"""Every image opened once: its size and mode, a hash of its pixels, a hash of how it looks, or why it gives none."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsgl.data.image_files import BadImage, stored_mode
+from fsgl.data.sources import ImageArrays, ImageFiles, Images
+from fsgl.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CHUNK = 64
+FLAT = 2.0  # standard deviation, in levels, below which an image looks like any other flat one
+QUICK_SIDE = 16  # of the pixels that label errors are looked for in
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One image.  pixels: hash of size and pixels.  looks: 64-bit difference hash, None for a flat image.
+    small: uint8 ``16 x 16 x 3``.  mode: as it is stored.  error: why it gives no image; the rest is then empty."""
+
+    width: int = 0
+    height: int = 0
+    pixels: str = ""
+    looks: int | None = None
+    small: np.ndarray | None = None
+    mode: str = ""
+    error: str = ""
+
+
+def scan(images: Images, workers: int = 2, progress: Callable[[int], None] = lambda count: None) -> list[Seen]:
+    """All images, in order. workers: processes. progress: told of every so many done. Raises UserError."""
+    chunks = [np.arange(i, min(i + CHUNK, len(images))) for i in range(0, len(images), CHUNK)]
+    found: list[Seen] = []
+    for part in _seen(images, chunks, workers):
+        found += part
+        progress(len(part))
+    return found
+
+
+def _seen(images: Images, chunks: list[np.ndarray], workers: int) -> Iterator[list[Seen]]:
+    if workers == 0 or isinstance(images, ImageArrays) or len(chunks) < 3:
+        yield from (_look_at(images.take(chunk)) for chunk in chunks)
+        return
+    # "spawn": a fork after torch's threads have started is not safe.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet)
+    try:
+        yield from pool.map(_look_at, [images.take(chunk) for chunk in chunks])
+    except BrokenProcessPool:
+        raise UserError("an inspecting process died, perhaps for want of memory; fewer --workers need less") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _quiet() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def open_image(images: Images, position: int) -> Image:
+    """As RGB, from memory or file. Raises BadImage."""
+    from PIL.Image import fromarray
+
+    if isinstance(images, ImageArrays):
+        return fromarray(np.broadcast_to(images.images[position], (*images.images.shape[1:3], 3)).copy())
+    return images.open(position)
+
+
+def location(images: Images, position: int) -> str:
+    """How people find the image."""
+    return f"image {position}" if isinstance(images, ImageArrays) else images.location(position)
+
+
+def _look_at(images: Images) -> list[Seen]:
+    found = []
+    for position in range(len(images)):
+        try:
+            seen = look_at(open_image(images, position))
+            if isinstance(images, ImageFiles):
+                seen = replace(seen, mode=stored_mode(images.root, images.paths[position]))
+            found.append(seen)
+        except BadImage as error:
+            found.append(Seen(error=error.reason))
+    return found
+
+
+def look_at(image: Image) -> Seen:
+    """What is kept of an RGB image."""
+    from PIL.Image import Resampling
+
+    digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+    grey = np.asarray(image.convert("L").resize((9, 8), Resampling.BOX), dtype=np.float64)
+    brighter = (grey[:, 1:] > grey[:, :-1]).ravel()
+    looks = None if grey.std() < FLAT else int.from_bytes(np.packbits(brighter).tobytes(), "big")
+    small = np.asarray(image.resize((QUICK_SIDE, QUICK_SIDE), Resampling.BOX))
+    return Seen(image.width, image.height, digest, looks, small)
+
+
