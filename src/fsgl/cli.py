@@ -26,6 +26,7 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
   fsgl train --run runs/mine --resume              go on after an interruption
   fsgl evaluate runs/mine                          score a trained network again
   fsgl predict runs/mine new/*.jpg                 what it says of images
+  fsgl serve runs/mine                             a local page for dropping images on
   fsgl export runs/mine                            as one ONNX file
   fsgl inspect photos --html photos.html           look a set of images over before training
   fsgl prepare photos prepared                     decode and shrink images once, for fast training
@@ -58,6 +59,11 @@ INSPECT = """Every image opened once: the tail and its groups, sizes, unreadable
 parts), missing classes, labels that may be wrong, and what to train. Nothing is written unless asked for."""
 
 
+SERVE = """A page on this machine: drop, paste or choose images, and see the most probable classes, how many training
+images each had, and the nearest training images. POST /predict with the image as the body answers in JSON. Nothing is
+written to disk."""
+
+
 USAGE = """fsgl train RECIPE [options] [name=value ...]
        fsgl train --from FILE [options] [name=value ...]
        fsgl train --run FOLDER --resume [CHECKPOINT] [--max-steps N]"""
@@ -86,6 +92,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     _add_prepare(commands)
     _add_predict(commands)
     _add_export(commands)
+    _add_serve(commands)
     commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
     return parser, dict(commands.choices)
 
@@ -217,6 +224,18 @@ def _add_export(commands: Any) -> None:
     export.add_argument("--images", nargs="+", metavar="PATH", help="to compare on, instead of the run's test images")
     export.add_argument("--licence", default="unstated", metavar="TEXT", help="of the weights, for the metadata")
     export.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve", help="a local page that answers for images", description=SERVE, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    serve.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
+    serve.add_argument("--port", type=int, default=8000, metavar="N", help="port (8000)")
+    serve.add_argument("--no-nearest", action="store_true", help="do not look for the nearest training images")
+    serve.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:

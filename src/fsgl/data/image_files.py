@@ -20,7 +20,7 @@ import stat
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -56,14 +56,19 @@ def open_rgb(root: Path, relative: str, at_least: int | None = None) -> Image:
     at_least: pixels of the shorter side that are needed; a JPEG with many more is decoded at a half, a quarter or an
     eighth of its size, which is several times faster. None is the full size.
     """
-    from PIL import Image, UnidentifiedImageError
-
     path = root / relative
     _check_place(root, path)
+    return rgb_of(path, str(path), at_least)
+
+
+def rgb_of(file: Path | BinaryIO, path: str, at_least: int | None = None) -> Image:
+    """As ``open_rgb``, from a file whose place is known to be right, or from bytes. path: its name, for messages."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's about size, which is judged below, and about odd metadata
-            with Image.open(path, formats=_formats()) as image:
+            with Image.open(file, formats=_formats()) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     most = f"at most {MAX_PIXELS / 1e6:.0f} million"
@@ -126,7 +131,7 @@ def _at_scale(width: int, height: int, at_least: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _upright_rgb(image: Image, path: Path) -> Image:
+def _upright_rgb(image: Image, path: str) -> Image:
     from PIL import Image, ImageOps
 
     image.load()

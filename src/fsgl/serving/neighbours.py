@@ -1,0 +1,96 @@
+"""The training images that are nearest to a new one, by the cosine of the backbone's features."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import fromarray
+
+from fsgl.data.image_files import BadImage
+from fsgl.data.prepared import PreparedImages
+from fsgl.data.sources import ImageArrays, ImageFiles
+from fsgl.data.transforms import normalise
+from fsgl.prediction import BATCH, view
+from fsgl.saved import Trained
+
+MOST = 5000  # training images in the index: of each class an equal number, as far as it goes
+SIDE = 96  # pixels of a thumbnail
+
+
+@dataclass(frozen=True)
+class Index:
+    """features: ``N x D``, of unit length.  labels: ``N``.  thumbnails: JPEG as data URIs."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    thumbnails: tuple[str, ...]
+
+    def nearest(self, features_D: np.ndarray, count: int) -> list[tuple[int, float]]:
+        """(row, cosine), the nearest first."""
+        cosines = self.features @ (features_D / max(float(np.linalg.norm(features_D)), 1e-12))
+        rows = np.argsort(-cosines, kind="stable")[:count]
+        return [(int(row), float(cosines[row])) for row in rows]
+
+
+def features_of(trained: Trained, views: Sequence[np.ndarray]) -> np.ndarray:
+    """Features ``N x D`` of views as ``prediction.view`` makes them."""
+    with torch.inference_mode():
+        features = trained.model.features(normalise(np.stack(views), trained.mean, trained.std))
+    return features.numpy()
+
+
+def build_index(trained: Trained, images: ImageArrays | ImageFiles | PreparedImages, seed: int = 0) -> Index | None:
+    """Of up to MOST images, balanced over the classes; unreadable ones are left out. None where all are."""
+    features, labels, thumbnails = [], [], []
+    chosen = _balanced(images.labels, seed)
+    for start in range(0, len(chosen), BATCH):
+        views = []
+        for position in chosen[start : start + BATCH].tolist():
+            try:
+                image = _open(images, position)
+            except BadImage:
+                continue
+            views.append(view(trained, image))
+            labels.append(int(images.labels[position]))
+            thumbnails.append(thumbnail(image))
+        if views:
+            features.append(features_of(trained, views))
+    if not features:
+        return None
+    rows = np.concatenate(features)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return Index(rows, np.array(labels), tuple(thumbnails))
+
+
+def _balanced(labels: np.ndarray, seed: int) -> np.ndarray:
+    if len(labels) <= MOST:
+        return np.arange(len(labels))
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(labels))
+    # The first of every class, then the second of every class, ...
+    rank = np.empty(len(labels), dtype=np.int64)
+    for k in np.unique(labels):
+        of_class = order[labels[order] == k]
+        rank[of_class] = np.arange(len(of_class))
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:MOST])
+
+
+def _open(images: ImageArrays | ImageFiles | PreparedImages, position: int) -> Any:
+    if isinstance(images, ImageArrays):
+        pixels = images.images[position]
+        return fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy())
+    return images.open(position)
+
+
+def thumbnail(image: Any) -> str:
+    """A small JPEG as a data URI."""
+    small = image.copy()
+    small.thumbnail((SIDE, SIDE))
+    small.save(buffer := io.BytesIO(), "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
