@@ -52,7 +52,7 @@ class WatchedStream:
             yield batch
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class WatchedData(LoadedData):
     """Loaded data whose streams are watched.  needed: steps that must lie within one epoch."""
 

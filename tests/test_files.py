@@ -181,7 +181,7 @@ except UserError as error:
         return done.stdout
 
     with sole_user(folder):
-        assert "another process is training in it" in another_process()
+        assert "another process is at work in it" in another_process()
     assert another_process() == "alone\n"
 
 

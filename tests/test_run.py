@@ -17,6 +17,7 @@ from fsgl.errors import UserError
 from fsgl.experiment import Experiment, override
 from fsgl.metrics import evaluate_predictions
 from fsgl.models.cifar_resnet import CifarResNet
+from fsgl.posthoc import fit_temperature
 from fsgl.recipes import make_experiment
 from fsgl.run import Runtime, train
 from fsgl.saved import load_network
@@ -77,7 +78,15 @@ def test_history_has_an_epoch_a_line(finished: Path) -> None:
         "steps": 3 * STEPS,
         "train_seconds": sum(row["seconds"] for row in history),
         "last": history[-1]["test"],
+        "temperature": fitted_again(finished),
     }
+
+
+def fitted_again(finished: Path) -> float:
+    network = load_network(finished)
+    val = network.data.val
+    assert val is not None
+    return pytest.approx(fit_temperature(network.logits(val, torch.device("cpu")), val.labels), rel=1e-4)  # type: ignore[return-value]
 
 
 def test_predictions_give_every_figure_again(finished: Path) -> None:

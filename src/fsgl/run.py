@@ -307,10 +307,7 @@ class _Session:
     def _temperature(self) -> float | None:
         """Fitted on the validation images; None where there are none."""
         val = self.network.data.val
-        if val is None:
-            return None
-        logits, labels = readable(self._logits(val), val.labels)
-        return fit_temperature(logits, labels)
+        return None if val is None else fit_temperature(*readable(self._logits(val), val.labels))
 
     def _set_status(self, status: str) -> None:
         self.record["status"] = status
