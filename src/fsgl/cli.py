@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fsgl import parsers
 from fsgl.errors import PeerLost, UserError
+from fsgl.parsers import FORM, folder
 
 DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
 
@@ -38,36 +40,9 @@ Any setting of the recipe can be changed by its name: sam.rho=0.1 method.feature
 'fsgl train RECIPE --settings' lists them with their values."""
 
 
-PREPARE = """Decode every image once, shrink it, and store all of them for access in any order.
-
-Training takes OUT as it takes PATH: fsgl train fsgl --data OUT. Stop it whenever you like; the same command goes on."""
-
-
-PREDICT = """The most probable classes of images. The training images are not needed.
-
-Probabilities are calibrated where the run had validation images (a temperature was fitted to them). --prior says how
-often each class is to be expected where the images come from; without it, as the network takes it: a rebalanced
-classifier (FSGL, GLMC) all classes alike, cross-entropy as often as in training."""
-
-
-EXPORT = """The backbone and the classifier that predicts, and nothing of training, as one file with class names,
-training counts and what must be done to an image in its metadata. The file is compared with the network before it is
-kept."""
-
-
-INSPECT = """Every image opened once: the tail and its groups, sizes, unreadable files, the same image twice (and across
-parts), missing classes, labels that may be wrong, and what to train. Nothing is written unless asked for."""
-
-
-SERVE = """A page on this machine: drop, paste or choose images, and see the most probable classes, how many training
-images each had, and the nearest training images. POST /predict with the image as the body answers in JSON. Nothing is
-written to disk."""
-
-
 USAGE = """fsgl train RECIPE [options] [name=value ...]
        fsgl train --from FILE [options] [name=value ...]
        fsgl train --run FOLDER --resume [CHECKPOINT] [--max-steps N]"""
-FORM = argparse.RawDescriptionHelpFormatter
 
 
 class Parser(argparse.ArgumentParser):
@@ -88,11 +63,11 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 
     _add_train(commands)
     _add_evaluate(commands)
-    _add_inspect(commands)
-    _add_prepare(commands)
-    _add_predict(commands)
-    _add_export(commands)
-    _add_serve(commands)
+    parsers.add_inspect(commands)
+    parsers.add_prepare(commands)
+    parsers.add_predict(commands)
+    parsers.add_export(commands)
+    parsers.add_serve(commands)
     commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
     return parser, dict(commands.choices)
 
@@ -125,7 +100,7 @@ def _add_train(commands: Any) -> None:
     how = train.add_argument_group("how it runs (changes a result by rounding at most)")
     # Two names, as torchrun takes --run, wherever it stands, for an abbreviation of an option of its own.
     how.add_argument(
-        "--run", "--run-folder", metavar="FOLDER", type=_folder, help="the run folder (default: a new one under runs/)"
+        "--run", "--run-folder", metavar="FOLDER", type=folder, help="the run folder (default: a new one under runs/)"
     )
     how.add_argument(
         "--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT", help="go on in the --run folder"
@@ -152,90 +127,17 @@ def _add_transfer(train: Any) -> None:
     transfer.add_argument("--backbone-lr", metavar="SHARE", help="the backbone's learning rate, as a share of --lr")
     transfer.add_argument("--image-size", metavar="PIXELS", help="side of what it is shown (default: the model's own)")
     transfer.add_argument("--cached-views", metavar="N", help="with --freeze: train on kept features of N views")
-    transfer.add_argument("--feature-cache", metavar="FOLDER", type=_folder, help="where (default: the user's cache)")
+    transfer.add_argument("--feature-cache", metavar="FOLDER", type=folder, help="where (default: the user's cache)")
 
 
 def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="score a run's network on its test set", allow_abbrev=False)
-    evaluate.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
+    evaluate.add_argument("run", type=folder, metavar="RUN", help="a run folder")
     evaluate.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
     evaluate.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
     evaluate.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
     evaluate.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
     evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON instead of tables")
-
-
-def _add_inspect(commands: Any) -> None:
-    inspect = commands.add_parser(
-        "inspect", help="look a set of images over before training", description=INSPECT, formatter_class=FORM,
-        allow_abbrev=False,
-    )  # fmt: skip
-    inspect.add_argument("path", type=_folder, metavar="PATH", help="as for train --data, or a data set's name")
-    inspect.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start, or archives are")
-    inspect.add_argument("--html", type=_folder, metavar="FILE", help="write one self-contained page, with pictures")
-    inspect.add_argument("--json", metavar="FILE", help="write all findings as JSON; - prints that and nothing else")
-    inspect.add_argument("--no-label-errors", action="store_true", help="do not look for labels that may be wrong")
-    inspect.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
-
-
-def _add_prepare(commands: Any) -> None:
-    prepare = commands.add_parser(
-        "prepare", help="decode and shrink a set of images once, for fast training", description=PREPARE,
-        formatter_class=FORM, allow_abbrev=False,
-    )  # fmt: skip
-    prepare.add_argument("path", type=_folder, metavar="PATH", help="the images, as for --data; with --verify OUT")
-    prepare.add_argument("out", nargs="?", type=_folder, metavar="OUT", help="a new folder")
-    prepare.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start")
-    prepare.add_argument("--short-side", type=int, default=256, metavar="N", help="pixels of the shorter side (256)")
-    prepare.add_argument(
-        "--encoding", default="raw", help="raw (default): pixels, the fastest; jpeg: a sixth of the space, quality 95"
-    )
-    prepare.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
-    prepare.add_argument("--bad-images", default="skip", metavar="WHAT", help="skip (default) and list, or error")
-    prepare.add_argument("--verify", action="store_true", help="check every byte of a prepared set")
-
-
-def _add_predict(commands: Any) -> None:
-    predict = commands.add_parser(
-        "predict", help="ask a trained network about images", description=PREDICT, formatter_class=FORM,
-        allow_abbrev=False,
-    )  # fmt: skip
-    predict.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
-    predict.add_argument("paths", nargs="+", metavar="PATH", help="images, folders of them, or patterns like '*.jpg'")
-    predict.add_argument("--format", default="table", help="table (default), csv or json")
-    predict.add_argument("--output", type=_folder, metavar="FILE", help="write there instead (a table as csv)")
-    predict.add_argument("--top-k", type=int, default=1, metavar="K", help="so many classes for each image (1)")
-    predict.add_argument("--prior", metavar="WHAT", help="class frequencies: uniform, training, or a CSV file")
-    predict.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
-    predict.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
-    predict.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (2)")
-    predict.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
-
-
-def _add_export(commands: Any) -> None:
-    export = commands.add_parser(
-        "export", help="a trained network as one file, without fsgl", description=EXPORT, formatter_class=FORM,
-        allow_abbrev=False,
-    )  # fmt: skip
-    export.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
-    export.add_argument("--format", default="onnx", help="onnx (default), torch (a torch.export program), safetensors")
-    export.add_argument("--output", type=_folder, metavar="FILE", help="default: model-exported.* in the run folder")
-    export.add_argument("--preprocess", action="store_true", help="the graph takes 8-bit pixels and normalises them")
-    export.add_argument("--images", nargs="+", metavar="PATH", help="to compare on, instead of the run's test images")
-    export.add_argument("--licence", default="unstated", metavar="TEXT", help="of the weights, for the metadata")
-    export.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
-
-
-def _add_serve(commands: Any) -> None:
-    serve = commands.add_parser(
-        "serve", help="a local page that answers for images", description=SERVE, formatter_class=FORM,
-        allow_abbrev=False,
-    )  # fmt: skip
-    serve.add_argument("run", type=_folder, metavar="RUN", help="a run folder")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
-    serve.add_argument("--port", type=int, default=8000, metavar="N", help="port (8000)")
-    serve.add_argument("--no-nearest", action="store_true", help="do not look for the nearest training images")
-    serve.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -316,9 +218,3 @@ def _discard_output() -> None:
     """Let what is still to be written go nowhere, or the interpreter fails to write it once more when it ends."""
     with contextlib.suppress(OSError):  # standard output may be replaced by something that is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the name of the folder is empty")
-    return Path(text)

@@ -1,0 +1,115 @@
+"""The options of the commands around training; cli.py has those of training itself. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+FORM = argparse.RawDescriptionHelpFormatter
+
+INSPECT = """Every image opened once: the tail and its groups, sizes, unreadable files, the same image twice (and across
+parts), missing classes, labels that may be wrong, and what to train. Nothing is written unless asked for."""
+
+PREPARE = """Decode every image once, shrink it, and store all of them for access in any order.
+
+Training takes OUT as it takes PATH: fsgl train fsgl --data OUT. Stop it whenever you like; the same command goes on."""
+
+PREDICT = """The most probable classes of images. The training images are not needed.
+
+Probabilities are calibrated where the run had validation images (a temperature was fitted to them). --prior says how
+often each class is to be expected where the images come from; without it, as the network takes it: a rebalanced
+classifier (FSGL, GLMC) all classes alike, cross-entropy as often as in training."""
+
+EXPORT = """The backbone and the classifier that predicts, and nothing of training, as one file with class names,
+training counts and what must be done to an image in its metadata. The file is compared with the network before it is
+kept."""
+
+SERVE = """A page on this machine: drop, paste or choose images, and see the most probable classes, how many training
+images each had, and the nearest training images. POST /predict with the image as the body answers in JSON. Nothing is
+written to disk."""
+
+
+def folder(text: str) -> Path:
+    """A path that was given; an empty one is a mistake."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
+
+
+def add_inspect(commands: Any) -> None:
+    """``fsgl inspect``."""
+    inspect = commands.add_parser(
+        "inspect", help="look a set of images over before training", description=INSPECT, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    inspect.add_argument("path", type=folder, metavar="PATH", help="as for train --data, or a data set's name")
+    inspect.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start, or archives are")
+    inspect.add_argument("--html", type=folder, metavar="FILE", help="write one self-contained page, with pictures")
+    inspect.add_argument("--json", metavar="FILE", help="write all findings as JSON; - prints that and nothing else")
+    inspect.add_argument("--no-label-errors", action="store_true", help="do not look for labels that may be wrong")
+    inspect.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
+
+
+def add_prepare(commands: Any) -> None:
+    """``fsgl prepare``."""
+    prepare = commands.add_parser(
+        "prepare", help="decode and shrink a set of images once, for fast training", description=PREPARE,
+        formatter_class=FORM, allow_abbrev=False,
+    )  # fmt: skip
+    prepare.add_argument("path", type=folder, metavar="PATH", help="the images, as for --data; with --verify OUT")
+    prepare.add_argument("out", nargs="?", type=folder, metavar="OUT", help="a new folder")
+    prepare.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start")
+    prepare.add_argument("--short-side", type=int, default=256, metavar="N", help="pixels of the shorter side (256)")
+    prepare.add_argument(
+        "--encoding", default="raw", help="raw (default): pixels, the fastest; jpeg: a sixth of the space, quality 95"
+    )
+    prepare.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
+    prepare.add_argument("--bad-images", default="skip", metavar="WHAT", help="skip (default) and list, or error")
+    prepare.add_argument("--verify", action="store_true", help="check every byte of a prepared set")
+
+
+def add_predict(commands: Any) -> None:
+    """``fsgl predict``."""
+    predict = commands.add_parser(
+        "predict", help="ask a trained network about images", description=PREDICT, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    predict.add_argument("run", type=folder, metavar="RUN", help="a run folder")
+    predict.add_argument("paths", nargs="+", metavar="PATH", help="images, folders of them, or patterns like '*.jpg'")
+    predict.add_argument("--format", default="table", help="table (default), csv or json")
+    predict.add_argument("--output", type=folder, metavar="FILE", help="write there instead (a table as csv)")
+    predict.add_argument("--top-k", type=int, default=1, metavar="K", help="so many classes for each image (1)")
+    predict.add_argument("--prior", metavar="WHAT", help="class frequencies: uniform, training, or a CSV file")
+    predict.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
+    predict.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
+    predict.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (2)")
+    predict.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
+
+
+def add_export(commands: Any) -> None:
+    """``fsgl export``."""
+    export = commands.add_parser(
+        "export", help="a trained network as one file, without fsgl", description=EXPORT, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    export.add_argument("run", type=folder, metavar="RUN", help="a run folder")
+    export.add_argument("--format", default="onnx", help="onnx (default), torch (a torch.export program), safetensors")
+    export.add_argument("--output", type=folder, metavar="FILE", help="default: model-exported.* in the run folder")
+    export.add_argument("--preprocess", action="store_true", help="the graph takes 8-bit pixels and normalises them")
+    export.add_argument("--images", nargs="+", metavar="PATH", help="to compare on, instead of the run's test images")
+    export.add_argument("--licence", default="unstated", metavar="TEXT", help="of the weights, for the metadata")
+    export.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
+
+
+def add_serve(commands: Any) -> None:
+    """``fsgl serve``."""
+    serve = commands.add_parser(
+        "serve", help="a local page that answers for images", description=SERVE, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    serve.add_argument("run", type=folder, metavar="RUN", help="a run folder")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
+    serve.add_argument("--port", type=int, default=8000, metavar="N", help="port (8000)")
+    serve.add_argument("--no-nearest", action="store_true", help="do not look for the nearest training images")
+    serve.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
