@@ -23,6 +23,7 @@ from fsgl.methods import METHODS, Method
 from fsgl.models.backbones import check_backbone
 from fsgl.models.timm_backbones import is_timm
 from fsgl.models.transfer import HUB, TransferSpec
+from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
 
@@ -86,6 +87,7 @@ class Experiment:
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     seed: int = 0
     transfer: TransferSpec = field(default_factory=TransferSpec, metadata={"later": True})
+    averaging: AveragingSpec = field(default_factory=AveragingSpec, metadata={"later": True})
 
     def __post_init__(self) -> None:
         check_backbone(self.backbone)
@@ -98,6 +100,7 @@ class Experiment:
                 f"{self.method.name} is shown {self.method.views} views of an image; transfer.cached_views must be "
                 f"{self.method.views} or more, not {self.transfer.cached_views}"
             )
+        self.method.second_stage(self.optim.epochs)  # of too few epochs, it says so
         if self.seed < 0:
             raise UserError(f"seed must be 0 or more, not {self.seed}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from fsgl.data.features import ImageFeatures
 from fsgl.data.load import LoadedData, load_data
-from fsgl.data.sources import ImageArrays, Images, Source
+from fsgl.data.sources import ImageArrays, Source
 from fsgl.display import Display, make_display
 from fsgl.engine.checkpoint import alternative, load_checkpoint
 from fsgl.engine.fit import EpochReport, StepReport, fit
@@ -25,11 +25,11 @@ from fsgl.experiment import Experiment
 from fsgl.feature_cache import default_folder, with_cached_features
 from fsgl.folder import RunFolder, recorded
 from fsgl.interrupts import Interrupts
-from fsgl.metrics import confusion_matrix
-from fsgl.network import Network, build_network, cost, readable
-from fsgl.posthoc import fit_temperature
+from fsgl.network import Network, build_network, cost
+from fsgl.optim.averaging import WeightAverage
 from fsgl.processes import Processes
 from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
+from fsgl.scoring import Scorer
 from fsgl.trackers import Tracker, make_trackers, require_trackers
 from fsgl.training import assemble, set_compute_dtype
 
@@ -104,6 +104,8 @@ class _Session:
         self.network, self.processes = network, placement.processes
         self.device = placement.device
         self.processes.begin_alike(network.model)
+        self.averaged_from = experiment.averaging.start * experiment.optim.epochs
+        self.average = WeightAverage(network.model) if experiment.averaging.start < 1 else None
         self.state, self.recipe = assemble(experiment, network, runtime, placement)
         self.history: list[dict[str, Any]] = []
         self.best_validation = -1.0
@@ -125,6 +127,16 @@ class _Session:
     def steps_taken(self) -> int:
         return self.state.epoch * self.recipe.stream.steps_per_epoch + self.state.step
 
+    @property
+    def scored(self) -> Network:
+        """What is evaluated and saved as the result: the network, or once there is one its average over epochs."""
+        average = self.average
+        return replace(self.network, model=average.model) if average and average.count else self.network
+
+    @property
+    def scorer(self) -> Scorer:
+        return Scorer(self.scored, self.device, self.runtime.workers, self.processes)
+
     def restore(self, resume: Path | bool) -> None:
         found = self.processes.agree(self._checkpoint(resume) if self.processes.leader else None)
         if found is None:
@@ -135,6 +147,8 @@ class _Session:
         try:
             self.state.load_state_dict(payload["state"])
             self.history, self.best_validation = list(payload["history"]), float(payload["best_validation"])
+            if self.average is not None:
+                self.average.load_state_dict(payload["average"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"{path}: does not fit this run's network ({reason}); {alternative(path)}") from None
@@ -200,6 +214,9 @@ class _Session:
         for report in fit(self.state, self.recipe, should_stop):
             self._list_bad_images(display)
             if report.finished:
+                if self.average is not None and report.epoch >= self.averaged_from:
+                    self.processes.average_statistics(self.network.model)
+                    self.average.add(self.network.model)
                 row = self._row(report)
                 self.history.append(row)
                 for tracker in trackers:
@@ -244,7 +261,6 @@ class _Session:
     def _row(self, report: EpochReport, extra: bool = False) -> dict[str, Any]:
         last = report.epoch + 1 == self.recipe.epochs
         scored = extra or last or (report.epoch + 1) % self.experiment.evaluation.every == 0
-        data = self.network.data
         row: dict[str, Any] = {
             "epoch": report.epoch,
             "finished": report.finished,
@@ -258,18 +274,11 @@ class _Session:
         }
         if scored:
             self.processes.average_statistics(self.network.model)
-            if data.val is not None:
-                row["val"] = self.network.measure(data.val, self._logits(data.val))
-                if not extra and row["val"]["balanced"] > self.best_validation:
-                    self.best_validation = row["val"]["balanced"]
-                    self.files.weights("best-val.safetensors", self.network.model, self.experiment.hash)
-            row["test"] = self.network.measure(data.test, self._logits(data.test))
+            row |= self.scorer.scores()
+            if row["val"] is not None and not extra and row["val"]["balanced"] > self.best_validation:
+                self.best_validation = row["val"]["balanced"]
+                self.files.weights("best-val.safetensors", self.scored.model, self.experiment.hash)
         return row
-
-    def _logits(self, part: Images | ImageFeatures) -> np.ndarray:
-        rows = self.processes.rows(len(part))
-        mine = part.take(np.arange(len(part))[rows]) if self.processes.count > 1 else part
-        return self.processes.gather(self.network.logits(mine, self.device, self.runtime.workers))
 
     def _save(self) -> None:
         self.processes.average_statistics(self.network.model)
@@ -282,15 +291,14 @@ class _Session:
             "state": self.state.state_dict(),
             "history": self.history,
             "best_validation": self.best_validation,
+            **({} if self.average is None else {"average": self.average.state_dict()}),
         }
         self.files.checkpoint(payload, self.state.epoch, self.state.step)
 
     def _finish(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        test, counts = self.network.data.test, self.network.data.counts
-        logits, labels = readable(self._logits(test), test.labels)
-        confusion = confusion_matrix(logits, labels, len(counts))
-        self.files.predictions(logits=logits, labels=labels, class_counts=counts, confusion=confusion)
-        self.files.weights("model.safetensors", self.network.model, self.experiment.hash)
+        predictions, temperature = self.scorer.predictions()
+        self.files.predictions(**predictions)
+        self.files.weights("model.safetensors", self.scored.model, self.experiment.hash)
         self.files.history(rows)
         self.record["data"]["unreadable"] = self.bad_images
         complete = self.state.epoch == self.recipe.epochs
@@ -299,15 +307,10 @@ class _Session:
             "steps": self.steps_taken,
             "train_seconds": sum(row["seconds"] for row in rows),
             "last": rows[-1]["test"] if rows else None,
-            "temperature": self._temperature(),
+            "temperature": temperature,
         }
         self._set_status("complete" if complete else f"stopped after {self.steps_taken} steps (--max-steps)")
         return self.record
-
-    def _temperature(self) -> float | None:
-        """Fitted on the validation images; None where there are none."""
-        val = self.network.data.val
-        return None if val is None else fit_temperature(*readable(self._logits(val), val.labels))
 
     def _set_status(self, status: str) -> None:
         self.record["status"] = status

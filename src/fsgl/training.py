@@ -13,6 +13,7 @@ from fsgl.engine.graphs import GraphedUpdate
 from fsgl.engine.precision import compute_dtype
 from fsgl.engine.step import Update
 from fsgl.engine.tally import Tally
+from fsgl.errors import UserError
 from fsgl.experiment import Experiment
 from fsgl.models.assemble import Net
 from fsgl.network import Network
@@ -61,10 +62,13 @@ def assemble(
     state = TrainState(model, sgd, Tally(device))
     climbing = processes if experiment.sam.climb == "global" else ALONE
     update = Update(model, method, sgd, make_ascent(model, experiment.sam), state.tally, processes, climbing)
+    second_stage = method.second_stage(optim.epochs)
+    if second_stage is not None and runtime.cuda_graphs:
+        raise UserError(f"{method.name} trains in two stages, which CUDA graphs do not follow; leave --cuda-graphs off")
     q = method.resample_weighting if method.needs_two_streams else None
     shard = Shard(processes.index, processes.count)
     stream = network.data.stream(
-        StreamSpec(optim.batch_size, method.views, q, experiment.seed, shard), device, runtime.workers
+        StreamSpec(optim.batch_size, method.views, q, experiment.seed, shard, second_stage), device, runtime.workers
     )
     recipe = Recipe(
         method=method,
@@ -74,5 +78,6 @@ def assemble(
         num_classes=network.data.num_classes,
         epochs=optim.epochs,
         seed=experiment.seed,
+        second_stage=second_stage,
     )
     return state, recipe

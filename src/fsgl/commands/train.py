@@ -17,7 +17,7 @@ from fsgl.data.own import looks_like_path
 from fsgl.data.sources import ImageArrays, Source
 from fsgl.errors import PeerLost, UserError, unknown
 from fsgl.experiment import Experiment, override, setting_names
-from fsgl.recipes import RECIPES, digits, make_experiment
+from fsgl.recipes import RECIPES, SAM, digits, make_experiment
 from fsgl.report.summary import print_comparison, print_run
 from fsgl.run import load_together, train
 from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
@@ -229,7 +229,7 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
 
 def _fresh(recipe: str, data: str, given: dict[str, Any], assignments: list[str]) -> tuple[Experiment, Source | None]:
     """A recipe on a data set. Somebody's own images are read first, as their size decides on the network."""
-    if data not in DATA_SETS and recipe in RECIPES:
+    if data not in DATA_SETS and recipe.removesuffix(SAM) in RECIPES:
         if not data or not (Path(data).expanduser().exists() or looks_like_path(data)):
             error = unknown("data set", data, [name for name in DATA_SETS if name != "own"])
             raise UserError(f"{error} (nor is there such a file or folder)")

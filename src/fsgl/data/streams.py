@@ -59,6 +59,8 @@ class StreamSpec:
 
     batch_size: images of one sample, over all processes.  views: augmented views of each.
     q: class power of the rebalanced sample, None for no such sample.  seed: of every draw.  shard: this process's part.
+    balanced_from: the epoch from which the original sample is no pass over the data, but draws every class as often,
+    with replacement.
     """
 
     batch_size: int
@@ -66,6 +68,7 @@ class StreamSpec:
     q: float | None
     seed: int
     shard: Shard = Shard()
+    balanced_from: int | None = None
 
 
 class StepPositions:
@@ -78,11 +81,15 @@ class StepPositions:
         self._count = len(labels)
         self._spec = spec
         self._sampler = None if spec.q is None else ClassPowerSampler(labels, num_classes, spec.q)
+        self._balanced = None if spec.balanced_from is None else ClassPowerSampler(labels, num_classes, 1.0)
         self.steps_per_epoch = math.ceil(len(labels) / spec.batch_size)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
         seed, size = self._spec.seed, self._spec.batch_size
-        order = torch.randperm(self._count, generator=generator(seed, "order", epoch)).numpy()
+        if self._balanced is not None and epoch >= (self._spec.balanced_from or 0):
+            order = self._balanced.draw(self._count, generator(seed, "balanced", epoch)).numpy()
+        else:
+            order = torch.randperm(self._count, generator=generator(seed, "order", epoch)).numpy()
         for step in range(first_step, self.steps_per_epoch):
             original = order[step * size : (step + 1) * size]
             rebalanced = None

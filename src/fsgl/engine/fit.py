@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from fsgl.data.streams import Stream
+from fsgl.engine.reproducible import seeded
 from fsgl.engine.step import Updates, training_step
 from fsgl.engine.tally import NonFiniteLoss, Tally
 from fsgl.methods.base import Method
-from fsgl.optim.schedule import Schedule
+from fsgl.optim.schedule import Schedule, cosine
 from fsgl.randomness import generator
 
 # On a GPU the losses are fetched, and checked, every so many steps; on a CPU, where nothing waits, every step.
@@ -49,6 +50,13 @@ class TrainState:
         except NonFiniteLoss as error:
             self.step = error.steps if error.steps is not None else self.step
             raise
+
+    def forget_momentum(self) -> None:
+        """In place, as the optimizer's own memory."""
+        for memory in self.optimizer.state.values():
+            for value in memory.values():
+                if isinstance(value, torch.Tensor):
+                    value.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         sums = self.sums()  # first, as it may raise
@@ -107,6 +115,7 @@ class Recipe:
     """What ``fit`` does with a state: everything that stays the same during training.
 
     update: of that state's weights, with its tally.
+    second_stage: the epoch at which one begins, None for training in one piece (``Method.second_stage``).
     """
 
     method: Method
@@ -116,6 +125,25 @@ class Recipe:
     num_classes: int
     epochs: int
     seed: int
+    second_stage: int | None = None
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch; a second stage has a schedule of its own, a cosine from the base rate."""
+        if self.second_stage is None:
+            return self.schedule.rate(epoch, self.epochs)
+        if epoch < self.second_stage:
+            return self.schedule.rate(epoch, self.second_stage)
+        return cosine(self.schedule.lr, epoch - self.second_stage, self.epochs - self.second_stage)
+
+    def enter_stage(self, state: TrainState) -> None:
+        """Let the network and the optimizer be as the present epoch wants them; again, after a resumption."""
+        if self.second_stage is None or state.epoch < self.second_stage:
+            return
+        fresh = (state.epoch, state.step) == (self.second_stage, 0)
+        with seeded(self.seed, "second stage"):
+            self.method.enter_second_stage(state.model, fresh)
+        if fresh:
+            state.forget_momentum()
 
 
 def fit(state: TrainState, recipe: Recipe, should_stop: Callable[[StepReport], bool]) -> Iterator[EpochReport]:
@@ -135,9 +163,10 @@ def _epoch(
     state: TrainState, recipe: Recipe, should_stop: Callable[[StepReport], bool]
 ) -> tuple[EpochReport, bool]:
     epoch, total_steps = state.epoch, recipe.stream.steps_per_epoch
-    lr = recipe.schedule.rate(epoch, recipe.epochs)
+    lr = recipe.rate(epoch)
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group.get("lr_factor", 1.0)  # of a fine-tuned backbone (training.py)
+    recipe.enter_stage(state)
     state.model.train()
     images_before, seconds_before = state.images, state.seconds
     read_every = 1 if state.tally.bad.device.type == "cpu" else READ_EVERY

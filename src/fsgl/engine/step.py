@@ -4,6 +4,7 @@
     climb:    forward, backward, exchange          with SAM: to w + rho g / ||g||
     descend:  forward, backward, exchange          the gradient there
     optimizer.step()                               from w
+    method.constrain(model)                        where weights must stay within bounds
 
 Nothing in it waits for the device, and nothing in it asks for the configuration. ``exchange`` sums the gradients of
 several processes and does nothing in one.
@@ -59,6 +60,7 @@ class Update:
         with self.ascend(lambda: gradient(lambda losses: losses.climbed, self.climbing)):
             descended, values = gradient(lambda losses: losses.total, self.processes)
         self.optimizer.step()
+        self.method.constrain(self.model)
         self.tally.add(values, share.total)
         # Detached: the graph behind it would keep the memory of this step, and its streams, alive into the next.
         return Losses(descended.total.detach(), terms=descended.terms)

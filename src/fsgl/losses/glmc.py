@@ -37,14 +37,17 @@ def glmc_losses(
     target_g: Tensor,
     target_l: Tensor,
     class_weights_K: Tensor,
+    adjustment_K: Tensor | float = 0.0,
 ) -> GlmcLosses:
     """The losses of one batch from what the heads say of both mixtures.
 
     outputs: (fc ``B x K``, fc_cb ``B x K``, z ``B x D``, p ``B x D``), as ``FourHeads`` returns them.
     targets: soft labels ``B x K``.  class_weights_K: w, see ``power_class_weights``.
+    adjustment_K: added to the logits of fc_cb: the log prior, with weights of 1, is Balanced Softmax.
     """
     (fc_g, fc_cb_g, z_g, p_g), (fc_l, fc_cb_l, z_l, p_l) = outputs_g, outputs_l
     weights = class_weights_K
+    fc_cb_g, fc_cb_l = fc_cb_g + adjustment_K, fc_cb_l + adjustment_K
     return GlmcLosses(
         conventional=soft_cross_entropy(fc_g, target_g) + soft_cross_entropy(fc_l, target_l),
         rebalanced=soft_cross_entropy(fc_cb_g, weights * target_g) + soft_cross_entropy(fc_cb_l, weights * target_l),

@@ -16,7 +16,7 @@ from fsgl.types import Batch, Losses, Mixed
 
 
 class Method(Protocol):
-    """What the engine asks of a method. See docs/add-a-method.md."""
+    """What the engine asks of a method. See docs/add-a-method.md. The last three have an answer already."""
 
     name: ClassVar[str]
     views: ClassVar[int]
@@ -48,3 +48,17 @@ class Method(Protocol):
     def predict(self, model: Any, images_BCHW: Tensor) -> Tensor:
         """Logits ``B x K`` used at test."""
         ...
+
+    def second_stage(self, epochs: int) -> int | None:
+        """The epoch from which the network is trained otherwise: with every class drawn as often, and a cosine schedule
+        of its own. None for training in one piece."""
+        return None
+
+    def enter_second_stage(self, model: Any, fresh: bool) -> None:
+        """Freeze what the second stage leaves alone; fresh: it begins now (it is no resumption), so also initialise
+        what it trains anew, from torch's global generator."""
+        return
+
+    def constrain(self, model: Any) -> None:
+        """Called after every step, for weights that must stay within bounds."""
+        return

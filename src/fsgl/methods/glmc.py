@@ -13,7 +13,7 @@ FSGL is this with ``feature_scaling.gamma > 0`` and SAM; there is no class of th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from fsgl.errors import UserError, unknown
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.losses.glmc import glmc_losses
+from fsgl.losses.margins import log_prior
+from fsgl.methods.base import Method
 from fsgl.mix import global_local_mixture
 from fsgl.models.assemble import FourHeadNet, build_four_heads
 from fsgl.models.cifar_resnet import Backbone
@@ -29,10 +31,11 @@ from fsgl.types import Batch, Losses, Mixed
 
 CUTMIX_LABELS = ("area", "lambda")
 ASCENTS = ("classification", "total")
+REBALANCINGS = ("weights", "balanced-softmax")
 
 
 @dataclass(frozen=True)
-class Glmc:
+class Glmc(Method):
     """Settings of GLMC and FSGL.
 
     beta: of the mixture, lambda ~ Beta(beta, beta).
@@ -42,6 +45,8 @@ class Glmc:
     feature_scaling: the FSM; gamma 0 is GLMC.
     cutmix_label: "area", lambda recomputed from the pasted area; "lambda", as the release does.
     ascent: what SAM climbs: "classification", the loss without consistency (the release); "total".
+    rebalancing: of the rebalanced loss: "weights", w * y; "balanced-softmax", CE(fc_cb(h) + log pi, y) with pi_k the
+    training prior (Ren et al., NeurIPS 2020), which the authors of GLMC report for ImageNet-LT, too.
     """
 
     beta: float = 0.5
@@ -51,6 +56,7 @@ class Glmc:
     feature_scaling: FeatureScalingSpec = field(default_factory=FeatureScalingSpec)
     cutmix_label: str = "area"
     ascent: str = "classification"
+    rebalancing: str = field(default="weights", metadata={"later": True})
 
     name: ClassVar[str] = "glmc"
     views: ClassVar[int] = 2
@@ -65,10 +71,16 @@ class Glmc:
             raise unknown("cutmix_label", self.cutmix_label, CUTMIX_LABELS)
         if self.ascent not in ASCENTS:
             raise unknown("ascent", self.ascent, ASCENTS)
+        if self.rebalancing not in REBALANCINGS:
+            raise unknown("rebalancing", self.rebalancing, REBALANCINGS)
 
     def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
-        weights = power_class_weights(class_counts, self.label_weighting)
-        return build_four_heads(backbone, class_counts, self.feature_scaling, weights)
+        balanced_softmax = self.rebalancing == "balanced-softmax"
+        weights = power_class_weights(class_counts, 0.0 if balanced_softmax else self.label_weighting)
+        model = build_four_heads(backbone, class_counts, self.feature_scaling, weights)
+        if balanced_softmax:
+            model.register_buffer("log_prior_K", log_prior(class_counts).to(torch.get_default_dtype()))
+        return model
 
     def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
         original, rebalanced = batch.original, batch.rebalanced
@@ -86,11 +98,12 @@ class Glmc:
         )
         return Mixed(images, targets)
 
-    def loss(self, model: FourHeadNet, mixed: Mixed, progress: float) -> Losses:
+    def loss(self, model: Any, mixed: Mixed, progress: float) -> Losses:
         (images_g, images_l), (target_g, target_l) = mixed.images, mixed.targets
         losses = glmc_losses(
-            model(images_g, target_g), model(images_l, target_l), target_g, target_l, model.class_weights_K
-        )
+            model(images_g, target_g), model(images_l, target_l), target_g, target_l, model.class_weights_K,
+            model.log_prior_K if self.rebalancing == "balanced-softmax" else 0.0,
+        )  # fmt: skip
         classification = losses.classification(progress)
         return Losses(
             total=classification + self.contrast_weight * losses.consistency,

@@ -90,15 +90,18 @@ class FourHeadNet(Net):
 
 
 class Classifier(Net):
-    """backbone -> one linear classifier, ``fc``."""
+    """backbone -> one classifier, ``fc``, most often linear."""
 
-    def __init__(self, backbone: nn.Module, fc: nn.Linear) -> None:
+    fc: nn.Module
+
+    def __init__(self, backbone: nn.Module, fc: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.fc = fc
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        return self.fc(self.features(images_BCHW))
+        logits: Tensor = self.fc(self.features(images_BCHW))
+        return logits
 
     @property
     def classifier(self) -> nn.Module:

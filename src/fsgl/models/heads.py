@@ -2,14 +2,16 @@
 
 Four heads of GLMC (Du et al., CVPR 2023), METHOD section 4: ``fc`` (conventional classifier),
 ``fc_cb`` (rebalanced classifier, the one used at test), ``projection_head`` z and ``contrast_head``
-p = W z. The names are the release's, so that its readers find them.
+p = W z. The names are the release's, so that its readers find them. And the classifiers of some rivals.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
 
 
 class HeadOutputs(NamedTuple):
@@ -34,6 +36,34 @@ class FourHeads(nn.Module):
     def forward(self, features_BD: Tensor) -> HeadOutputs:
         projection = self.projection_head(features_BD)
         return HeadOutputs(self.fc(features_BD), self.fc_cb(features_BD), projection, self.contrast_head(projection))
+
+
+class CosineLinear(nn.Module):
+    """scale * cos(w_k, h): a classifier whose rows and features have length 1, without bias (LDAM, section 3.3).
+
+    Rows begin uniform on the sphere.
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(normalize(torch.randn(num_classes, feature_dim), dim=1))
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        return self.scale * linear(normalize(features_BD, dim=1), normalize(self.weight, dim=1))
+
+
+class ScaledLinear(nn.Linear):
+    """f_k w_k h + b_k: a linear classifier with a learnable factor of each row (LWS, Kang et al., ICLR 2020, eq. 5)."""
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__(feature_dim, num_classes)
+        self.factors_K = nn.Parameter(torch.ones(num_classes))
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        # While the rows themselves are trained, their factors are not: without a gradient no optimizer touches them.
+        factors = self.factors_K.detach() if self.weight.requires_grad else self.factors_K
+        return linear(features_BD, factors[:, None] * self.weight, self.bias)
 
 
 def initialise(heads: nn.Module, rule: str) -> None:

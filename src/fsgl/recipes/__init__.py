@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from fsgl.recipes.digits import digits
-from fsgl.recipes.long_tail import RECIPES, make_experiment
+from fsgl.recipes.long_tail import RECIPES, SAM, make_experiment
 
-__all__ = ["RECIPES", "digits", "make_experiment"]
+__all__ = ["RECIPES", "SAM", "digits", "make_experiment"]

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 from fsgl.data.load import DATA_SETS, OWN, DataSpec
 from fsgl.data.small_images import SMALL_SIDE
-from fsgl.errors import unknown
+from fsgl.errors import UserError, unknown
 from fsgl.experiment import EvaluationSpec, Experiment, OptimSpec
-from fsgl.methods import CrossEntropy, Glmc
+from fsgl.methods import Glmc
 from fsgl.models.feature_scaling import FeatureScalingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
+from fsgl.recipes.rivals import RIVALS, rival
 
 
 @dataclass(frozen=True)
@@ -115,16 +116,23 @@ def fsgl_inverse(data: DataSpec, settings: Settings) -> Experiment:
     return _glmc("fsgl-inverse", data, settings, settings.rho, FeatureScalingSpec(settings.gamma, "inverse"))
 
 
-def cross_entropy(data: DataSpec, settings: Settings) -> Experiment:
-    """Plain cross-entropy on one view, with the same optimiser and epochs."""
-    return Experiment(
-        "cross-entropy", data, settings.backbone, CrossEntropy(), settings.optim, settings.schedule, SamSpec(0.0)
-    )
+def glmc_balanced_softmax(data: DataSpec, settings: Settings) -> Experiment:
+    """GLMC with Balanced Softmax in its rebalanced loss, no SAM, no FSM."""
+    base = _glmc("glmc-balanced-softmax", data, settings, 0.0, FeatureScalingSpec())
+    return replace(base, method=replace(settings.glmc, rebalancing="balanced-softmax"))
 
 
 def _glmc(recipe: str, data: DataSpec, settings: Settings, rho: float, scaling: FeatureScalingSpec) -> Experiment:
     method = replace(settings.glmc, feature_scaling=scaling)
     return Experiment(recipe, data, settings.backbone, method, settings.optim, settings.schedule, SamSpec(rho))
+
+
+def _rival(name: str) -> Callable[[DataSpec, Settings], Experiment]:
+    def recipe(data: DataSpec, settings: Settings) -> Experiment:
+        return rival(name, data, settings.backbone, settings.optim, settings.schedule)
+
+    recipe.__doc__ = RIVALS[name][1]
+    return recipe
 
 
 RECIPES: dict[str, Callable[[DataSpec, Settings], Experiment]] = {
@@ -135,8 +143,10 @@ RECIPES: dict[str, Callable[[DataSpec, Settings], Experiment]] = {
     "fsgl-same": fsgl_same,
     "fsgl-half": fsgl_half,
     "fsgl-inverse": fsgl_inverse,
-    "cross-entropy": cross_entropy,
+    "glmc-balanced-softmax": glmc_balanced_softmax,
+    **{name: _rival(name) for name in RIVALS},
 }
+SAM = "+sam"
 
 
 def make_experiment(
@@ -151,15 +161,23 @@ def make_experiment(
 ) -> Experiment:
     """A recipe's experiment on a data set, with the published settings where there are any.
 
+    recipe: one of ``RECIPES``, or one without SAM and "+sam", which is that with SAM of the data set's radius.
     root, train_list, test_list, val_list, images: see ``DataSpec``.  side: of somebody's own images, the longer one in
     pixels, where all are of one size and in memory; None is photographs of any size. Raises UserError for an unknown
     recipe or data set.
     """
-    if recipe not in RECIPES:
-        raise unknown("recipe", recipe, RECIPES)
+    name = recipe.removesuffix(SAM)
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
     if data not in DATA_SETS:
         raise unknown("data set", data, DATA_SETS)
     factor = DATA_SETS[data].default_factor
     spec = DataSpec(data, root, train_list, test_list, factor, val_list=val_list, images=images)
     small = data in OWN and side is not None and side <= SMALL_SIDE
-    return RECIPES[recipe](spec, _THUMBNAILS if small else SETTINGS[data])
+    settings = _THUMBNAILS if small else SETTINGS[data]
+    experiment = RECIPES[name](spec, settings)
+    if name == recipe:
+        return experiment
+    if experiment.sam.rho > 0:
+        raise UserError(f"the recipe '{name}' has SAM already; leave {SAM} off")
+    return replace(experiment, recipe=recipe, sam=SamSpec(settings.rho))

@@ -1,0 +1,43 @@
+"""Logits changed by class frequency before the softmax: what is trained with them on is classified without.
+
+    logit adjustment   o_k + tau log pi_k                      Menon et al., ICLR 2021, eq. 10; tau = 1: Balanced
+                                                               Softmax, Ren et al., NeurIPS 2020, eq. 4
+    vector scaling     (n_k / n_max)^gamma o_k + tau log pi_k  Kini et al., NeurIPS 2021, eq. 2 and section 5
+    LDAM               s (cos_k - m_k [k = y])                 Cao et al., NeurIPS 2019, eq. 10 and 13; m_k ~ n_k^(-1/4)
+
+pi_k = n_k / N is the training prior. What depends on the counts is a vector ``K`` that is added to, or multiplied with,
+logits ``B x K``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _positive(class_counts: Tensor) -> Tensor:
+    counts = torch.as_tensor(class_counts, dtype=torch.float64)
+    if not bool((counts > 0).all()):
+        raise ValueError(f"class {int((counts <= 0).nonzero()[0])} has no image, so it has no margin")
+    return counts
+
+
+def log_prior(class_counts: Tensor) -> Tensor:
+    """log(n_k / N), ``K`` float64. Raises ValueError where a class has no image."""
+    counts = _positive(class_counts)
+    return torch.log(counts / counts.sum())
+
+
+def relative_frequency(class_counts: Tensor, power: float) -> Tensor:
+    """(n_k / n_max)^power, ``K`` float64. Raises ValueError where a class has no image."""
+    counts = _positive(class_counts)
+    return (counts / counts.max()) ** power
+
+
+def ldam_margins(class_counts: Tensor, largest: float) -> Tensor:
+    """Margins ``K`` float64, in units of the cosine, proportional to n_k^(-1/4); the rarest class has ``largest``.
+
+    Raises ValueError where a class has no image.
+    """
+    counts = _positive(class_counts)
+    return largest * (counts / counts.min()) ** -0.25

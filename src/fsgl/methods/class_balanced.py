@@ -1,0 +1,39 @@
+"""Class-balanced loss by the effective number of images (Cui et al., CVPR 2019, eq. 2 and 5).
+
+    L = mean_i w_y CE(o_i, y_i)          w_k ~ (1 - beta) / (1 - beta^n_k), with mean 1 over the classes
+
+(the weights: losses/class_weights.py)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from fsgl.errors import UserError
+from fsgl.losses.class_weights import effective_number_weights
+from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.one_view import OneView
+
+
+@dataclass(frozen=True)
+class ClassBalanced(OneView):
+    """beta: 0 is cross-entropy, towards 1 the weights go as 1 / n_k."""
+
+    beta: float = 0.9999
+
+    name: ClassVar[str] = "class-balanced"
+    assumed_prior: ClassVar[str] = "uniform"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta < 1:
+            raise UserError(f"beta must be at least 0 and below 1, not {self.beta}")
+
+    def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
+        return {"class_weights_K": effective_number_weights(class_counts, self.beta)}
+
+    def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
+        return soft_cross_entropy(logits_BK, model.class_weights_K * target_BK)

@@ -1,0 +1,54 @@
+"""CutMix (Yun et al., ICCV 2019, eq. 1 and 2): a box of another image of the batch pasted in, labels by area.
+
+    x~ = M x_i + (1 - M) x_j        y~ = lambda y_i + (1 - lambda) y_j
+
+lambda ~ Beta(beta, beta) gives the box (fsgl.mix.cutmix_box); in the label it is the share of the image that the
+clipped box leaves, as in the authors' code. One box and one permutation a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fsgl.errors import UserError
+from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.one_view import OneView
+from fsgl.mix import box_lambda, cutmix, cutmix_box, draw_lambda, mixup
+from fsgl.types import Batch, Mixed
+
+
+@dataclass(frozen=True)
+class CutMix(OneView):
+    """beta: of lambda ~ Beta(beta, beta).
+
+    probability: of mixing a batch; 0.5 is the paper's for CIFAR, 1 for ImageNet.
+    """
+
+    beta: float = 1.0
+    probability: float = 0.5
+
+    name: ClassVar[str] = "cutmix"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta < float("inf"):
+            raise UserError(f"beta must be positive, not {self.beta}")
+        if not 0 <= self.probability <= 1:
+            raise UserError(f"probability must be from 0 to 1, not {self.probability}")
+
+    def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
+        plain = super().mix(batch, num_classes, generator)
+        if float(torch.rand((), generator=generator)) >= self.probability:
+            return plain
+        (images,), (target,) = plain.images, plain.targets
+        height, width = images.shape[2:]
+        box = cutmix_box(height, width, draw_lambda(self.beta, generator), generator)
+        others = torch.randperm(len(images), generator=generator).to(images.device)
+        kept = box_lambda(box, height, width)
+        return Mixed((cutmix(images, images[others], box),), (mixup(target, target[others], kept),))
+
+    def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
+        return soft_cross_entropy(logits_BK, target_BK)

@@ -1,0 +1,28 @@
+"""Focal loss (Lin et al., ICCV 2017); the formula: losses/focal.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from fsgl.errors import UserError
+from fsgl.losses.focal import focal_loss
+from fsgl.methods.one_view import OneView
+
+
+@dataclass(frozen=True)
+class Focal(OneView):
+    """gamma: how much less a well-classified image counts; 0 is cross-entropy. Long-tail papers use 1 to 2."""
+
+    gamma: float = 1.0
+
+    name: ClassVar[str] = "focal"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < float("inf"):
+            raise UserError(f"gamma must be 0 or more, not {self.gamma}")
+
+    def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
+        return focal_loss(logits_BK, target_BK, self.gamma)

@@ -1,0 +1,66 @@
+"""LDAM with deferred re-weighting (Cao et al., NeurIPS 2019, eq. 13 and algorithm 1).
+
+    L = mean_i w_y CE(s (cos_i - m_y [k = y]), y_i)        cos_k = <w_k / ||w_k||, h / ||h||>
+
+m_k ~ n_k^(-1/4), the largest 0.5 (losses/margins.py); w = 1 until the last fifth of the epochs, then the effective-
+number weights of Cui et al. (losses/class_weights.py). Departure: the authors' code divides by the sum of the batch's
+weights; here the mean over the images is taken, which does not depend on which images share a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from fsgl.errors import UserError
+from fsgl.losses.class_weights import effective_number_weights
+from fsgl.losses.margins import ldam_margins
+from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.one_view import OneView
+from fsgl.models.assemble import Classifier
+from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.heads import CosineLinear
+
+
+@dataclass(frozen=True)
+class LdamDrw(OneView):
+    """largest_margin: of the rarest class, as a cosine.  scale: s.  beta: of the deferred weights.
+
+    deferred: share of the epochs before the weights are used; 1 is LDAM alone.
+    """
+
+    largest_margin: float = 0.5
+    scale: float = 30.0
+    beta: float = 0.9999
+    deferred: float = 0.8
+
+    name: ClassVar[str] = "ldam-drw"
+    assumed_prior: ClassVar[str] = "uniform"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.largest_margin <= 2:
+            raise UserError(f"largest_margin must be from 0 to 2, as a cosine, not {self.largest_margin}")
+        if not 0 < self.scale < float("inf"):
+            raise UserError(f"scale must be positive, not {self.scale}")
+        if not 0 <= self.beta < 1:
+            raise UserError(f"beta must be at least 0 and below 1, not {self.beta}")
+        if not 0 <= self.deferred <= 1:
+            raise UserError(f"deferred must be from 0 to 1, not {self.deferred}")
+
+    def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
+        return {
+            "margins_K": ldam_margins(class_counts, self.largest_margin),
+            "class_weights_K": effective_number_weights(class_counts, self.beta),
+        }
+
+    def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
+        model = Classifier(backbone, CosineLinear(backbone.feature_dim, len(class_counts), self.scale))
+        self.register_statistics(model, class_counts)
+        return model
+
+    def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
+        weighted = target_BK if progress < self.deferred else model.class_weights_K * target_BK
+        return soft_cross_entropy(logits_BK - self.scale * model.margins_K * target_BK, weighted)

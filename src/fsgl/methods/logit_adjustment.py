@@ -1,0 +1,38 @@
+"""Logit-adjusted loss (Menon et al., ICLR 2021, eq. 10); its post-hoc twin: posthoc.py.
+
+    L = CE(o + tau log pi, y)          pi_k = n_k / N
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from fsgl.errors import UserError
+from fsgl.losses.margins import log_prior
+from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.one_view import OneView
+
+
+@dataclass(frozen=True)
+class LogitAdjustment(OneView):
+    """tau: 0 is cross-entropy, 1 is Balanced Softmax (which is why the default is another); the paper tunes it to 0.6
+    to 2.4."""
+
+    tau: float = 1.5
+
+    name: ClassVar[str] = "logit-adjustment"
+    assumed_prior: ClassVar[str] = "uniform"
+
+    def __post_init__(self) -> None:
+        if not float("-inf") < self.tau < float("inf"):
+            raise UserError(f"tau must be a number, not {self.tau}")
+
+    def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
+        return {"adjustment_K": self.tau * log_prior(class_counts)}
+
+    def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
+        return soft_cross_entropy(logits_BK + model.adjustment_K, target_BK)

@@ -1,0 +1,43 @@
+"""MixUp (Zhang et al., ICLR 2018, eq. 1): every image blended with another of its batch, and their labels alike.
+
+    x~ = lambda x_i + (1 - lambda) x_j        y~ = lambda y_i + (1 - lambda) y_j        lambda ~ Beta(beta, beta)
+
+One lambda and one permutation a batch, as in the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fsgl.errors import UserError
+from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.one_view import OneView
+from fsgl.mix import draw_lambda, mixup
+from fsgl.types import Batch, Mixed
+
+
+@dataclass(frozen=True)
+class MixUp(OneView):
+    """beta: of lambda ~ Beta(beta, beta); 1 is uniform, as the paper's CIFAR experiments."""
+
+    beta: float = 1.0
+
+    name: ClassVar[str] = "mixup"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta < float("inf"):
+            raise UserError(f"beta must be positive, not {self.beta}")
+
+    def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
+        plain = super().mix(batch, num_classes, generator)
+        lam = draw_lambda(self.beta, generator)
+        (images,), (target,) = plain.images, plain.targets
+        others = torch.randperm(len(images), generator=generator).to(images.device)
+        return Mixed((mixup(images, images[others], lam),), (mixup(target, target[others], lam),))
+
+    def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
+        return soft_cross_entropy(logits_BK, target_BK)
