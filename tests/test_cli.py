@@ -278,7 +278,7 @@ def test_recipes_are_listed_with_data_and_backbones(capsys: pytest.CaptureFixtur
     assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     named = {line.split()[0] for line in lines if line.startswith("  ")}
-    assert named == {"digits", "timm:NAME", *RECIPES, *DATA_SETS, *BACKBONES}
+    assert named == {"digits", "RECIPE+sam", "timm:NAME", *RECIPES, *DATA_SETS, *BACKBONES}
     assert all(len(line.split()) > 3 for line in lines if line.startswith("  "))
 
 

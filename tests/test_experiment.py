@@ -46,6 +46,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "method.feature_scaling.decimals": ("2", 2),
     "method.cutmix_label": ("lambda", "lambda"),
     "method.ascent": ("total", "total"),
+    "method.rebalancing": ("balanced-softmax", "balanced-softmax"),
     "optim.epochs": ("3", 3),
     "optim.batch_size": ("128", 128),
     "optim.momentum": ("0", 0.0),
@@ -66,6 +67,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "transfer.backbone_lr": ("0.1", 0.1),
     "transfer.image_size": ("64", 64),
     "transfer.cached_views": ("3", 3),
+    "averaging.start": ("0.5", 0.5),
 }
 NEEDS = {"transfer.cached_views": "transfer.train=heads"}
 NOT_WITH_THE_REST = "transfer.backbone_lr"  # a frozen backbone has none

@@ -128,14 +128,11 @@ class _Session:
         return self.state.epoch * self.recipe.stream.steps_per_epoch + self.state.step
 
     @property
-    def scored(self) -> Network:
-        """What is evaluated and saved as the result: the network, or once there is one its average over epochs."""
-        average = self.average
-        return replace(self.network, model=average.model) if average and average.count else self.network
-
-    @property
     def scorer(self) -> Scorer:
-        return Scorer(self.scored, self.device, self.runtime.workers, self.processes)
+        """Of what is the result: the network or, once there is one, its average over epochs."""
+        network, average = self.network, self.average
+        network = replace(network, model=average.model) if average and average.count else network
+        return Scorer(network, self.device, self.runtime.workers, self.processes)
 
     def restore(self, resume: Path | bool) -> None:
         found = self.processes.agree(self._checkpoint(resume) if self.processes.leader else None)
@@ -277,7 +274,7 @@ class _Session:
             row |= self.scorer.scores()
             if row["val"] is not None and not extra and row["val"]["balanced"] > self.best_validation:
                 self.best_validation = row["val"]["balanced"]
-                self.files.weights("best-val.safetensors", self.scored.model, self.experiment.hash)
+                self.files.weights("best-val.safetensors", self.scorer.network.model, self.experiment.hash)
         return row
 
     def _save(self) -> None:
@@ -298,7 +295,7 @@ class _Session:
     def _finish(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         predictions, temperature = self.scorer.predictions()
         self.files.predictions(**predictions)
-        self.files.weights("model.safetensors", self.scored.model, self.experiment.hash)
+        self.files.weights("model.safetensors", self.scorer.network.model, self.experiment.hash)
         self.files.history(rows)
         self.record["data"]["unreadable"] = self.bad_images
         complete = self.state.epoch == self.recipe.epochs

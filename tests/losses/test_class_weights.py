@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from fsgl.losses.class_weights import power_class_weights
+from fsgl.losses.class_weights import effective_number_weights, power_class_weights
 
 COUNTS = st.lists(st.integers(1, 6000), min_size=1, max_size=30)
 
@@ -66,3 +66,22 @@ def test_a_large_power_leaves_all_the_weight_to_one_class(power: float) -> None:
 def test_a_class_without_images_is_refused(counts: list[int]) -> None:
     with pytest.raises(ValueError, match="class 1 has no image"):
         power_class_weights(counts, 1.0)
+
+
+@given(COUNTS, st.floats(0, 0.9999))
+def test_effective_number_against_a_sum(counts: list[int], beta: float) -> None:
+    """The effective number is 1 + beta + ... + beta^(n - 1) (Cui et al., proposition 1)."""
+    inverse = [1 / sum(beta**i for i in range(n)) for n in counts]
+    expected = [len(counts) * value / sum(inverse) for value in inverse]
+    np.testing.assert_allclose(effective_number_weights(counts, beta), expected, rtol=1e-9)
+
+
+def test_effective_number_at_its_ends() -> None:
+    assert effective_number_weights([9, 3], 0.0).tolist() == [1.0, 1.0]
+    nearly_one = effective_number_weights([9, 3], 1 - 1e-12)
+    np.testing.assert_allclose(nearly_one, power_class_weights([9, 3], 1.0), rtol=1e-6)
+    for beta in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="beta must be"):
+            effective_number_weights([9, 3], beta)
+    with pytest.raises(ValueError, match="class 1 has no image"):
+        effective_number_weights([9, 0], 0.9)

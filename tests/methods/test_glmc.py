@@ -214,3 +214,22 @@ def test_build_gives_the_method_its_weights_and_scaling() -> None:
 def test_mistakes(wrong: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         Glmc(**wrong)
+
+
+def test_balanced_softmax_in_the_rebalanced_loss() -> None:
+    """Weights of 1 and the log prior on fc_cb, by torch's cross-entropy on soft labels."""
+    method, counts = Glmc(rebalancing="balanced-softmax"), torch.tensor([30, 5, 2])
+    model = method.build(build_backbone("resnet8-slim", 1), counts).double()
+    random = torch.Generator().manual_seed(0)
+    images = tuple(torch.randn(4, 1, 8, 8, generator=random, dtype=torch.float64) for _ in range(2))
+    targets = tuple(torch.rand(4, 3, generator=random, dtype=torch.float64).softmax(1) for _ in range(2))
+    model.eval()
+    terms = method.loss(model, Mixed(images, targets), 0.5).terms
+    log_prior = (counts / counts.sum()).double().log()
+    expected = sum(
+        torch.nn.functional.cross_entropy(model(image, target).rebalanced_BK + log_prior, target)
+        for image, target in zip(images, targets, strict=True)
+    )
+    torch.testing.assert_close(terms["rebalanced"], expected, rtol=1e-6, atol=0)
+    with pytest.raises(UserError, match="rebalancing"):
+        Glmc(rebalancing="none")

@@ -12,14 +12,15 @@ from fsgl.recipes import RECIPES
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl recipes``."""
     print("recipes (fsgl train RECIPE --data NAME)")
-    print(f"  {'digits':<18}FSGL beside cross-entropy on the embedded digits: the demonstration")
+    print(f"  {'digits':<24}FSGL beside cross-entropy on the embedded digits: the demonstration")
     for name, recipe in RECIPES.items():
-        print(f"  {name:<18}{(recipe.__doc__ or '').strip().splitlines()[0]}")
+        print(f"  {name:<24}{(recipe.__doc__ or '').strip().splitlines()[0]}")
+    print(f"  {'RECIPE+sam':<24}Any of these with sharpness-aware minimisation, where it has none.")
     print("\ndata sets (--data NAME)")
     for name, kind in DATA_SETS.items():
-        print(f"  {name:<18}{kind.note}")
+        print(f"  {name:<24}{kind.note}")
     print("\nbackbones (--backbone NAME)")
     for name, info in BACKBONES.items():
-        print(f"  {name:<18}{info.note}")
-    print(f"  {'timm:NAME':<18}any model of timm (pip install 'fsgl[timm]'), with --pretrained its published weights")
+        print(f"  {name:<24}{info.note}")
+    print(f"  {'timm:NAME':<24}any model of timm (pip install 'fsgl[timm]'), with --pretrained its published weights")
     return 0
