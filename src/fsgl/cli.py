@@ -66,6 +66,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     parsers.add_inspect(commands)
     parsers.add_prepare(commands)
     parsers.add_predict(commands)
+    parsers.add_adjust(commands)
     parsers.add_export(commands)
     parsers.add_serve(commands)
     commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)

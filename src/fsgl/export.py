@@ -34,10 +34,12 @@ class InferenceGraph(nn.Module):
 
     scale: Tensor
     shift: Tensor
+    temperature_K: Tensor | None
 
     def __init__(self, trained: Trained, preprocess: bool) -> None:
         super().__init__()
         self.backbone, self.classifier = trained.model.backbone, trained.model.classifier
+        self.register_buffer("temperature_K", trained.model.temperature_K)  # of a run that was so adjusted
         self.preprocess = preprocess
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (trained.mean, trained.std))
         self.register_buffer("scale", (1 / (255 * std)).float(), persistent=preprocess)
@@ -47,6 +49,8 @@ class InferenceGraph(nn.Module):
         if self.preprocess:
             images = (images.float() * self.scale + self.shift).permute(0, 3, 1, 2)
         logits: Tensor = self.classifier(self.backbone(images))
+        if self.temperature_K is not None:
+            logits = logits / self.temperature_K[logits.argmax(dim=1)][:, None]
         return logits
 
 
@@ -84,7 +88,7 @@ def describe(trained: Trained, preprocess: bool, licence: str) -> dict[str, Any]
         "mean": list(trained.mean),
         "std": list(trained.std),
         "temperature": trained.temperature,
-        "assumed_prior": trained.experiment.method.assumed_prior,
+        "assumed_prior": (trained.assumed_prior / trained.assumed_prior.sum()).tolist(),
         "experiment": trained.experiment.hash,
         "licence": licence,
     }  # fmt: skip

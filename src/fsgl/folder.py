@@ -47,12 +47,14 @@ class RunFolder:
         self.path = path
         self._writes = writes
 
-    def claim(self, experiment: Experiment, resume: object) -> None:
+    def claim(self, experiment: Experiment, resume: object = False) -> None:
         """Raises UserError where the folder holds a run that this one would overwrite, or one of other settings."""
         path = self.path / "experiment.json"
         if not self._writes:
             return
         if resume:
+            if (parent := recorded(self.path).get("parent")) is not None:
+                raise UserError(f"{self.path} was adjusted from {parent['run']}, not trained; resume that one")
             if Experiment.from_json(recorded(self.path)["settings"], str(path)).hash != experiment.hash:
                 raise UserError(f"{self.path} holds a run with other settings; --resume takes them from there")
         elif path.exists():

@@ -21,6 +21,16 @@ Probabilities are calibrated where the run had validation images (a temperature 
 often each class is to be expected where the images come from; without it, as the network takes it: a rebalanced
 classifier (FSGL, GLMC) all classes alike, cross-entropy as often as in training."""
 
+ADJUST = """Mend a trained run without training: a new run folder that names its parent.
+
+tau-norm, max-norm, logit-adjustment    the classifier's rows or biases, for the tail's sake
+temperature, group-temperature          honest probabilities; the second one a temperature for each of many,
+                                        medium and few (by the class predicted)
+prior                                   for class frequencies other than in training: given, or estimated from
+                                        unlabelled images of the place where it will be used
+
+What is to be chosen is chosen by the validation images, never by the test images; --value takes a value instead."""
+
 EXPORT = """The backbone and the classifier that predicts, and nothing of training, as one file with class names,
 training counts and what must be done to an image in its metadata. The file is compared with the network before it is
 kept."""
@@ -85,6 +95,24 @@ def add_predict(commands: Any) -> None:
     predict.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
     predict.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (2)")
     predict.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
+
+
+def add_adjust(commands: Any) -> None:
+    """``fsgl adjust``."""
+    adjust = commands.add_parser(
+        "adjust", help="mend a trained run without training", description=ADJUST, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    adjust.add_argument("run", type=folder, metavar="RUN", help="a run folder")
+    adjust.add_argument("adjustment", metavar="ADJUSTMENT", help="one of those above")
+    adjust.add_argument("--value", type=float, metavar="X", help="tau, the radius or the temperature (default: tuned)")
+    adjust.add_argument("--prior", metavar="WHICH", help="uniform, training, or a CSV file of class and weight")
+    adjust.add_argument("--unlabelled", nargs="+", metavar="PATH", help="images, folders, patterns to estimate it from")
+    adjust.add_argument("--estimator", default="em", metavar="NAME", help="em (default) or bbse")
+    adjust.add_argument("--out", type=folder, metavar="FOLDER", help="the new run folder (default: RUN+ADJUSTMENT)")
+    adjust.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
+    adjust.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
+    adjust.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
 
 
 def add_export(commands: Any) -> None:

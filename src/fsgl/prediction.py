@@ -116,13 +116,6 @@ def predict_files(
                 yield file, each if isinstance(each, BadImage) else next(logits)
 
 
-def assumed_prior(trained: Trained) -> np.ndarray:
-    """Class weights ``K`` that the network's probabilities hold for: those of training, or none (a rebalanced head)."""
-    if trained.experiment.method.assumed_prior == "training":
-        return np.maximum(trained.class_counts, 1).astype(np.float64)
-    return np.ones(len(trained.class_counts))
-
-
 def read_prior(trained: Trained, prior: str) -> np.ndarray:
     """Class weights ``K``: "uniform", "training", or a CSV file of class name and weight (every class, weights >= 0).
 

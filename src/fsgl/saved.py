@@ -78,7 +78,8 @@ class Trained:
 
     mean, std: of each channel, in [0, 1].  image_size: side in pixels of the view of a photograph; array_size: height
     and width where the network was trained on images of that size in memory, else None.  class_counts: training images.
-    temperature: fitted on validation images; 1 where there were none.
+    temperature: fitted on validation images; 1 where there were none.  assumed_prior: class weights that its
+    probabilities hold for, of any sum.
     """
 
     model: Net
@@ -90,6 +91,7 @@ class Trained:
     image_size: int
     array_size: tuple[int, int] | None
     temperature: float
+    assumed_prior: np.ndarray
 
     @property
     def channels(self) -> int:
@@ -123,7 +125,18 @@ def load_model(folder: Path, weights: str = "last", device: torch.device | str =
     assert isinstance(model, Net)
     _load_weights(model, folder, weights, record)
     model = model.to(memory_format=torch.channels_last).to(device).eval()
-    return Trained(model, experiment, names, counts, mean, std, image_size, array_size, temperature)
+    prior = assumed_prior(record, experiment, counts)
+    return Trained(model, experiment, names, counts, mean, std, image_size, array_size, temperature, prior)
+
+
+def assumed_prior(record: dict[str, Any], experiment: Experiment, counts: np.ndarray) -> np.ndarray:
+    """Class weights ``K``, of any sum, that a run's probabilities hold for: as adjusted, or as its method says."""
+    adjusted = (record.get("adjustment") or {}).get("assumed_prior")
+    if adjusted is not None:
+        return np.array(adjusted, dtype=np.float64)
+    if experiment.method.assumed_prior == "training":
+        return np.maximum(counts, 1).astype(np.float64)
+    return np.ones(len(counts))
 
 
 def _require_weights(folder: Path, weights: str, record: dict[str, Any]) -> None:
@@ -132,13 +145,16 @@ def _require_weights(folder: Path, weights: str, record: dict[str, Any]) -> None
         raise UserError(f"{path}: no such weights; the run's status is '{status}'")
 
 
-def _load_weights(model: nn.Module, folder: Path, weights: str, record: dict[str, Any]) -> None:
+def _load_weights(model: nn.Module, folder: Path, name: str, record: dict[str, Any]) -> None:
     import safetensors.torch
 
-    path = folder / WEIGHTS[weights]
+    path = folder / WEIGHTS[name]
     try:
         content = path.read_bytes()
-        model.load_state_dict(safetensors.torch.load(content))
+        weights = safetensors.torch.load(content)
+        if "temperature_K" in weights:  # of an adjusted run; no network is trained with it
+            model.register_buffer("temperature_K", torch.ones_like(weights["temperature_K"]))
+        model.load_state_dict(weights)
     except (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: does not hold this run's weights ({reason})") from None

@@ -17,7 +17,7 @@ from fsgl.data.image_files import BadImage
 from fsgl.errors import UserError
 from fsgl.files import write_atomically
 from fsgl.posthoc import probabilities
-from fsgl.prediction import assumed_prior, find_images, predict_files, read_prior
+from fsgl.prediction import find_images, predict_files, read_prior
 from fsgl.runtime import Runtime
 from fsgl.saved import load_model
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
             rows.append({"path": file.shown, "predictions": [], "error": answer.reason})
             continue
         read += 1
-        shares = probabilities(answer[None], trained.temperature, prior, assumed_prior(trained))[0]
+        shares = probabilities(answer[None], trained.temperature, prior, trained.assumed_prior)[0]
         best = np.argsort(-shares, kind="stable")[:top].tolist()
         predictions = [{"class": trained.class_names[k], "probability": float(shares[k])} for k in best]
         rows.append({"path": file.shown, "predictions": predictions, "error": None})

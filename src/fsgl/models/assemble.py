@@ -22,11 +22,18 @@ class Net(nn.Module):
     compute_dtype: torch.bfloat16 runs the backbone under autocast; what is on top, and the losses, stay in float32,
     where they cost nothing and a rounded logit could cost a rank. None is no autocast.
     frozen: the backbone stays as it is in training, its BatchNorm statistics too; see ``freeze_backbone``.
+    temperature_K: divides an image's logits by that of the class predicted (posthoc.py); None for no such buffer.
     """
+
+    temperature_K: Tensor | None
 
     backbone: nn.Module
     compute_dtype: torch.dtype | None = None
     frozen: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("temperature_K", None)
 
     def freeze_backbone(self) -> None:
         """From now on nothing trains the backbone: no gradients, and evaluation mode in training as well."""
@@ -47,8 +54,14 @@ class Net(nn.Module):
 
     def predict(self, images_BCHW: Tensor) -> Tensor:
         """Logits ``B x K``."""
-        logits: Tensor = self.classifier(self.features(images_BCHW))
-        return logits
+        return self.classify(self.features(images_BCHW))
+
+    def classify(self, features_BD: Tensor) -> Tensor:
+        """Logits ``B x K`` of (unscaled) features ``B x D``."""
+        logits: Tensor = self.classifier(features_BD)
+        if self.temperature_K is None:
+            return logits
+        return logits / self.temperature_K[logits.argmax(dim=1)][:, None]
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """Features ``B x D`` of the backbone. What has that shape already is taken for features (feature_cache.py)."""

@@ -1,0 +1,68 @@
+"""``fsgl adjust``: a saved run mended without training, beside what it was."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+
+from fsgl.adjustment import ADJUSTMENTS, adjust
+from fsgl.commands.numbers import within
+from fsgl.commands.train import unused_folder
+from fsgl.data.image_files import BadImage
+from fsgl.errors import UserError, unknown
+from fsgl.prediction import find_images, predict_files, read_prior
+from fsgl.report.summary import print_table
+from fsgl.report.table import comparison_table
+from fsgl.runtime import Runtime
+from fsgl.saved import Trained, load_model, read_record
+
+
+def run(options: argparse.Namespace, settings: list[str]) -> int:
+    """``fsgl adjust RUN ADJUSTMENT``: a new run folder."""
+    if options.adjustment not in ADJUSTMENTS:
+        raise unknown("adjustment", options.adjustment, ADJUSTMENTS)
+    if options.adjustment != "prior" and (options.prior or options.unlabelled):
+        raise UserError(f"--prior and --unlabelled belong to the adjustment 'prior', not to {options.adjustment}")
+    if options.prior and options.unlabelled:
+        raise UserError("give either --prior or --unlabelled, not both")
+    workers, device = within("--workers", options.workers, 0), Runtime(options.device).torch_device()
+    before = read_record(options.run)
+    out = options.out or unused_folder(options.run.with_name(f"{options.run.resolve().name}+{options.adjustment}"))
+    prior = unlabelled = None
+    if options.prior or options.unlabelled:
+        trained = load_model(options.run, device=device)
+        prior = read_prior(trained, options.prior) if options.prior else None
+        if options.unlabelled:
+            unlabelled = _logits(options, trained, device, workers)
+    after = adjust(
+        options.run, out, options.adjustment, options.value, prior, unlabelled, options.estimator, device, workers
+    )
+    done = after["adjustment"]
+    figures = {key: value for key, value in done.items() if key not in ("name", "tuned_on", "assumed_prior", "prior")}
+    said = ", ".join(f"{key} {_figure(value)}" for key, value in figures.items())
+    print(f"{done['name']}{': ' + said if said else ''} ({done['tuned_on']})\n")
+    names = {str(options.run): before["result"]["last"], str(out): after["result"]["last"]}
+    for table in comparison_table(names, after["class_names"], after["class_counts"]):
+        print_table(table)
+    spared = [after["class_names"][k] for k in after["data"]["classes_without_validation"]]
+    if done["tuned_on"] == "validation" and spared:
+        some = ", ".join(spared[:10]) + (", ..." if len(spared) > 10 else "")
+        print(f"{len(spared)} classes had no validation image and no say in this: {some}")
+    print(f"run folder  {out}")
+    return 0
+
+
+def _logits(options: argparse.Namespace, trained: Trained, device: torch.device, workers: int) -> np.ndarray:
+    answers = predict_files(trained, find_images(options.unlabelled), device, workers)
+    found = [answer for _, answer in answers if not isinstance(answer, BadImage)]
+    if not found:
+        raise UserError(f"--unlabelled {options.unlabelled[0]}: not one of the images can be read")
+    return np.stack(found)
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_figure(each)}" for key, each in value.items())
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
