@@ -1,0 +1,147 @@
+"""What several seeds say, and what they do not: intervals, paired differences, corrections for many comparisons.
+
+    mean and interval       Student's t over seeds
+    paired difference       Student's t over the differences at equal seeds; effect size d_z, mean / deviation
+    paired bootstrap        over test images: how much of a difference is the choice of test images
+    Holm (1979)             p-values adjusted so that in a whole family of comparisons an error is as rare as in one
+
+Seeds and test images are two sources of chance. An interval over seeds holds for these test images and other seeds, one
+over test images for these trained networks and other images; neither holds for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CONFIDENCE, ALPHA = 0.95, 0.05
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean of n values and where it is to be expected; low and high are None for a single value."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.high is None else self.high - self.mean
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference, b minus a.
+
+    p_value: two-sided; None for a single pair.  effect_size: d_z, None for a single pair or where all differences are
+    the same; 0.2 is called small, 0.8 large.
+    """
+
+    interval: Interval
+    p_value: float | None
+    effect_size: float | None
+
+
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Mean with its t interval. Raises ValueError for no values."""
+    n = len(values)
+    if n == 0:
+        raise ValueError("a mean needs values")
+    mean = float(np.mean(values))
+    if n == 1:
+        return Interval(mean, None, None, 1)
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + confidence) / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(
+    a_by_seed: Sequence[float], b_by_seed: Sequence[float], confidence: float = CONFIDENCE
+) -> Difference:
+    """b minus a at equal seeds (position by position).
+
+    Differences that are all the same leave nothing to a test: p is 1 where they are 0 and 0 otherwise.
+    Raises ValueError for sequences of different lengths, or empty ones.
+    """
+    if len(a_by_seed) != len(b_by_seed):
+        raise ValueError(f"pairs are needed, and there are {len(a_by_seed)} values and {len(b_by_seed)}")
+    differences = np.subtract(b_by_seed, a_by_seed, dtype=np.float64)
+    interval = mean_interval(differences.tolist(), confidence)
+    if len(differences) == 1:
+        return Difference(interval, None, None)
+    deviation = float(differences.std(ddof=1))
+    # Scores are of the order of 100, so what is below this is rounding.
+    if deviation < 1e-9:
+        return Difference(interval, 1.0 if abs(interval.mean) < 1e-9 else 0.0, None)
+    from scipy.stats import t
+
+    effect = interval.mean / deviation
+    statistic = effect * math.sqrt(len(differences))
+    return Difference(interval, float(2 * t.sf(abs(statistic), len(differences) - 1)), effect)
+
+
+def paired_bootstrap(
+    a_correct: ArrayLike, b_correct: ArrayLike, resamples: int = 10_000, seed: int = 0, confidence: float = CONFIDENCE
+) -> Difference:
+    """b minus a in points of accuracy over resampled test images, with a percentile interval.
+
+    correct: which of the same ``N`` test images are right, ``N``, or ``S x N`` for S networks each (whose mean is then
+    compared). p_value: twice the share of resamples on the other side of 0, at least 1 / resamples.
+    Raises ValueError where they are not of the same images.
+    """
+    a, b = (np.atleast_2d(np.asarray(correct, dtype=np.float64)).mean(axis=0) for correct in (a_correct, b_correct))
+    if a.shape != b.shape or not a.size:
+        raise ValueError(f"pairs are needed, and there are {a.size} images and {b.size}")
+    gain = 100 * (b - a)
+    # An image counts as often as it is drawn, and images of equal gain are alike: draw how many of each gain instead.
+    levels, counts = np.unique(gain, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(gain), counts / len(gain), size=resamples)
+    means = drawn @ levels / len(gain)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    beyond = min(np.mean(means <= 0), np.mean(means >= 0))
+    p_value = float(min(1.0, max(2 * beyond, 1 / resamples)))
+    deviation = float(gain.std())
+    interval = Interval(float(gain.mean()), float(low), float(high), len(gain))
+    return Difference(interval, p_value, float(gain.mean()) / deviation if deviation > 0 else None)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """p-values adjusted for their number, in their order. None, for what was not tested, stays and does not count."""
+    tested = [i for i, p in enumerate(p_values) if p is not None]
+    order = sorted(tested, key=lambda i: p_values[i] or 0.0)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * (p_values[i] or 0.0)))
+        adjusted[i] = highest
+    return adjusted
+
+
+def verdict(a: str, b: str, difference: Difference, p_adjusted: float | None, alpha: float = ALPHA) -> str:
+    """A sentence. p_adjusted: of the whole family."""
+    n = difference.interval.n
+    if p_adjusted is None:
+        return f"{a} and {b}: one seed each says nothing of chance"
+    if p_adjusted >= alpha:
+        return f"{a} and {b} are not distinguishable with {n} seeds"
+    better, worse = (b, a) if difference.interval.mean > 0 else (a, b)
+    return f"{better} is better than {worse} by {abs(difference.interval.mean):.1f} points ({n} seeds)"
+
+
+def wilson(right: NDArray[np.integer], total: NDArray[np.integer], confidence: float = CONFIDENCE) -> NDArray[np.float64]:
+    """Intervals ``K x 2`` of shares, in percent, of ``right`` in ``total`` images (Wilson 1927); NaN for no images."""
+    from scipy.stats import norm
+
+    z = float(norm.ppf((1 + confidence) / 2))
+    n = np.where(total > 0, total, np.nan)
+    share = right / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.asarray(100 * np.stack([centre - half, centre + half], axis=1))
