@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz test-env lint types bench docs clean force
+.PHONY: help demo test fuzz test-env lint types bench leaderboard docs clean force
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -16,6 +16,7 @@ help:  ## show this list
 	@echo "make lint    ruff, import layers, dead code"
 	@echo "make types   mypy"
 	@echo "make bench   time and memory on this machine, recorded in results/ and docs/speed.md (BENCH_ARGS=--check: fail on a missed target)"
+	@echo "make leaderboard  every method on the digits, 5 seeds, recorded in results/digits and docs/leaderboard.md"
 	@echo "make docs    write the tables of README.md and docs/ anew from results/"
 	@echo "make clean   remove .venv, caches and build leftovers (runs/ and data/ stay)"
 	@echo "make help    this list"
@@ -54,6 +55,15 @@ bench: .venv/ready
 	mv build/bench/*.json results/ || code=1; \
 	.venv/bin/python -m fsgl.report.results || code=1; \
 	exit $$code
+
+# Every method on the embedded digits, 5 seeds: see docs/leaderboard.md. Interrupted, the same command goes on.
+RIVALS := mixup cutmix focal class-balanced ldam-drw balanced-softmax logit-adjustment vector-scaling crt lws max-norm weight-averaging
+leaderboard: .venv/ready
+	.venv/bin/python -m fsgl compare cross-entropy $(RIVALS) $(addsuffix +sam,cross-entropy $(RIVALS)) \
+		cross-entropy+tau-norm cross-entropy+max-norm cross-entropy+logit-adjustment \
+		glmc glmc-balanced-softmax glmc-sam glmc-balanced-softmax+sam fsgl fsgl-same fsgl-half fsgl-inverse \
+		--data digits --seeds 5 --runs runs/leaderboard --record results/digits
+	.venv/bin/python -m fsgl.report.results
 
 docs: .venv/ready
 	.venv/bin/python -m fsgl.report.results

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from drawn_data import for_experiment, read_drawn
-from grid import record, record_name
 
 from fsgl.data.load import LoadedData
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment, override
 from fsgl.files import read_json
 from fsgl.recipes import make_experiment
+from fsgl.recording import record, record_name
 from fsgl.runtime import Runtime
 from fsgl.saved import read_history
 

@@ -165,10 +165,10 @@ def profile(options: argparse.Namespace) -> int:
     """Time and profile some steps of one cell; a record of kind 'profile'."""
     import torch
     from cells import drawn_images, resolve, runtime
-    from grid import record_name
     from step_profile import profile_steps
 
     from fsgl.data.load import load_data
+    from fsgl.recording import record_name
     from fsgl.report.records import write_record
 
     if len(options.cells) != 1:

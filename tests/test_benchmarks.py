@@ -47,22 +47,6 @@ def test_step_records_and_checks(met: bool, code: int, tmp_path: Path, monkeypat
     assert json.loads((tmp_path / "step.json").read_text())["content"]["rows"] == [row]
 
 
-def test_grid_runs_records_and_does_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    grid = load("grid")
-    arguments = ["--recipes", "cross-entropy", "--seeds", "2", "--runs", str(tmp_path / "runs"), "--results",
-                 str(tmp_path / "results"), "--", "--data", "digits", "--epochs", "1", "--track", "none"]  # fmt: skip
-    assert grid.main(arguments) == 0
-    records = sorted((tmp_path / "results").glob("*.json"))
-    assert [path.stem.rpartition("-")[0] for path in records] == [
-        f"digits-if20-resnet8-slim-e1-cross-entropy-seed{seed}" for seed in (0, 1)
-    ]
-    first = json.loads(records[0].read_text())
-    assert first["content"]["status"] == "complete"
-    weights = [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model.safetensors"))]
-    assert grid.main(arguments) == 0
-    assert weights == [path.stat().st_mtime_ns for path in sorted((tmp_path / "runs").glob("*/model.safetensors"))]
-
-
 def test_frozen_trains_heads_on_features_that_it_finds_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

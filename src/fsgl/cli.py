@@ -63,6 +63,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 
     _add_train(commands)
     _add_evaluate(commands)
+    parsers.add_compare(commands)
     parsers.add_inspect(commands)
     parsers.add_prepare(commands)
     parsers.add_predict(commands)
@@ -79,25 +80,11 @@ def _add_train(commands: Any) -> None:
     )
     train.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
     what = train.add_argument_group("what is trained")
-    what.add_argument(
-        "--data", metavar="NAME|PATH", help="cifar100, imagenet-lt, ... or your images: a folder, table, list or .npz"
-    )
-    what.add_argument("--root", metavar="FOLDER", help="where its archives or images are (default: data)")
-    what.add_argument("--train-list", metavar="FILE", help="ImageNet-LT and its like, lists: list of training images")
-    what.add_argument("--val-list", metavar="FILE", help="... of validation images, where there are some")
-    what.add_argument("--test-list", metavar="FILE", help="... and of test images")
-    what.add_argument("--imbalance-factor", metavar="IF", help="largest over smallest class, 1 to 1000")
-    what.add_argument("--draw", metavar="NAME", help="which images make the tail: ldam (default) or release")
-    what.add_argument("--val", metavar="SHARE", help="share of training images for choosing an epoch; 0 for none")
-    what.add_argument("--bad-images", metavar="WHAT", help="unreadable files: skip (default) and list, or error")
-    what.add_argument("--backbone", metavar="NAME", help="resnet34, resnet20-slim, timm:NAME, ...")
-    what.add_argument("--epochs", metavar="N", help="passes over the training images")
-    what.add_argument("--batch-size", metavar="N", help="images of one stream in a step")
-    what.add_argument("--lr", metavar="RATE", help="base learning rate")
+    parsers.add_experiment(what)
     what.add_argument("--seed", metavar="N", help="of the weights and of everything drawn in training")
     what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
     what.add_argument("--settings", action="store_true", help="print the settings and stop")
-    _add_transfer(train)
+    parsers.add_transfer(train)
     how = train.add_argument_group("how it runs (changes a result by rounding at most)")
     # Two names, as torchrun takes --run, wherever it stands, for an abbreviation of an option of its own.
     how.add_argument(
@@ -119,16 +106,6 @@ def _add_train(commands: Any) -> None:
     how.add_argument(
         "--track", action="append", metavar="NAME", help="tensorboard (default), wandb or none; repeatable"
     )
-
-
-def _add_transfer(train: Any) -> None:
-    transfer = train.add_argument_group("pretrained backbones (docs/pretrained.md)")
-    transfer.add_argument("--pretrained", nargs="?", const="hub", metavar="FILE", help="weights: the hub's, or FILE's")
-    transfer.add_argument("--freeze", action="store_const", const="heads", help="train the heads, not the backbone")
-    transfer.add_argument("--backbone-lr", metavar="SHARE", help="the backbone's learning rate, as a share of --lr")
-    transfer.add_argument("--image-size", metavar="PIXELS", help="side of what it is shown (default: the model's own)")
-    transfer.add_argument("--cached-views", metavar="N", help="with --freeze: train on kept features of N views")
-    transfer.add_argument("--feature-cache", metavar="FOLDER", type=folder, help="where (default: the user's cache)")
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -159,12 +136,16 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     if options.command == "train" and options.recipe and "=" in options.recipe:
         rest.insert(0, options.recipe)
         options.recipe = None
+    if options.command == "compare":
+        rest += [word for word in options.recipes if "=" in word]
+        options.recipes = [word for word in options.recipes if "=" not in word]
     for word in rest:
         if word.startswith("-"):
             near = difflib.get_close_matches(word.split("=")[0], command.options(), n=1)
             command.error(f"unknown option '{word}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-        if options.command != "train" or "=" not in word:
-            hint = "; settings are name=value" if options.command == "train" else ""
+        has_settings = options.command in ("train", "compare")
+        if not has_settings or "=" not in word:
+            hint = "; settings are name=value" if has_settings else ""
             command.error(f"'{word}' is one word too many{hint}")
     return options, rest
 

@@ -8,6 +8,14 @@ from typing import Any
 
 FORM = argparse.RawDescriptionHelpFormatter
 
+COMPARE = """Recipes by seeds on the same images, each cell a run folder, and what can be said of their differences.
+
+RECIPE is one of 'fsgl recipes'; RECIPE+sam is that with SAM; RECIPE+ADJUSTMENT is its run adjusted afterwards, tuned on
+validation images (fsgl adjust): cross-entropy+tau-norm. Settings (name=value) and options hold for all of them.
+
+What is complete is not trained again and what was begun goes on, so the same command, run again, finishes the grid; a
+cell that fails is marked and the rest go on. Written into --runs: comparison.html, .md and .json."""
+
 INSPECT = """Every image opened once: the tail and its groups, sizes, unreadable files, the same image twice (and across
 parts), missing classes, labels that may be wrong, and what to train. Nothing is written unless asked for."""
 
@@ -45,6 +53,59 @@ def folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the name of the folder is empty")
     return Path(text)
+
+
+def add_experiment(what: Any) -> None:
+    """The options that are settings of an experiment, and where its images are."""
+    what.add_argument(
+        "--data", metavar="NAME|PATH", help="cifar100, imagenet-lt, ... or your images: a folder, table, list or .npz"
+    )
+    what.add_argument("--root", metavar="FOLDER", help="where its archives or images are (default: data)")
+    what.add_argument("--train-list", metavar="FILE", help="ImageNet-LT and its like, lists: list of training images")
+    what.add_argument("--val-list", metavar="FILE", help="... of validation images, where there are some")
+    what.add_argument("--test-list", metavar="FILE", help="... and of test images")
+    what.add_argument("--imbalance-factor", metavar="IF", help="largest over smallest class, 1 to 1000")
+    what.add_argument("--draw", metavar="NAME", help="which images make the tail: ldam (default) or release")
+    what.add_argument("--val", metavar="SHARE", help="share of training images for choosing an epoch; 0 for none")
+    what.add_argument("--bad-images", metavar="WHAT", help="unreadable files: skip (default) and list, or error")
+    what.add_argument("--backbone", metavar="NAME", help="resnet34, resnet20-slim, timm:NAME, ...")
+    what.add_argument("--epochs", metavar="N", help="passes over the training images")
+    what.add_argument("--batch-size", metavar="N", help="images of one stream in a step")
+    what.add_argument("--lr", metavar="RATE", help="base learning rate")
+
+
+def add_transfer(train: Any) -> None:
+    """The options of pretrained backbones."""
+    transfer = train.add_argument_group("pretrained backbones (docs/pretrained.md)")
+    transfer.add_argument("--pretrained", nargs="?", const="hub", metavar="FILE", help="weights: the hub's, or FILE's")
+    transfer.add_argument("--freeze", action="store_const", const="heads", help="train the heads, not the backbone")
+    transfer.add_argument("--backbone-lr", metavar="SHARE", help="the backbone's learning rate, as a share of --lr")
+    transfer.add_argument("--image-size", metavar="PIXELS", help="side of what it is shown (default: the model's own)")
+    transfer.add_argument("--cached-views", metavar="N", help="with --freeze: train on kept features of N views")
+    transfer.add_argument("--feature-cache", metavar="FOLDER", type=folder, help="where (default: the user's cache)")
+
+
+def add_compare(commands: Any) -> None:
+    """``fsgl compare``."""
+    compare = commands.add_parser(
+        "compare", help="train recipes by seeds, and tell which differ", description=COMPARE, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    compare.add_argument("recipes", nargs="+", metavar="RECIPE", help="the others are held against the first")
+    what = compare.add_argument_group("what is trained")
+    add_experiment(what)
+    what.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (5)")
+    add_transfer(compare)
+    how = compare.add_argument_group("how it runs")
+    how.add_argument("--runs", type=folder, metavar="FOLDER", help="of the run folders (default: runs/compare-DATA)")
+    how.add_argument("--against", metavar="RECIPE", help="what the others are held against (the first)")
+    how.add_argument("--device", default="auto", help="auto (default): all GPUs, or the CPU; cpu, cuda, cuda:1, ...")
+    how.add_argument("--jobs", type=int, metavar="N", help="runs at a time (one a GPU; on CPUs one a core)")
+    how.add_argument("--threads", type=int, metavar="N", help="CPU threads of each run (cores / jobs)")
+    how.add_argument("--workers", type=int, default=2, metavar="N", help="decoding processes of each run (2)")
+    how.add_argument("--precision", default="auto", metavar="NAME", help="float32, tf32, bf16 or auto (default)")
+    how.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster that shares the disk: its address, or local")
+    how.add_argument("--record", type=folder, metavar="FOLDER", help="write a record of each run, as in results/")
 
 
 def add_inspect(commands: Any) -> None:

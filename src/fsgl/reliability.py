@@ -81,10 +81,10 @@ def accuracy_under_priors(
 ) -> dict[str, float]:
     """Accuracy where the test classes are as long-tailed as training ("forward-50"), even, or the other way round.
 
-    After SADE (Zhang et al., NeurIPS 2022, section 5.3): prior_k ~ f^(-rank_k / (K - 1)), rank 0 the most frequent class
-    of training (ties by index), reversed for "backward". Departure: the classes' accuracies are averaged with these
-    weights, which is the expectation over the test sets that SADE draws, without a draw. Classes without test images
-    are left out.
+    After SADE (Zhang et al., NeurIPS 2022, section 5.3): prior_k ~ f^(-rank_k / (K - 1)), rank 0 the most frequent
+    class of training (ties by index), reversed for "backward". Departure: the classes' accuracies are averaged with
+    these weights, which is the expectation over the test sets that SADE draws, without a draw. Classes without test
+    images are left out.
     """
     counts = np.asarray(class_counts_K)
     accuracy = np.array([np.nan if value is None else value for value in per_class_accuracy(logits_NK, labels_N)])

@@ -135,7 +135,9 @@ def verdict(a: str, b: str, difference: Difference, p_adjusted: float | None, al
     return f"{better} is better than {worse} by {abs(difference.interval.mean):.1f} points ({n} seeds)"
 
 
-def wilson(right: NDArray[np.integer], total: NDArray[np.integer], confidence: float = CONFIDENCE) -> NDArray[np.float64]:
+def wilson(
+    right: NDArray[np.integer], total: NDArray[np.integer], confidence: float = CONFIDENCE
+) -> NDArray[np.float64]:
     """Intervals ``K x 2`` of shares, in percent, of ``right`` in ``total`` images (Wilson 1927); NaN for no images."""
     from scipy.stats import norm
 

@@ -68,12 +68,17 @@ def runtime(options: argparse.Namespace) -> Runtime:
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl train``. settings: name=value."""
-    assignments = [f"{FLAGS[flag]}={getattr(options, flag)}" for flag in FLAGS if getattr(options, flag) is not None]
-    if options.pretrained == "":  # a shell variable that is not set; "none" is scratch
-        raise UserError("--pretrained is given an empty name; give a safetensors file, or nothing for the hub's")
+    assignments = assignments_of(options)
     if options.recipe == "digits":
         return train_digits(options, assignments + settings)
     return train_one(options, assignments + settings)
+
+
+def assignments_of(options: argparse.Namespace) -> list[str]:
+    """The options that are settings, as name=value."""
+    if options.pretrained == "":  # a shell variable that is not set; "none" is scratch
+        raise UserError("--pretrained is given an empty name; give a safetensors file, or nothing for the hub's")
+    return [f"{FLAGS[flag]}={value}" for flag in FLAGS if (value := getattr(options, flag, None)) is not None]
 
 
 def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
@@ -100,7 +105,7 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
 
 def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
     """The demonstration: both methods, one after the other, then side by side."""
-    if options.replay or options.data or options.resume or _given_images(options):
+    if options.replay or options.data or options.resume or given_images(options):
         raise UserError(
             "the recipe 'digits' takes no --data, --root, lists, --from or --resume; use 'fsgl' with --data digits, "
             "or --run FOLDER --resume without a recipe for one of its two runs"
@@ -206,7 +211,7 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
     if options.resume:
         if options.run is None:
             raise UserError("--resume needs --run FOLDER, the run to go on with")
-        if assignments or options.data or options.replay or _given_images(options):
+        if assignments or options.data or options.replay or given_images(options):
             raise UserError("--resume takes all settings from the run folder; leave them off (--max-steps is allowed)")
         experiment = Experiment.from_json(read_record(options.run)["settings"], str(options.run / "experiment.json"))
         if isinstance(options.resume, str) and not Path(options.resume).is_file():
@@ -219,15 +224,15 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
         if options.recipe or options.data:
             raise UserError("--from takes the recipe and the data from its file; leave RECIPE and --data off")
         experiment = read_experiment(options.replay)
-        experiment = replace(experiment, data=replace(experiment.data, **_given_images(options)))
+        experiment = replace(experiment, data=replace(experiment.data, **given_images(options)))
         return override(experiment, *assignments), None
     if not options.recipe:
         raise UserError("name a recipe (fsgl recipes lists them), or a record with --from, or a run with --resume")
     data = "cifar100" if options.data is None else options.data  # an empty name is a mistake, no default
-    return _fresh(options.recipe, data, _given_images(options), assignments)
+    return fresh(options.recipe, data, given_images(options), assignments)
 
 
-def _fresh(recipe: str, data: str, given: dict[str, Any], assignments: list[str]) -> tuple[Experiment, Source | None]:
+def fresh(recipe: str, data: str, given: dict[str, Any], assignments: list[str]) -> tuple[Experiment, Source | None]:
     """A recipe on a data set. Somebody's own images are read first, as their size decides on the network."""
     if data not in DATA_SETS and recipe.removesuffix(SAM) in RECIPES:
         if not data or not (Path(data).expanduser().exists() or looks_like_path(data)):
@@ -246,7 +251,7 @@ def _fresh(recipe: str, data: str, given: dict[str, Any], assignments: list[str]
     return experiment, source
 
 
-def _given_images(options: argparse.Namespace) -> dict[str, Any]:
+def given_images(options: argparse.Namespace) -> dict[str, Any]:
     """Where the images are, as far as the command line says so."""
     given = {name: getattr(options, name) for name in ("root", "train_list", "val_list", "test_list")}
     return {name: value for name, value in given.items() if value is not None}

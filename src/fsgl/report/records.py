@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def read_records(folder: Path, kind: str) -> list[dict[str, Any]]:
     return records
 
 
-def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> dict[str, Any]:
+def run_content(record: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What of a run folder goes into its record: settings, data, cost and every scored epoch's figures.
 
     record: experiment.json.  history: metrics.jsonl. Per-class accuracy is kept for the last epoch only.
@@ -66,12 +66,19 @@ def run_content(record: Mapping[str, Any], history: list[Mapping[str, Any]]) -> 
         "data": record["data"],
         "pretrained": record.get("pretrained"),
         "class_counts": record["class_counts"],
+        "adjustment": _without_prior(record.get("adjustment")),
         "cost": record["cost"],
         "status": record["status"],
         "train_seconds": record["result"]["train_seconds"],
         "epochs": epochs,
         "last_per_class": history[-1]["test"]["per_class"],
     }
+
+
+def _without_prior(adjustment: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if adjustment is None:
+        return None
+    return {name: value for name, value in adjustment.items() if name != "assumed_prior"}
 
 
 def _brief(metrics: Mapping[str, Any] | None) -> dict[str, Any] | None:
