@@ -62,7 +62,7 @@ leaderboard: .venv/ready
 	.venv/bin/python -m fsgl compare cross-entropy $(RIVALS) $(addsuffix +sam,cross-entropy $(RIVALS)) \
 		cross-entropy+tau-norm cross-entropy+max-norm cross-entropy+logit-adjustment \
 		glmc glmc-balanced-softmax glmc-sam glmc-balanced-softmax+sam fsgl fsgl-same fsgl-half fsgl-inverse \
-		--data digits --seeds 5 --runs runs/leaderboard --record results/digits
+		--data digits --seeds 5 evaluation.every=10 --runs runs/leaderboard --record results/digits
 	.venv/bin/python -m fsgl.report.results
 
 docs: .venv/ready
