@@ -64,6 +64,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     _add_train(commands)
     _add_evaluate(commands)
     parsers.add_compare(commands)
+    parsers.add_report(commands)
     parsers.add_inspect(commands)
     parsers.add_prepare(commands)
     parsers.add_predict(commands)

@@ -16,6 +16,11 @@ validation images (fsgl adjust): cross-entropy+tau-norm. Settings (name=value) a
 What is complete is not trained again and what was begun goes on, so the same command, run again, finishes the grid; a
 cell that fails is marked and the rest go on. Written into --runs: comparison.html, .md and .json."""
 
+REPORT = """Accuracy by class, curves, confusion, reliability, features and their norms, and the tail's worst mistakes.
+
+Written into the run folder: report.html, one self-contained page; figures/ as PNG and SVG; tables/ as Markdown, CSV
+and LaTeX."""
+
 INSPECT = """Every image opened once: the tail and its groups, sizes, unreadable files, the same image twice (and across
 parts), missing classes, labels that may be wrong, and what to train. Nothing is written unless asked for."""
 
@@ -106,6 +111,20 @@ def add_compare(commands: Any) -> None:
     how.add_argument("--precision", default="auto", metavar="NAME", help="float32, tf32, bf16 or auto (default)")
     how.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster that shares the disk: its address, or local")
     how.add_argument("--record", type=folder, metavar="FOLDER", help="write a record of each run, as in results/")
+
+
+def add_report(commands: Any) -> None:
+    """``fsgl report``."""
+    report = commands.add_parser(
+        "report", help="a trained run as a page with pictures", description=REPORT, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    report.add_argument("run", type=folder, metavar="RUN", help="a run folder")
+    report.add_argument("--out", type=folder, metavar="FOLDER", help="where to write (default: the run folder)")
+    report.add_argument("--no-images", action="store_true", help="from the saved files alone, without the test images")
+    report.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
+    report.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
+    report.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
 
 
 def add_inspect(commands: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 from fsgl.errors import UserError
 from fsgl.report.records import write_record
 from fsgl.report.results import BEGIN, END, results_sections, write_pages
+from fsgl.report.table import EMPTY
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -16,7 +17,7 @@ def run_record(
     status: str = "complete",
 ) -> None:  # fmt: skip
     def scores(top1: float) -> dict:
-        return {"top1": top1, "many": top1 + 1, "medium": top1, "few": None, "ece": 5.0}
+        return {"top1": top1, "balanced": top1, "many": top1 + 1, "medium": top1, "few": None, "ece": 5.0}
 
     content = {
         "status": status,
@@ -29,7 +30,7 @@ def run_record(
         "data": {"split_hash": "f" * 64, "train": 500, "test": 500, "largest_class": 124, "smallest_class": 6},
         "cost": {"passes_per_step": 4, "backbone_parameters": 74640, "multiply_adds_per_image": 10**6},
         "train_seconds": 60.0,
-        "epochs": [{"epoch": 0, "test": scores(best)}, {"epoch": 1, "test": scores(last)}],
+        "epochs": [{"epoch": i, "val": None, "test": scores(top1)} for i, top1 in enumerate((best, last))],
     }  # fmt: skip
     environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}, "commit": "c" * 40}
     write_record(folder, "run", f"{recipe}-{seed}-{epochs}-{rho}", "fsgl train", environment, content)
@@ -51,7 +52,7 @@ def test_pages_show_means_ranges_and_keep_comparisons_apart(tmp_path: Path) -> N
     page = (tmp_path / "docs" / "results.md").read_text()
     fsgl = next(line for line in page.splitlines() if line.startswith("| fsgl"))
     assert [cell.strip() for cell in fsgl.strip("|").split("|")] == [
-        "fsgl", "2", "75.0", "76.0", "75.0", "–", "5.0", "70.0 to 80.0", "4", "1", "78.0",
+        "fsgl", "2", "75.0 ± 63.5", "76.0", "75.0", EMPTY, EMPTY, EMPTY, "5.0", "4", "60", EMPTY, "78.0",
     ]  # fmt: skip
     tables = page.split("**digits, imbalance factor 20, resnet8-slim, ")
     assert len(tables) == 3, "runs of other epochs stand in a table of their own"

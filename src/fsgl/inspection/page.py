@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Iterable
 from typing import Any
 
 from fsgl.data.image_files import BadImage
+from fsgl.data.thumbnails import open_image, thumbnail
 from fsgl.inspection.findings import Inspected
-from fsgl.inspection.scan import open_image
+from fsgl.report.web import escape as _e
+from fsgl.report.web import page
 
 THUMBNAILS = 120  # in all; each some 2 kB
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5f6872; --line: #dfe3e8; --paper: #fff; --bar: #3a6ea5;
-  --warn: #a1440b; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343a41; --paper: #16191c;
-  --bar: #79aee0; --warn: #f0a06a; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
-  padding: 1.5rem; max-width: 60rem; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p, li { max-width: 46rem; } .soft { color: var(--soft); } .warn { color: var(--warn); }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
-dt { color: var(--soft); font-size: .85rem; } dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem .3rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
-th { font-weight: 600; color: var(--soft); } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
-img { height: 64px; border-radius: 4px; margin-right: .4rem; vertical-align: middle; image-rendering: auto; }
-svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhere; }
-.scroll { max-height: 26rem; overflow: auto; }
-"""
 
 
 def render_page(found: dict[str, Any], inspected: Inspected) -> str:
@@ -59,17 +40,7 @@ def render_page(found: dict[str, Any], inspected: Inspected) -> str:
         "<h2>Labels that may be wrong</h2>" + _errors(found["label_errors"], thumbnails),
         "<h2>Sizes and modes</h2>" + _sizes(found),
     ]
-    title = _e(f"fsgl inspect: {found['name']}")
-    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    head += f'<meta http-equiv=Content-Security-Policy content="{policy}"><style>{STYLE}</style>'
-    body = "\n".join(sections)
-    return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>{body}</body></html>\n"
-
-
-def _e(value: object) -> str:
-    # Surrogates stand for bytes of a file name that are no UTF-8; a page cannot hold them.
-    return html.escape(str(value).encode("utf-8", "replace").decode())
+    return page(f"fsgl inspect: {found['name']}", sections)
 
 
 def _list(items: Iterable[str], kind: str = "") -> str:
@@ -204,6 +175,4 @@ class _Thumbnails:
         except BadImage:
             return ""
         self._left -= 1
-        image.thumbnail((128, 128))
-        image.save(buffer := io.BytesIO(), "JPEG", quality=80)
-        return f"<img alt='' src='data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}'>"
+        return f"<img alt='' src='{thumbnail(image, 128)}'>"

@@ -15,6 +15,7 @@ import numpy as np
 
 from fsgl.data.image_files import BadImage, stored_mode
 from fsgl.data.sources import ImageArrays, ImageFiles, Images
+from fsgl.data.thumbnails import open_image
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,15 +66,6 @@ def _seen(images: Images, chunks: list[np.ndarray], workers: int) -> Iterator[li
 
 def _quiet() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def open_image(images: Images, position: int) -> Image:
-    """As RGB, from memory or file. Raises BadImage."""
-    from PIL.Image import fromarray
-
-    if isinstance(images, ImageArrays):
-        return fromarray(np.broadcast_to(images.images[position], (*images.images.shape[1:3], 3)).copy())
-    return images.open(position)
 
 
 def location(images: Images, position: int) -> str:

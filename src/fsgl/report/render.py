@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import textwrap
 import unicodedata
 from collections.abc import Iterable
@@ -58,6 +60,19 @@ class Table:
             lines += ["", *(f"- {_escaped(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
+    def csv(self) -> str:
+        """Headings and rows, without title and notes (RFC 4180)."""
+        csv.writer(text := io.StringIO(), lineterminator="\n").writerows([self.headings, *self.rows])
+        return text.getvalue()
+
+    def latex(self) -> str:
+        """A ``tabular`` with booktabs' rules; title and notes as comments."""
+        columns = "l" + "r" * (len(self.headings) - 1)
+        comments = [f"% {line}" for text in (self.title, *self.notes) for line in textwrap.wrap(text, WIDTH)]
+        rows = [" & ".join(map(_tex, row)) + r" \\" for row in (self.headings, *self.rows)]
+        lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule"]
+        return "\n".join([*comments, *lines, r"\end{tabular}"]) + "\n"
+
     def rich(self) -> rich.table.Table:
         """The same for ``rich.console.Console.print``."""
         from rich import box
@@ -99,6 +114,17 @@ def cells_wide(text: str) -> int:
 
 def _escaped(cell: str) -> str:
     return "".join(f"\\{c}" if c in "\\|*_`<[" else c for c in cell)
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
+    "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def _tex(cell: str) -> str:
+    return "".join(_TEX.get(c, c) for c in cell)
 
 
 def _pipes(cells: Iterable[str]) -> str:

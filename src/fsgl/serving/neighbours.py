@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from PIL.Image import fromarray
 
 from fsgl.data.image_files import BadImage
 from fsgl.data.prepared import PreparedImages
 from fsgl.data.sources import ImageArrays, ImageFiles
+from fsgl.data.thumbnails import open_image, thumbnail
 from fsgl.data.transforms import normalise
 from fsgl.prediction import BATCH, view
 from fsgl.saved import Trained
@@ -53,12 +50,12 @@ def build_index(trained: Trained, images: ImageArrays | ImageFiles | PreparedIma
         views = []
         for position in chosen[start : start + BATCH].tolist():
             try:
-                image = _open(images, position)
+                image = open_image(images, position)
             except BadImage:
                 continue
             views.append(view(trained, image))
             labels.append(int(images.labels[position]))
-            thumbnails.append(thumbnail(image))
+            thumbnails.append(thumbnail(image, SIDE))
         if views:
             features.append(features_of(trained, views))
     if not features:
@@ -79,18 +76,3 @@ def _balanced(labels: np.ndarray, seed: int) -> np.ndarray:
         of_class = order[labels[order] == k]
         rank[of_class] = np.arange(len(of_class))
     return np.sort(order[np.argsort(rank[order], kind="stable")][:MOST])
-
-
-def _open(images: ImageArrays | ImageFiles | PreparedImages, position: int) -> Any:
-    if isinstance(images, ImageArrays):
-        pixels = images.images[position]
-        return fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy())
-    return images.open(position)
-
-
-def thumbnail(image: Any) -> str:
-    """A small JPEG as a data URI."""
-    small = image.copy()
-    small.thumbnail((SIDE, SIDE))
-    small.save(buffer := io.BytesIO(), "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,191 @@
+"""``fsgl report``: a run as one page that people would rather look at than read, and the same as files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsgl.commands.numbers import within
+from fsgl.errors import UserError
+from fsgl.examination import Examined, examine, worst_mistakes
+from fsgl.files import write_atomically
+from fsgl.metrics import GROUPS, confusion_matrix, shot_groups
+from fsgl.recording import read_predictions
+from fsgl.reliability import beyond_accuracy, reliability_curve
+from fsgl.report import figures, web
+from fsgl.report.render import Table
+from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
+from fsgl.report.transfers import describe_transfer
+from fsgl.runtime import Runtime
+from fsgl.saved import read_history, read_record
+from fsgl.statistics import wilson
+
+
+def run(options: argparse.Namespace, settings: list[str]) -> int:
+    """``fsgl report RUN``: report.html, figures/ and tables/ in the run folder, or in --out."""
+    record, history, saved = read_record(options.run), read_history(options.run), read_predictions(options.run)
+    if not record.get("result"):
+        raise UserError(f"{options.run}: the run's status is '{record['status']}'; there is nothing to report yet")
+    out = options.out or options.run
+    workers, device = within("--workers", options.workers, 0), Runtime(options.device).torch_device()
+    examined, missing = None, None
+    if not options.no_images:
+        try:
+            examined = examine(options.run, device, workers)
+        except UserError as error:
+            missing = str(error)
+    report = _Report(record, history, saved, examined)
+    report.build()
+    if missing:
+        report.sections.append(f"<h2>Left out</h2><p class=warn>{web.escape(f'Features and pictures: {missing}')}</p>")
+        print(f"note: features and pictures are left out: {missing}")
+    report.write(out)
+    print(f"report      {out / 'report.html'}\nfigures     {out / 'figures'} (PNG, SVG)")
+    print(f"tables      {out / 'tables'} (Markdown, CSV, LaTeX)")
+    return 0
+
+
+class _Report:
+    """What becomes the page, gathered section by section."""
+
+    def __init__(
+        self, record: dict[str, Any], history: list[dict[str, Any]], saved: dict[str, np.ndarray],
+        examined: Examined | None,
+    ) -> None:  # fmt: skip
+        self.record, self.history, self.examined = record, history, examined
+        self.logits, self.labels, self.counts = saved["logits"], saved["labels"], saved["class_counts"]
+        self.names: list[str] = record["class_names"]
+        boundaries = record["settings"]["evaluation"]
+        self.limits = {"many": boundaries["many"], "few": boundaries["few"]}
+        self.groups = shot_groups(self.counts, **self.limits)
+        self.sections: list[str] = []
+        self.drawn: dict[str, Any] = {}
+        self.tables: dict[str, Table] = {}
+
+    def build(self) -> None:
+        self._head()
+        self._table("protocol", render_protocol(protocol_table(self.history, self._headline()), "Which epoch"))
+        self._accuracy()
+        self._figure("curves", "Training", figures.training_curves(self.history), "Loss and accuracy by epoch.",
+                     "Each term of the loss, and accuracy after each scored epoch.")  # fmt: skip
+        matrix = confusion_matrix(self.logits, self.labels, len(self.counts))
+        self._figure("confusion", "Confusion", figures.confusion(matrix, self.counts, self.names),
+                     "Which classes are taken for which: rows are true classes, columns predicted ones.",
+                     "Most frequent classes first: what lies left of the diagonal is the tail taken for the head.",
+                     (6.5, 5.6))  # fmt: skip
+        self._reliability()
+        if self.examined is not None:
+            self._features(self.examined)
+            self._mistakes(self.examined)
+        self._table("classes", per_class_table(self.record["result"]["last"], self.names, self.counts.tolist()))
+
+    def write(self, out: Path) -> None:
+        for name, drawing in self.drawn.items():
+            (out / "figures").mkdir(parents=True, exist_ok=True)
+            figures.write_files(drawing, out / "figures", name)
+        for name, table in self.tables.items():
+            (out / "tables").mkdir(parents=True, exist_ok=True)
+            for suffix, text in {"md": table.markdown(), "csv": table.csv(), "tex": table.latex()}.items():
+                write_atomically(out / "tables" / f"{name}.{suffix}", text.encode())
+        write_atomically(out / "report.html", web.page(self._title(), self.sections).encode())
+
+    def _headline(self) -> str:
+        return str(self.record["settings"]["evaluation"]["headline"])
+
+    def _title(self) -> str:
+        settings = self.record["settings"]
+        adjusted = (self.record.get("adjustment") or {}).get("name")
+        recipe = "+".join(filter(None, [settings["recipe"], adjusted]))
+        return f"{recipe} on {settings['data']['name']}, seed {settings['seed']}"
+
+    def _head(self) -> None:
+        settings, last, cost = self.record["settings"], self.record["result"]["last"], self.record["cost"]
+        beyond = beyond_accuracy(self.logits, self.labels, self.counts, **self.limits)
+        cards: dict[str, Any] = {
+            "accuracy, mean over classes": _percent(last["balanced"]),
+            **{f"{group}-shot classes": _percent(last[group]) for group in GROUPS},
+            "worst class": _percent(beyond["worst_class"]),
+            "calibration error": _percent(last["ece"]),
+            "surest 80 %": _percent(beyond["selective"]["80"]),
+            "under a backward tail (10)": _percent(beyond["priors"]["backward-10"]),
+        }
+        about = (
+            f"{settings['backbone']}, {cost['parameters'] / 1e6:.2f} M parameters, "
+            f"{cost['multiply_adds_per_image'] / 1e6:.3g} M multiply-adds, {cost['passes_per_step']} passes a step; "
+            f"{settings['optim']['epochs']} epochs; {describe_transfer(self.record)}; "
+            f"{len(self.labels):,} test images, {int(self.counts.sum()):,} training images of {len(self.counts)} "
+            f"classes ({int(self.counts.max()):,} to {int(self.counts.min()):,} each)."
+        )
+        items = "".join(f"<div><dt>{web.escape(k)}</dt><dd>{web.escape(v)}</dd></div>" for k, v in cards.items())
+        title = web.escape(self._title())
+        self.sections.append(f"<h1>{title}</h1><p class=soft>{web.escape(about)}</p><dl>{items}</dl>")
+
+    def _accuracy(self) -> None:
+        classes = len(self.counts)
+        right = np.bincount(self.labels[self.logits.argmax(1) == self.labels], minlength=classes)
+        total = np.bincount(self.labels, minlength=classes)
+        accuracy = 100 * right / np.where(total > 0, total, np.nan)
+        drawing = figures.class_accuracy(accuracy, wilson(right, total), self.counts, self.groups, self.names)
+        self._figure("classes", "Accuracy by class", drawing,
+                     "Test accuracy of each class, from the most to the least frequent in training.",
+                     "With 95 % intervals over test images (Wilson); training images in brackets.")  # fmt: skip
+
+    def _reliability(self) -> None:
+        curves = {"all": reliability_curve(self.logits, self.labels)}
+        for group, members in self.groups.items():
+            rows = members[self.labels]
+            if rows.any():
+                curves[group] = reliability_curve(self.logits[rows], self.labels[rows])
+        self._figure("reliability", "Reliability", figures.reliability(curves),
+                     "Accuracy against confidence, of all test images and of each group.",
+                     "On the line the network is as sure as it is right; below, it is too sure. Larger dots: more "
+                     "images.", (8.0, 2.6))  # fmt: skip
+
+    def _features(self, examined: Examined) -> None:
+        features, labels = examined.some()
+        self._figure("features", "Feature map", figures.feature_map(features, labels, self.counts, self.names),
+                     "Two principal components of the features of test images; head and tail classes in colour.",
+                     f"The three most and the three least frequent classes; {len(labels):,} test images.",
+                     (8.0, 4.4))  # fmt: skip
+        scaled = "" if examined.scales_K is None else " The FSM scales them in training, and not at test."
+        self._figure("norms", "Feature norms",
+                     figures.feature_norms(examined.norms_K, examined.scales_K, self.counts),
+                     "Mean length of the features by class, from the most to the least frequent.",
+                     f"Test images.{scaled}")  # fmt: skip
+
+    def _mistakes(self, examined: Examined) -> None:
+        rare = self.groups["few"]
+        what = "few-shot classes"
+        if not rare.any():
+            rare = np.argsort(np.argsort(-self.counts, kind="stable")) >= len(self.counts) * 2 / 3
+            what = "the least frequent third of the classes"
+        found = worst_mistakes(examined, self.logits, rare)
+        cards = "".join(
+            f"<li><img alt='{web.escape(f'{self.names[m.true]}, taken for {self.names[m.predicted]}')}' "
+            f"src='{m.picture}'><b>{web.escape(self.names[m.true])}</b> as {web.escape(self.names[m.predicted])}, "
+            f"{m.confidence:.0%}</li>"
+            for m in found
+        )
+        said = f"Test images of {what} that the network is wrong about, the surest first."
+        body = f"<ul class=cards>{cards}</ul>" if found else "<p>None is wrong.</p>"
+        self.sections.append(f"<h2>The tail's worst mistakes</h2><p class=soft>{said}</p>{body}")
+
+    def _figure(
+        self, name: str, title: str, drawing: figures.Draw, alt: str, caption: str,
+        size: tuple[float, float] = (8.0, 3.4),
+    ) -> None:  # fmt: skip
+        self.drawn[name] = figures.draw(drawing, size)
+        svg = figures.as_svg(self.drawn[name], alt, name)
+        self.sections.append(f"<h2>{title}</h2>" + web.figure(svg, caption))
+
+    def _table(self, name: str, table: Table) -> None:
+        self.tables[name] = table
+        self.sections.append(web.table(table))
+
+
+def _percent(value: float | None) -> str:
+    return EMPTY if value is None else f"{value:.1f} %"
+

@@ -1,0 +1,281 @@
+"""The pictures of a report, drawn from arrays alone, once for a page (light and dark) and once for files.
+
+Colours are Okabe and Ito's, in tones that hold on white and on black; what is in the ink of the page follows it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsgl.files import write_atomically
+from fsgl.report.render import clean_name
+from fsgl.report.web import escape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, LINE = "#1c2025", "#9aa0a6"  # of the page: replaced by its own colours
+GROUP_COLOURS = {"many": "#0072B2", "medium": "#CC8400", "few": "#D55E00"}
+OTHER = "#009E73"
+MARKERS = {"many": "o", "medium": "s", "few": "^"}
+MOST_CLASSES = 60  # more cannot be told apart on a page 50 rem wide: they are drawn in bands of frequency
+_SETTINGS: dict[Any, Any] = {
+    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "fsgl", "font.size": 10.0,
+    "font.family": "sans-serif", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": LINE,
+    "xtick.color": INK, "ytick.color": INK, "axes.facecolor": "none", "figure.facecolor": "none",
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "grid.color": LINE,
+}  # fmt: skip
+
+Draw = Callable[["Figure"], None]
+
+
+def draw(drawing: Draw, size: tuple[float, float] = (8.0, 3.4)) -> Figure:
+    """A figure, drawn. size: in inches."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        drawing(figure := Figure(figsize=size, layout="constrained"))
+        figure.canvas.draw()
+    return figure
+
+
+def as_svg(figure: Figure, alt: str, name: str) -> str:
+    """For a page: inline, in its colours; alt: what the picture shows, for those who do not see it.
+
+    name: of letters, different for each figure of a page; what is numbered within is numbered by it.
+    """
+    text = _saved(figure, "svg").decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    text = text.replace(INK, "currentColor").replace(LINE, "var(--line)")
+    text = re.sub(r' width="[^"]*pt"| height="[^"]*pt"', "", text, count=2)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+
+
+def write_files(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """``name``.png and ``name``.svg on white, for papers and slides."""
+    figure.set_facecolor("white")
+    paths = []
+    for form in ("png", "svg"):
+        write_atomically(path := folder / f"{name}.{form}", _saved(figure, form))
+        paths.append(path)
+    figure.set_facecolor("none")
+    return paths
+
+
+def _saved(figure: Figure, form: str) -> bytes:
+    import matplotlib
+
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+        figure.savefig(out := io.BytesIO(), format=form, metadata=metadata, dpi=150)
+    return out.getvalue()
+
+
+def class_accuracy(
+    accuracy_K: NDArray[np.float64], bounds_K2: NDArray[np.float64], counts_K: NDArray[np.integer],
+    groups: Mapping[str, NDArray[np.bool_]], names: Sequence[str],
+) -> Draw:  # fmt: skip
+    """Accuracy of each class with its interval, most frequent first; above MOST_CLASSES the mean of bands."""
+    order = np.argsort(-counts_K, kind="stable")
+
+    def drawing(figure: Figure) -> None:
+        axes = figure.subplots()
+        of = {int(k): group for group, members in groups.items() for k in np.flatnonzero(members)}
+        if len(order) <= MOST_CLASSES:
+            for group, colour in GROUP_COLOURS.items():
+                places = [i for i, k in enumerate(order) if of[int(k)] == group and accuracy_K[k] == accuracy_K[k]]
+                values = accuracy_K[order[places]]
+                reach = np.abs(bounds_K2[order[places]].T - values)
+                label = f"{group} ({int(groups[group].sum())})"
+                if places:
+                    axes.errorbar(places, values, reach, fmt=MARKERS[group], color=colour, label=label, capsize=2)
+            shown = [f"{clean_name(names[k])} ({counts_K[k]})" for k in order]
+            axes.set_xticks(range(len(order)), shown, rotation=60 if len(order) > 6 else 0,
+                            ha="right" if len(order) > 6 else "center", fontsize=8)  # fmt: skip
+        else:
+            for group, colour in GROUP_COLOURS.items():
+                places = [i for i, k in enumerate(order) if of[int(k)] == group]
+                axes.plot(places, accuracy_K[order[places]], ".", color=colour, alpha=0.35, markersize=3, label=group)
+            for low, high in _bands(len(order), 20):
+                axes.plot([low, high - 1], [np.nanmean(accuracy_K[order[low:high]])] * 2, color=INK, linewidth=2)
+            axes.set_xlabel("class, most frequent first")
+        axes.set_ylim(-3, 103)
+        axes.set_ylabel("accuracy, %")
+        axes.grid(axis="y", alpha=0.4)
+        axes.legend(loc="lower left", ncols=3, fontsize=8)
+
+    return drawing
+
+
+def training_curves(history: Sequence[Mapping[str, Any]]) -> Draw:
+    """Loss by epoch, and accuracy on test and validation images."""
+
+    def drawing(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        epochs = [row["epoch"] + 1 for row in history]
+        for term in dict.fromkeys(name for row in history for name in row["loss"]):
+            values = [row["loss"].get(term, np.nan) for row in history]
+            strong = term == "total"
+            left.plot(epochs, values, color=INK if strong else None, linewidth=2 if strong else 1, label=term,
+                      marker="." if len(epochs) < 30 else None)  # fmt: skip
+        left.set_ylabel("training loss")
+        left.legend(fontsize=8)
+        for part, colour, style in (("test", GROUP_COLOURS["many"], "-"), ("val", GROUP_COLOURS["few"], "--")):
+            points = [(row["epoch"] + 1, row[part]["balanced"]) for row in history if row.get(part)]
+            points = [(epoch, value) for epoch, value in points if value is not None]
+            if points:
+                right.plot(*zip(*points, strict=True), style, color=colour, label={"val": "validation"}.get(part, part),
+                           marker="." if len(points) < 30 else None)  # fmt: skip
+        right.set_ylabel("accuracy (mean over classes), %")
+        right.legend(fontsize=8)
+        for axes in (left, right):
+            axes.set_xlabel("epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.4)
+
+    return drawing
+
+
+def confusion(matrix_KK: NDArray[np.integer], counts_K: NDArray[np.integer], names: Sequence[str]) -> Draw:
+    """Rows: true classes, columns: predicted, most frequent first, in percent of the row; large ones in bands."""
+    order = np.argsort(-counts_K, kind="stable")
+    ordered = matrix_KK[np.ix_(order, order)].astype(np.float64)
+    bands = _bands(len(order), len(order) if len(order) <= MOST_CLASSES else 20)
+    starts = [low for low, _ in bands]
+    summed = np.add.reduceat(np.add.reduceat(ordered, starts, axis=0), starts, axis=1)
+    shares = 100 * summed / np.maximum(summed.sum(axis=1, keepdims=True), 1)
+
+    def drawing(figure: Figure) -> None:
+        axes = figure.subplots()
+        image = axes.imshow(shares, vmin=0, vmax=100, cmap="cividis", aspect="equal", interpolation="nearest")
+        banded = len(bands) < len(order)
+        labels = [f"ranks {low + 1}-{high}" if banded else clean_name(names[order[low]]) for low, high in bands]
+        axes.set_xticks(range(len(bands)), labels, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(bands)), labels, fontsize=7)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        if len(bands) <= 20:
+            for i, j in np.argwhere(shares >= 0.5):
+                axes.text(j, i, f"{shares[i, j]:.0f}", ha="center", va="center", fontsize=6,
+                          color="white" if shares[i, j] < 55 else "black")  # fmt: skip
+        figure.colorbar(image, ax=axes, label="% of the true class", shrink=0.8)
+
+    return drawing
+
+
+def reliability(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]]) -> Draw:
+    """Confidence against accuracy, overall and for each group. curves: of ``reliability.reliability_curve``."""
+
+    def drawing(figure: Figure) -> None:
+        axes_of: Sequence[Axes] = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+        for axes, (name, (confidence, accuracy, count)) in zip(axes_of, curves.items(), strict=True):
+            seen = count > 0
+            axes.plot([0, 100], [0, 100], color=LINE, linewidth=1)
+            sizes = 8 + 90 * count[seen] / max(count.max(), 1)
+            axes.plot(confidence[seen], accuracy[seen], color=GROUP_COLOURS.get(name, OTHER), linewidth=1)
+            axes.scatter(confidence[seen], accuracy[seen], s=sizes, color=GROUP_COLOURS.get(name, OTHER))
+            axes.set_title(f"{name}, {count.sum():,} images", fontsize=9)
+            axes.set_xlabel("confidence, %")
+            axes.set_xlim(0, 102)
+            axes.set_ylim(-2, 104)
+        axes_of[0].set_ylabel("accuracy, %")
+
+    return drawing
+
+
+def feature_map(
+    features_ND: NDArray[np.floating],
+    labels_N: NDArray[np.integer],
+    counts_K: NDArray[np.integer],
+    names: Sequence[str],
+) -> Draw:
+    """Two principal components of test features; the three most and the three least frequent classes in colour."""
+    centred = features_ND - features_ND.mean(axis=0)
+    _, spread, axes_DD = np.linalg.svd(centred, full_matrices=False)
+    points = centred @ axes_DD[:2].T
+    share = 100 * spread[:2] ** 2 / max(float((spread**2).sum()), 1e-12)
+    order = np.argsort(-counts_K, kind="stable")
+    head = order[: min(3, len(order) // 2)]
+    tail = order[max(len(order) - 3, len(head)) :]
+
+    def drawing(figure: Figure) -> None:
+        axes = figure.subplots()
+        others = ~np.isin(labels_N, [*head, *tail])
+        rest = points[others]
+        axes.scatter(rest[:, 0], rest[:, 1], 6, LINE, alpha=0.5, linewidths=0, label="other classes", rasterized=True)
+        for group, classes, colours in (
+            ("many", head, ("#0072B2", "#56B4E9", "#009E73")), ("few", tail, ("#D55E00", "#E69F00", "#CC79A7")),
+        ):  # fmt: skip
+            for k, colour in zip(classes, colours, strict=False):
+                of_class, label = points[labels_N == k], f"{clean_name(names[k])} ({counts_K[k]})"
+                axes.scatter(of_class[:, 0], of_class[:, 1], 14, colour, marker=MARKERS[group], alpha=0.8,
+                             linewidths=0, label=label, rasterized=True)  # fmt: skip
+        axes.set_xlabel(f"first component, {share[0]:.0f} % of the variance")
+        axes.set_ylabel(f"second, {share[1]:.0f} %" if len(share) > 1 else "")
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+
+    return drawing
+
+
+def feature_norms(
+    norms_K: NDArray[np.float64], scales_K: NDArray[np.float64] | None, counts_K: NDArray[np.integer]
+) -> Draw:
+    """Mean length of each class's features, most frequent first; and times the FSM's factor, where there is one."""
+    order = np.argsort(-counts_K, kind="stable")
+
+    def drawing(figure: Figure) -> None:
+        axes = figure.subplots()
+        places, marker = np.arange(len(order)), "o" if len(order) <= MOST_CLASSES else None
+        plain = "as the backbone gives them"
+        axes.plot(places, norms_K[order], color=GROUP_COLOURS["many"], marker=marker, label=plain)
+        if scales_K is not None:
+            axes.plot(places, (norms_K * scales_K)[order], color=GROUP_COLOURS["few"], marker="^" if marker else None,
+                      label="scaled by the FSM, as in training")  # fmt: skip
+        axes.set_xlabel("class, most frequent first")
+        axes.set_ylabel("mean length of its test features")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.4)
+        axes.legend(fontsize=8)
+
+    return drawing
+
+
+def forest(rows: Sequence[tuple[str, float, float | None, float | None]], zero: str) -> Draw:
+    """Differences with their intervals, the largest on top. rows: label, mean, low, high.  zero: what they are from."""
+    ordered = sorted(rows, key=lambda row: row[1])
+
+    def drawing(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, linewidth=1)
+        for place, (_, mean, low, high) in enumerate(ordered):
+            apart = low is not None and high is not None and (low > 0 or high < 0)
+            colour = GROUP_COLOURS["many"] if mean > 0 and apart else GROUP_COLOURS["few"] if apart else LINE
+            if low is not None and high is not None:
+                axes.plot([low, high], [place, place], color=colour, linewidth=2)
+            axes.plot([mean], [place], "o", color=colour)
+        axes.set_yticks(range(len(ordered)), [row[0] for row in ordered], fontsize=8)
+        axes.set_xlabel(f"points of accuracy from {zero}, 95 % interval over seeds")
+        axes.grid(axis="x", alpha=0.4)
+        axes.set_ylim(-0.7, len(ordered) - 0.3)
+
+    return drawing
+
+
+def _bands(length: int, count: int) -> list[tuple[int, int]]:
+    edges = [round(band * length / count) for band in range(count + 1)]
+    return [(low, high) for low, high in pairwise(edges) if high > low]

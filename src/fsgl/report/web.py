@@ -1,0 +1,68 @@
+"""Self-contained HTML pages: no other file, no network, no script, light and dark, on a phone and on paper."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+from fsgl.report.render import Table
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c2024; --soft: #5f6872; --line: #dfe3e8; --paper: #fff; --bar: #3a6ea5;
+  --warn: #a1440b; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343a41; --paper: #16191c;
+  --bar: #79aee0; --warn: #f0a06a; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
+  padding: 1.5rem; max-width: 60rem; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+p, li { max-width: 46rem; } .soft { color: var(--soft); } .warn { color: var(--warn); }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
+dt { color: var(--soft); font-size: .85rem; } dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem .3rem 0;
+  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th { font-weight: 600; color: var(--soft); } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
+img { height: 64px; border-radius: 4px; margin-right: .4rem; vertical-align: middle; image-rendering: auto; }
+svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhere; }
+.scroll { max-height: 26rem; overflow: auto; } .wide { overflow-x: auto; } .wide td, .wide th { white-space: nowrap; }
+.wide td:not(:first-child), .wide th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
+tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
+figure { margin: 1rem 0; break-inside: avoid; } figcaption { color: var(--soft); max-width: 46rem; }
+figure div { overflow-x: auto; }
+figure svg { height: auto; min-width: 34rem; max-width: 52rem; color: var(--ink); }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .75rem; padding: 0; }
+.cards li { list-style: none; font-size: .85rem; overflow-wrap: anywhere; break-inside: avoid; }
+.cards img { display: block; width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; margin: 0; }
+@media print { body { max-width: none; padding: 0; } .scroll { max-height: none; overflow: visible; }
+  figure svg { min-width: 0; } }
+"""
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """A whole document. sections: HTML."""
+    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(title)}</title>"
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    head += f'<meta http-equiv=Content-Security-Policy content="{policy}"><style>{STYLE}</style>'
+    body = "\n".join(sections)
+    return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>{body}</body></html>\n"
+
+
+def escape(value: object) -> str:
+    """As text of a page. Surrogates, which stand for bytes of a file name that are no UTF-8, become question marks."""
+    return html.escape(str(value).encode("utf-8", "replace").decode())
+
+
+def table(content: Table) -> str:
+    """A table with its title as a heading and its notes below; wide ones scroll by themselves."""
+    heading = f"<h2>{escape(content.title)}</h2>" if content.title else ""
+    titles = "".join(f"<th scope=col>{escape(name)}</th>" for name in content.headings)
+    rows = []
+    for number, row in enumerate(content.rows):
+        kind = " class=strong" if number in content.strong else " class=faint" if number in content.faint else ""
+        rows.append(f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+    notes = "".join(f"<p class=soft>{escape(note)}</p>" for note in content.notes)
+    return f"{heading}<div class=wide tabindex=0><table><tr>{titles}</tr>{''.join(rows)}</table></div>{notes}"
+
+
+def figure(svg: str, caption: str) -> str:
+    """A picture with what it shows in words; svg: of ``figures.as_svg``, which carries its own text for readers."""
+    return f"<figure><div tabindex=0>{svg}</div><figcaption>{escape(caption)}</figcaption></figure>"
