@@ -9,36 +9,20 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from fsgl.commands.numbers import within
 from fsgl.commands.train import assignments_of, fresh, given_images
+from fsgl.comparison import tell
 from fsgl.errors import UserError
 from fsgl.experiment import Experiment, override
-from fsgl.files import write_atomically, write_json
 from fsgl.grid import Cell, Interrupted, Launch, Word, describe, launch_process, make_cells, run_grid
-from fsgl.recording import from_predictions, record
-from fsgl.report.compare import (
-    Entry,
-    accuracy_table,
-    compare_with,
-    describe_shared,
-    differences_table,
-    label_of,
-    make_entries,
-    priors_table,
-    ranked_with,
-    reliability_table,
-)
-from fsgl.report.records import run_content
-from fsgl.report.render import Table
+from fsgl.recording import record
 from fsgl.report.summary import print_table
 from fsgl.runtime import Runtime
-from fsgl.saved import read_history, read_record
+from fsgl.saved import read_record
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
@@ -74,8 +58,18 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
             print(f"fsgl: {stop}", file=sys.stderr)
             return 128 + stop.signal_number
     asked = {word.text for word in words}
-    tables, content = _tell([cell for cell in cells if cell.word.text in asked], against)
-    _write(runs, tables, {**content, "cells": describe(cells)})
+    shown = [cell for cell in cells if cell.word.text in asked]
+    failures: dict[str, list[int]] = defaultdict(list)
+    for cell in shown:
+        if cell.status != "complete":
+            failures[cell.word.text].append(cell.seed)
+    complete = [cell.folder for cell in shown if cell.status == "complete"]
+    told = tell([(folder, read_record(folder)) for folder in complete], failures, against)
+    for table in told.tables.values():
+        print_table(table)
+    told.write(runs, {"cells": describe(cells)})
+    print(f"page        {runs / 'comparison.html'}\nfigures     {runs / 'comparison.json'}, {runs / 'figures'}")
+    print(f"tables      {runs / 'tables'} (Markdown, CSV, LaTeX)")
     if options.record is not None:
         command = f"fsgl compare {' '.join(options.recipes)} ..."
         for cell in cells:
@@ -117,61 +111,3 @@ def _train(cells: Sequence[Cell], devices: list[str], options: list[str], thread
         said = f"failed: {cell.problem}" if cell.status == "failed" else f"{cell.seconds or 0:.0f} s"
         minutes, seconds = divmod(round(remaining), 60)
         print(f"{ended:4d} of {left}  {cell.folder.name}: {said}  left {minutes}:{seconds:02d}", flush=True)
-
-
-def _tell(cells: Sequence[Cell], against: str) -> tuple[list[Table], dict[str, Any]]:
-    """Tables and figures of what is complete, those together that may be ranked together."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    environment: dict[str, Any] = {}
-    failed: dict[str, list[int]] = defaultdict(list)
-    for cell in cells:
-        if cell.status != "complete":
-            failed[cell.word.text].append(cell.seed)
-            continue
-        folder = read_record(cell.folder)
-        run = {**run_content(folder, read_history(cell.folder)), **from_predictions(cell.folder, folder)}
-        groups[ranked_with(run)].append(run)
-        environment = folder["environment"]
-    tables: list[Table] = []
-    comparisons: list[dict[str, Any]] = []
-    for runs in groups.values():
-        labels = {label_of(run) for run in runs}
-        entries = make_entries(runs, {label: seeds for label, seeds in failed.items() if label in labels or not tables})
-        title = f"Test set, {runs[0]['settings']['data']['name']}, {runs[0]['settings']['backbone']}"
-        table = accuracy_table(entries, title)
-        tables.append(replace(table, notes=(*table.notes, describe_shared(runs[0], environment))))
-        reference = next((entry for entry in entries if entry.label == against and entry.runs), None)
-        if reference is not None and len(entries) > 1:
-            found = compare_with(entries, reference)
-            tables.append(differences_table(found, reference))
-            comparisons += [_as_json(each, reference) for each in found]
-        tables += [reliability_table(entries), priors_table(entries)]
-    if len(groups) > 1:
-        print("These recipes differ in more than their method (data, backbone or epochs): each has a table of its own.")
-    for table in tables:
-        print_table(table)
-    every = [run for runs in groups.values() for run in runs]
-    return tables, {"runs": every, "against": against, "comparisons": comparisons}
-
-
-def _as_json(comparison: Any, reference: Entry) -> dict[str, Any]:
-    seeds, images = comparison.over_seeds, comparison.over_images
-    return {
-        "method": comparison.entry.label,
-        "against": reference.label,
-        "seeds": seeds.interval.n,
-        "difference": seeds.interval.mean,
-        "interval": [seeds.interval.low, seeds.interval.high],
-        "effect_size": seeds.effect_size,
-        "p": seeds.p_value,
-        "p_holm": comparison.p_adjusted,
-        "over_images": images and [images.interval.mean, images.interval.low, images.interval.high],
-        "words": comparison.words,
-    }
-
-
-def _write(runs: Path, tables: Sequence[Table], content: dict[str, Any]) -> None:
-    runs.mkdir(parents=True, exist_ok=True)
-    write_json(runs / "comparison.json", content)
-    write_atomically(runs / "comparison.md", "\n".join(table.markdown() for table in tables).encode())
-    print(f"tables      {runs / 'comparison.md'}\nfigures     {runs / 'comparison.json'}")

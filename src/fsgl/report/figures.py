@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INK, LINE = "#1c2025", "#9aa0a6"  # of the page: replaced by its own colours
 GROUP_COLOURS = {"many": "#0072B2", "medium": "#CC8400", "few": "#D55E00"}
-OTHER = "#009E73"
+OTHER, GREY = "#009E73", "#80868c"
 MARKERS = {"many": "o", "medium": "s", "few": "^"}
 MOST_CLASSES = 60  # more cannot be told apart on a page 50 rem wide: they are drawn in bands of frequency
 _SETTINGS: dict[Any, Any] = {
@@ -118,6 +118,29 @@ def class_accuracy(
         axes.set_ylabel("accuracy, %")
         axes.grid(axis="y", alpha=0.4)
         axes.legend(loc="lower left", ncols=3, fontsize=8)
+
+    return drawing
+
+
+def classes_compared(accuracy: Mapping[str, NDArray[np.float64]], counts_K: NDArray[np.integer]) -> Draw:
+    """Accuracy by class of several methods. accuracy: ``S x K`` of S seeds, NaN for a class without test images."""
+    order = np.argsort(-counts_K, kind="stable")
+    colours = [INK, GROUP_COLOURS["many"], GROUP_COLOURS["few"], OTHER]
+
+    def drawing(figure: Figure) -> None:
+        axes = figure.subplots()
+        bands = _bands(len(order), min(len(order), MOST_CLASSES))
+        places = [(low + high - 1) / 2 for low, high in bands]
+        for number, (label, values_SK) in enumerate(accuracy.items()):
+            colour = colours[number % len(colours)]
+            means = np.array([values_SK[:, order[low:high]].mean(axis=1) for low, high in bands])
+            axes.plot(places, means.mean(axis=1), color=colour, marker="o^sD"[number % 4], label=label, markersize=4)
+            axes.fill_between(places, means.min(axis=1), means.max(axis=1), color=colour, alpha=0.15, linewidth=0)
+        axes.set_ylim(-3, 103)
+        axes.set_ylabel("accuracy, %")
+        axes.set_xlabel("class, most frequent first" + (", in bands" if len(bands) < len(order) else ""))
+        axes.grid(axis="y", alpha=0.4)
+        axes.legend(fontsize=8)
 
     return drawing
 
@@ -217,7 +240,7 @@ def feature_map(
         axes = figure.subplots()
         others = ~np.isin(labels_N, [*head, *tail])
         rest = points[others]
-        axes.scatter(rest[:, 0], rest[:, 1], 6, LINE, alpha=0.5, linewidths=0, label="other classes", rasterized=True)
+        axes.scatter(rest[:, 0], rest[:, 1], 6, GREY, alpha=0.5, linewidths=0, label="other classes", rasterized=True)
         for group, classes, colours in (
             ("many", head, ("#0072B2", "#56B4E9", "#009E73")), ("few", tail, ("#D55E00", "#E69F00", "#CC79A7")),
         ):  # fmt: skip
@@ -264,7 +287,7 @@ def forest(rows: Sequence[tuple[str, float, float | None, float | None]], zero: 
         axes.axvline(0, color=INK, linewidth=1)
         for place, (_, mean, low, high) in enumerate(ordered):
             apart = low is not None and high is not None and (low > 0 or high < 0)
-            colour = GROUP_COLOURS["many"] if mean > 0 and apart else GROUP_COLOURS["few"] if apart else LINE
+            colour = GROUP_COLOURS["many"] if mean > 0 and apart else GROUP_COLOURS["few"] if apart else GREY
             if low is not None and high is not None:
                 axes.plot([low, high], [place, place], color=colour, linewidth=2)
             axes.plot([mean], [place], "o", color=colour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 
 from fsgl.report.render import Table
@@ -13,7 +14,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343a41; --paper: #16191c;
   --bar: #79aee0; --warn: #f0a06a; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
-  padding: 1.5rem; max-width: 60rem; }
+  padding: 1.5rem; max-width: 70rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 p, li { max-width: 46rem; } .soft { color: var(--soft); } .warn { color: var(--warn); }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
@@ -25,7 +26,7 @@ img { height: 64px; border-radius: 4px; margin-right: .4rem; vertical-align: mid
 svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhere; }
 .scroll { max-height: 26rem; overflow: auto; } .wide { overflow-x: auto; } .wide td, .wide th { white-space: nowrap; }
 .wide td:not(:first-child), .wide th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
-tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
+.wide td.long { white-space: normal; min-width: 15rem; text-align: left; } tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
 figure { margin: 1rem 0; break-inside: avoid; } figcaption { color: var(--soft); max-width: 46rem; }
 figure div { overflow-x: auto; }
 figure svg { height: auto; min-width: 34rem; max-width: 52rem; color: var(--ink); }
@@ -58,9 +59,18 @@ def table(content: Table) -> str:
     rows = []
     for number, row in enumerate(content.rows):
         kind = " class=strong" if number in content.strong else " class=faint" if number in content.faint else ""
-        rows.append(f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    notes = "".join(f"<p class=soft>{escape(note)}</p>" for note in content.notes)
+        rows.append(f"<tr{kind}>" + "".join(map(_cell, row)) + "</tr>")
+    notes = "".join(f"<p class=soft>{_with_code(note)}</p>" for note in content.notes)
     return f"{heading}<div class=wide tabindex=0><table><tr>{titles}</tr>{''.join(rows)}</table></div>{notes}"
+
+
+def _cell(text: str) -> str:
+    return f"<td{' class=long' if len(text) > 30 else ''}>{escape(text)}</td>"
+
+
+def _with_code(note: str) -> str:
+    """What stands in backticks, as Markdown has it, is code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(note))
 
 
 def figure(svg: str, caption: str) -> str:
