@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import pickle
+import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 # Before torch is imported, and inherited by the programs that tests start: the nets here are too
 # small to gain from more threads, and the defaults of a large machine make them slower.
@@ -134,3 +139,63 @@ def finished(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("finished") / "run"
     train(tiny, folder, Runtime("cpu", trackers=()))
     return folder
+
+
+class Browser:
+    """A headless Chromium, spoken to over the DevTools protocol."""
+
+    def __init__(self, program: str, folder: Path, url: str) -> None:
+        import httpx
+        from websockets.sync.client import connect
+
+        options = ["--headless=new", "--no-sandbox", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
+        self.process = subprocess.Popen([program, *options, url], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        file = folder / "DevToolsActivePort"
+        self.wait(lambda: file.exists() and file.read_text().count("\n") >= 1)
+        port = file.read_text().split()[0]
+
+        def targets() -> list[Any]:
+            return [page for page in httpx.get(f"http://127.0.0.1:{port}/json").json() if page["url"].startswith(url)]
+
+        self.wait(lambda: bool(targets()))
+        target = targets()[0]
+        self.closing = ExitStack()
+        self.socket = self.closing.enter_context(connect(target["webSocketDebuggerUrl"], max_size=2**26))
+        self.count = 0
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        self.count += 1
+        self.socket.send(json.dumps({"id": self.count, "method": method, "params": parameters}))
+        while (answer := json.loads(self.socket.recv(timeout=30))).get("id") != self.count:
+            pass
+        return answer["result"]
+
+    def evaluate(self, program: str) -> Any:
+        return self.call("Runtime.evaluate", expression=program, returnByValue=True)["result"].get("value")
+
+    def close(self) -> None:
+        self.closing.close()
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.05)
+
+    def __enter__(self) -> Browser:
+        self.wait(lambda: self.evaluate("document.readyState") == "complete")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+@pytest.fixture
+def open_page(tmp_path: Path) -> Callable[[str], Browser]:
+    """Opens a URL in headless Chromium, as a context."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium here")
+    return lambda url: Browser(program, tmp_path / "profile", url)

@@ -6,14 +6,12 @@ import base64
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from websockets.sync.client import connect
 
 from fsgl.cli import main
 from fsgl.data.load import DataSpec, load_data
@@ -30,7 +27,12 @@ from fsgl.saved import load_model
 from fsgl.serving import app as serving
 from fsgl.serving.neighbours import MOST, _balanced, build_index
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 def png(image: Image.Image) -> bytes:
@@ -178,50 +180,8 @@ def test_the_command_serves_and_a_taken_port_is_one_line(
     assert "--port must be from 1" in capsys.readouterr().err
 
 
-class Browser:
-    """A headless Chromium, spoken to over the DevTools protocol."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        assert CHROMIUM is not None
-        options = ["--headless=new", "--no-sandbox", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
-        self.process = subprocess.Popen([CHROMIUM, *options, url], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        file = folder / "DevToolsActivePort"
-        wait_for(lambda: file.exists() and file.read_text().count("\n") >= 1)
-        port = file.read_text().split()[0]
-        wait_for(lambda: any(page["url"].startswith(url) for page in httpx.get(f"http://127.0.0.1:{port}/json").json()))
-        pages = httpx.get(f"http://127.0.0.1:{port}/json").json()
-        target = next(page for page in pages if page["url"].startswith(url))
-        self.closing = ExitStack()
-        self.socket = self.closing.enter_context(connect(target["webSocketDebuggerUrl"], max_size=2**26))
-        self.count = 0
-
-    def call(self, method: str, **parameters: Any) -> Any:
-        self.count += 1
-        self.socket.send(json.dumps({"id": self.count, "method": method, "params": parameters}))
-        while (answer := json.loads(self.socket.recv(timeout=30))).get("id") != self.count:
-            pass
-        return answer["result"]
-
-    def evaluate(self, program: str) -> Any:
-        return self.call("Runtime.evaluate", expression=program, returnByValue=True)["result"].get("value")
-
-    def close(self) -> None:
-        self.closing.close()
-        self.process.terminate()
-        self.process.wait(timeout=20)
-
-
-def wait_for(condition: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_an_image_is_dropped_on_the_page_and_answered(address: str, digit: bytes, tmp_path: Path) -> None:
-    browser = Browser(tmp_path / "profile", address)
-    try:
+def test_an_image_is_dropped_on_the_page_and_answered(address: str, digit: bytes, open_page) -> None:
+    with open_page(address) as browser:
         wait_for(lambda: browser.evaluate("document.readyState") == "complete")
         for content, name in ((digit, "one.png"), (b"hello", "text.png")):
             data = base64.b64encode(content).decode()
@@ -247,5 +207,3 @@ def test_an_image_is_dropped_on_the_page_and_answered(address: str, digit: bytes
         assert Image.open(io.BytesIO(picture)).size == (900, 800)
         if folder := os.environ.get("FSGL_SCREENSHOTS"):
             (Path(folder) / "serve.png").write_bytes(picture)
-    finally:
-        browser.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray]:
     """The arrays of predictions.npz. Raises UserError where it is missing or damaged."""
     path = folder / "predictions.npz"
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
             found = {name: saved[name] for name in saved.files}
         if not {"logits", "labels", "class_counts"} <= found.keys():
             raise ValueError("it lacks logits, labels or class_counts")

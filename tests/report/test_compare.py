@@ -104,7 +104,7 @@ def test_differences_are_scipys_at_the_seeds_that_both_have() -> None:
     assert found["fsgl"].words == "fsgl is better than ce by 4.9 points (3 seeds)"
     assert found["mixup"].words == "ce and mixup are not distinguishable with 2 seeds"
     table = differences_table(list(found.values()), reference)
-    assert [row[0] for row in table.rows] == [label for label in found]
+    assert [row[0] for row in table.rows] == list(found)
     assert all(row[5] == EMPTY for row in table.rows)  # no per-image results
     with pytest.raises(ValueError, match="no result to compare with"):
         compare_with(entries, make_entries([], {"lws": [0]})[0])

@@ -24,7 +24,8 @@ table { border-collapse: collapse; width: 100%; } th, td { text-align: left; pad
 th { font-weight: 600; color: var(--soft); } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { height: 64px; border-radius: 4px; margin-right: .4rem; vertical-align: middle; image-rendering: auto; }
 svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhere; }
-.scroll { max-height: 26rem; overflow: auto; } .wide { overflow-x: auto; } .wide td, .wide th { white-space: nowrap; }
+.scroll { max-height: 26rem; overflow: auto; } .wide { overflow-x: auto; }
+.wide td, .wide th { white-space: nowrap; }
 .wide td:not(:first-child), .wide th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
 .wide td.long { white-space: normal; min-width: 15rem; text-align: left; } tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
 figure { margin: 1rem 0; break-inside: avoid; } figcaption { color: var(--soft); max-width: 46rem; }
