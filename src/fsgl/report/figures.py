@@ -117,7 +117,7 @@ def class_accuracy(
         axes.set_ylim(-3, 103)
         axes.set_ylabel("accuracy, %")
         axes.grid(axis="y", alpha=0.4)
-        axes.legend(loc="lower left", ncols=3, fontsize=8)
+        figure.legend(loc="outside upper right", ncols=3, fontsize=8)  # above: a class may be anywhere from 0 to 100
 
     return drawing
 
@@ -140,7 +140,7 @@ def classes_compared(accuracy: Mapping[str, NDArray[np.float64]], counts_K: NDAr
         axes.set_ylabel("accuracy, %")
         axes.set_xlabel("class, most frequent first" + (", in bands" if len(bands) < len(order) else ""))
         axes.grid(axis="y", alpha=0.4)
-        axes.legend(fontsize=8)
+        figure.legend(loc="outside upper right", ncols=3, fontsize=8)
 
     return drawing
 
@@ -151,7 +151,8 @@ def training_curves(history: Sequence[Mapping[str, Any]]) -> Draw:
     def drawing(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
         epochs = [row["epoch"] + 1 for row in history]
-        for term in dict.fromkeys(name for row in history for name in row["loss"]):
+        terms = list(dict.fromkeys(name for row in history for name in row["loss"]))
+        for term in terms if len(terms) > 2 else ["total"]:  # a single term is the total
             values = [row["loss"].get(term, np.nan) for row in history]
             strong = term == "total"
             left.plot(epochs, values, color=INK if strong else None, linewidth=2 if strong else 1, label=term,

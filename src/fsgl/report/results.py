@@ -72,10 +72,10 @@ def tables_of(records: Sequence[Mapping[str, Any]]) -> list[Table]:
     return tables
 
 
-def results_sections(folder: Path) -> list[str]:
-    """Markdown of every comparison in ``folder``."""
+def results_sections(folder: Path, tables: int | None = None) -> list[str]:
+    """Markdown of every comparison in ``folder``. tables: of each, the first so many; None for all."""
     return [
-        "\n".join(table.markdown() for table in tables_of(records))
+        "\n".join(table.markdown() for table in tables_of(records)[:tables])
         for records in comparisons_of(read_records(folder, "run"))
     ]
 
@@ -134,7 +134,7 @@ def write_pages(root: Path) -> list[Path]:
         root / "docs" / "leaderboard.md": leaderboard_page(board),
         root / "docs" / "fsm.md": fsm_page([(title_of(records[0]), records) for records in every]),
         root / "docs" / "speed.md": speed_page(results),
-        readme: before + BEGIN + "\n\n" + "\n".join(runs) + "\n" + END + after,
+        readme: before + BEGIN + "\n\n" + "\n".join(results_sections(results, 1)) + "\n" + END + after,
     }
     for path, content in written.items():
         write_atomically(path, content.encode())
