@@ -1,0 +1,134 @@
+"""Figures hold what they were given: the drawn data are read back from matplotlib, not the pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsgl.metrics import shot_groups
+from fsgl.reliability import reliability_curve
+from fsgl.report import figures
+
+COUNTS = np.array([5, 500, 60, 7])
+NAMES = ["rare", "common", "$x_1$ <b>", "few"]
+ORDER = [1, 2, 3, 0]
+
+
+def drawn(drawing: figures.Draw):
+    return figures.draw(drawing)
+
+
+def test_classes_stand_by_frequency_with_their_intervals() -> None:
+    accuracy, bounds = np.array([10.0, 90.0, 50.0, np.nan]), np.array([[5.0, 20], [85, 95], [40, 60], [np.nan] * 2])
+    figure = drawn(figures.class_accuracy(accuracy, bounds, COUNTS, shot_groups(COUNTS), NAMES))
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "common (500)", "$x_1$ <b> (60)", "few (7)", "rare (5)"
+    ]  # fmt: skip
+    points = {float(x): float(y) for line in axes.containers for x, y in zip(*line[0].get_data(), strict=True)}
+    assert points == {0.0: 90.0, 1.0: 50.0, 3.0: 10.0}  # a class without test images has no point
+    reach = {float(segment[0][0]): (segment[0][1], segment[1][1])
+             for line in axes.containers for segment in line[2][0].get_segments()}  # fmt: skip
+    assert reach == {0.0: (85, 95), 1.0: (40, 60), 3.0: (5, 20)}
+
+
+def test_thousands_of_classes_are_drawn_in_bands() -> None:
+    counts = np.arange(1, 3001)
+    accuracy = counts / 30.0
+    bounds = np.stack([accuracy, accuracy], axis=1)
+    figure = drawn(figures.class_accuracy(accuracy, bounds, counts, shot_groups(counts), [str(k) for k in counts]))
+    bands = [line for line in figure.axes[0].lines if line.get_linewidth() == 2]
+    assert len(bands) == 20
+    assert bands[0].get_ydata()[0] == pytest.approx(accuracy[-150:].mean())
+    matrix = np.zeros((3000, 3000), dtype=np.int64)
+    matrix[np.arange(3000), np.arange(3000)] = 3
+    matrix[2999, 0] = 1  # the most frequent class, taken for the rarest once
+    figure = drawn(figures.confusion(matrix, counts, [str(k) for k in counts]))
+    shares = figure.axes[0].images[0].get_array()
+    assert shares.shape == (20, 20)
+    assert shares[0, 0] == pytest.approx(100 * 450 / 451)
+    assert shares[0, 19] == pytest.approx(100 / 451)
+
+
+def test_confusion_is_in_percent_of_the_true_class() -> None:
+    matrix = np.array([[1, 3, 0, 0], [0, 8, 2, 0], [0, 0, 0, 0], [0, 0, 0, 5]])
+    figure = drawn(figures.confusion(matrix, COUNTS, NAMES))
+    shares = figure.axes[0].images[0].get_array()
+    expected = np.array([[0, 80, 0, 20]])  # of class 1, predicted: 1, 2, 3, 0
+    assert shares[0].tolist() == [80, 20, 0, 0]
+    assert shares[3].tolist() == [75, 0, 0, 25]
+    assert shares[1].tolist() == [0, 0, 0, 0]  # no test image, no share
+    assert expected.sum() == 100
+
+
+def test_norms_and_what_the_fsm_makes_of_them() -> None:
+    norms, scales = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.1, 1.5, 1.3, 1.2])
+    lines = drawn(figures.feature_norms(norms, scales, COUNTS)).axes[0].lines
+    assert lines[0].get_ydata().tolist() == norms[ORDER].tolist()
+    assert lines[1].get_ydata().tolist() == (norms * scales)[ORDER].tolist()
+    assert len(drawn(figures.feature_norms(norms, None, COUNTS)).axes[0].lines) == 1
+
+
+def test_map_is_of_principal_components() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(90, 5)) * [9, 3, 1, 1, 1]
+    labels = np.arange(90) % 9
+    counts = np.arange(9, 0, -1) * 10
+    axes = drawn(figures.feature_map(features, labels, counts, [str(k) for k in range(9)])).axes[0]
+    from sklearn.decomposition import PCA
+
+    expected = np.abs(PCA(2).fit_transform(features))
+    groups = {collection.get_label(): np.abs(collection.get_offsets()) for collection in axes.collections}
+    assert set(groups) == {"other classes", "0 (90)", "1 (80)", "2 (70)", "6 (30)", "7 (20)", "8 (10)"}
+    np.testing.assert_allclose(groups["8 (10)"], expected[labels == 8], rtol=1e-6, atol=1e-9)
+    assert len(groups["other classes"]) == 30
+
+
+def test_reliability_has_a_panel_a_group() -> None:
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(200, 3)), random.integers(0, 3, 200)
+    curves = {"all": reliability_curve(logits, labels), "few": reliability_curve(logits[:9], labels[:9])}
+    figure = drawn(figures.reliability(curves))
+    assert [axes.get_title() for axes in figure.axes] == ["all, 200 images", "few, 9 images"]
+
+
+def test_forest_sorts_and_colours_by_what_the_interval_leaves_out() -> None:
+    rows = [("a", 1.0, 0.5, 1.5), ("b", -2.0, -3.0, -1.0), ("c", 0.2, -1.0, 1.4), ("d", 3.0, None, None)]
+    axes = drawn(figures.forest(rows, "ce")).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "a", "d"]
+    colour = {float(line.get_xdata()[0]): line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    assert colour[1.0] == figures.GROUP_COLOURS["many"]
+    assert colour[-2.0] == figures.GROUP_COLOURS["few"]
+    assert colour[0.2] == colour[3.0] == figures.GREY
+
+
+def test_methods_by_class_over_seeds() -> None:
+    accuracy = {"ce": np.array([[10.0, 90, 50, 30], [20, 100, 60, 30]]), "fsgl": np.array([[40.0, 80, 50, 50]])}
+    lines = drawn(figures.classes_compared(accuracy, COUNTS)).axes[0].lines
+    assert lines[0].get_ydata().tolist() == [95, 55, 30, 15]
+    assert lines[1].get_ydata().tolist() == [80, 50, 50, 40]
+
+
+def test_curves_leave_out_a_term_that_is_the_total() -> None:
+    def row(epoch: int, **terms: float) -> dict:
+        return {"epoch": epoch, "loss": {"total": 1.0, **terms}, "test": {"balanced": 50.0}, "val": None}
+
+    single = drawn(figures.training_curves([row(0, focal=1.0), row(1, focal=1.0)]))
+    assert [line.get_label() for line in single.axes[0].lines] == ["total"]
+    several = drawn(figures.training_curves([row(0, a=1.0, b=2.0)]))
+    assert [line.get_label() for line in several.axes[0].lines] == ["total", "a", "b"]
+
+
+def test_svg_follows_the_page_and_says_what_it_shows(tmp_path: Path) -> None:
+    figure = drawn(figures.forest([("<i>", 1.0, 0.5, 1.5)], "ce"))
+    svg = figures.as_svg(figure, 'differences "from" ce', "forest")
+    assert svg.startswith('<svg role="img" aria-label="differences &quot;from&quot; ce" ')
+    assert figures.INK not in svg
+    assert "currentColor" in svg
+    assert "&lt;i&gt;" in svg
+    assert svg == figures.as_svg(figure, 'differences "from" ce', "forest")
+    for path in figures.write_files(figure, tmp_path, "x"):
+        assert path.stat().st_size > 1000
+    assert figures.INK in (tmp_path / "x.svg").read_text()  # a file has no page whose ink it could take

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fsgl.report.render import Table
+from fsgl.report.web import escape, figure, page, table
+
+AWKWARD = Table(
+    "A & B", ("name", "100 %"),
+    (("<script>", "1.5 ± 0.2"), ('a "b", c_d', "–"), ("x\\y{z}~^#$", "< 0.001")), ("drawn with `ldam` & more",),
+    frozenset({0}), frozenset({1}),
+)  # fmt: skip
+
+
+def test_table_is_escaped_and_complete() -> None:
+    cells: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            assert tag != "script"
+
+        def handle_data(self, data: str) -> None:
+            cells.append(data)
+
+    text = table(AWKWARD)
+    Reader().feed(text)
+    for row in (AWKWARD.headings, *AWKWARD.rows):
+        assert all(cell in cells for cell in row)
+    assert "<tr class=strong><td>&lt;script&gt;" in text
+    assert "<code>ldam</code> &amp; more" in text
+
+
+def test_page_lets_nothing_in() -> None:
+    text = page("<t>", ["<p>hello"])
+    assert "<title>&lt;t&gt;</title>" in text
+    assert "default-src 'none'" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert "<figcaption>a &lt; b</figcaption>" in figure("<svg/>", "a < b")
+    assert escape("\udcff") == "?"
+
+
+def test_csv_is_read_back() -> None:
+    assert list(csv.reader(io.StringIO(AWKWARD.csv()))) == [list(row) for row in (AWKWARD.headings, *AWKWARD.rows)]
+
+
+def test_latex_has_a_row_a_line_and_no_bare_special() -> None:
+    lines = AWKWARD.latex().splitlines()
+    assert lines[0] == "% A & B"
+    body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
+    assert body == [
+        r"\textless{}script\textgreater{} & 1.5 $\pm$ 0.2 \\",
+        r'a "b", c\_d & -- \\',
+        r"x\textbackslash{}y\{z\}\textasciitilde{}\textasciicircum{}\#\$ & \textless{} 0.001 \\",
+    ]
+    assert r"name & 100 \% \\" in lines
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def test_latex_compiles(tmp_path: Path) -> None:
+    whole = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + AWKWARD.latex() + r"\end{document}"
+    (tmp_path / "t.tex").write_text(whole)
+    subprocess.run(["pdflatex", "-interaction=nonstopmode", "t.tex"], cwd=tmp_path, check=True, capture_output=True)
