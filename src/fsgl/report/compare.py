@@ -110,7 +110,7 @@ def accuracy(run: Run) -> float | None:
 
 def best_on_validation(run: Run) -> float | None:
     """Test accuracy of the epoch that is best on validation; None without validation images."""
-    scored = [epoch for epoch in run["epochs"] if epoch["val"] and epoch["val"]["balanced"] is not None]
+    scored = [epoch for epoch in run["epochs"] if epoch.get("val") and epoch["val"]["balanced"] is not None]
     if not scored:
         return None
     value: float | None = max(scored, key=lambda epoch: epoch["val"]["balanced"])["test"]["balanced"]
