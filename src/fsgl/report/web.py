@@ -27,7 +27,8 @@ svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhe
 .scroll { max-height: 26rem; overflow: auto; } .wide { overflow-x: auto; }
 .wide td, .wide th { white-space: nowrap; }
 .wide td:not(:first-child), .wide th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
-.wide td.long { white-space: normal; min-width: 15rem; text-align: left; } tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
+.wide td.long { white-space: normal; min-width: 15rem; text-align: left; }
+tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
 figure { margin: 1rem 0; break-inside: avoid; } figcaption { color: var(--soft); max-width: 46rem; }
 figure div { overflow-x: auto; }
 figure svg { height: auto; min-width: 34rem; max-width: 52rem; color: var(--ink); }
