@@ -39,8 +39,9 @@ class Interval:
 class Difference:
     """A paired difference, b minus a.
 
-    p_value: two-sided; None for a single pair.  effect_size: d_z, None for a single pair or where all differences are
-    the same; 0.2 is called small, 0.8 large.
+    p_value: two-sided.  effect_size: d_z; 0.2 is called small, 0.8 large. Both are None for a single pair, and where all
+    differences are the same (but 0), as they easily are of two seeds and a few hundred test images: a deviation of 0
+    would make any difference certain.
     """
 
     interval: Interval
@@ -67,7 +68,6 @@ def paired_difference(
 ) -> Difference:
     """b minus a at equal seeds (position by position).
 
-    Differences that are all the same leave nothing to a test: p is 1 where they are 0 and 0 otherwise.
     Raises ValueError for sequences of different lengths, or empty ones.
     """
     if len(a_by_seed) != len(b_by_seed):
@@ -79,7 +79,9 @@ def paired_difference(
     deviation = float(differences.std(ddof=1))
     # Scores are of the order of 100, so what is below this is rounding.
     if deviation < 1e-9:
-        return Difference(interval, 1.0 if abs(interval.mean) < 1e-9 else 0.0, None)
+        if abs(interval.mean) < 1e-9:
+            return Difference(interval, 1.0, None)
+        return Difference(Interval(interval.mean, None, None, interval.n), None, None)
     from scipy.stats import t
 
     effect = interval.mean / deviation
@@ -127,8 +129,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def verdict(a: str, b: str, difference: Difference, p_adjusted: float | None, alpha: float = ALPHA) -> str:
     """A sentence. p_adjusted: of the whole family."""
     n = difference.interval.n
-    if p_adjusted is None:
+    if p_adjusted is None and n == 1:
         return f"{a} and {b}: one seed each says nothing of chance"
+    if p_adjusted is None:
+        return f"{a} and {b}: the same difference in all {n} seeds, which leaves nothing to test"
     if p_adjusted >= alpha:
         return f"{a} and {b} are not distinguishable with {n} seeds"
     better, worse = (b, a) if difference.interval.mean > 0 else (a, b)
