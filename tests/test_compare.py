@@ -201,7 +201,7 @@ def test_report_of_a_run(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
                     "The tail's worst mistakes", "balanced-softmax on digits, seed 0"):  # fmt: skip
         assert heading in text
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
-        "classes", "curves", "confusion", "reliability", "features", "norms"
+        "classes", "curves", "confusion", "reliability", "risk", "features", "norms"
     }  # fmt: skip
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {
         f"{name}.{suffix}" for name in ("protocol", "classes") for suffix in ("md", "csv", "tex")

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 
 from fsgl.data.load import LoadedData
-from fsgl.engine.predict import predict_logits
 from fsgl.errors import UserError, unknown
 from fsgl.folder import RunFolder
 from fsgl.metrics import GROUPS, evaluate_predictions, shot_groups
@@ -216,22 +215,12 @@ def _subject(
         weight = weight * classifier.factors_K.detach().cpu().double()[:, None]
     val, features, labels = network.data.val, None, None
     if val is not None:
-        batches = network.data.evaluation_batches(val, device, workers)
-        found = predict_logits(network.model, _Features(), batches)  # type: ignore[arg-type]
-        found[network.data.unreadable(val)] = np.nan
-        features, labels = readable(found, val.labels)
+        features, labels = readable(network.features(val, device, workers), val.labels)
     return Subject(
         network, weight.numpy(), classifier.bias.detach().cpu().double().numpy(),
         None if features is None else features.astype(np.float64), labels,
         assumed_prior(record, network.experiment, network.data.counts),
     )  # fmt: skip
-
-
-class _Features:
-    """In place of a method, for ``predict_logits``."""
-
-    def predict(self, model: Net, images: torch.Tensor) -> torch.Tensor:
-        return model.features(images)
 
 
 def _to_prior(

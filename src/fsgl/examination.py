@@ -11,10 +11,9 @@ import torch
 from fsgl.data.features import ImageFeatures
 from fsgl.data.image_files import BadImage
 from fsgl.data.thumbnails import open_image, thumbnail
-from fsgl.engine.predict import predict_logits
 from fsgl.metrics import softmax
-from fsgl.models.assemble import FourHeadNet, Net
-from fsgl.network import Network
+from fsgl.models.assemble import FourHeadNet
+from fsgl.network import Network, readable
 from fsgl.saved import load_network
 
 THUMBNAIL = 96  # pixels
@@ -53,9 +52,7 @@ def examine(folder: Path, device: torch.device | str = "cpu", workers: int = 0) 
     """Load a run with its images and compute its test features. Raises UserError, as ``load_network``."""
     network, device = load_network(folder, device=device), torch.device(device)
     data, model = network.data, network.model
-    features = predict_logits(model, _Features(), data.evaluation_batches(data.test, device, workers))  # type: ignore[arg-type]
-    kept = ~data.unreadable(data.test)
-    features, labels = features[kept], data.test.labels[kept]
+    features, labels = readable(network.features(data.test, device, workers), data.test.labels)
     lengths = np.linalg.norm(features.astype(np.float64), axis=1)
     total = np.bincount(labels, minlength=data.num_classes)
     norms = np.bincount(labels, weights=lengths, minlength=data.num_classes) / np.where(total > 0, total, np.nan)
@@ -84,10 +81,3 @@ def worst_mistakes(examined: Examined, logits_NK: np.ndarray, rare_K: np.ndarray
             continue
         found.append(Mistake(picture, int(labels[row]), int(predicted[row]), float(confidence[row])))
     return found
-
-
-class _Features:
-    """In place of a method, for ``predict_logits``."""
-
-    def predict(self, model: Net, images: torch.Tensor) -> torch.Tensor:
-        return model.features(images)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fsgl.data.features import ImageFeatures
 from fsgl.data.load import LoadedData
 from fsgl.data.sources import Images
-from fsgl.engine.predict import predict_logits
+from fsgl.engine.predict import predict_features, predict_logits
 from fsgl.engine.reproducible import seeded
 from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError
@@ -50,6 +50,13 @@ class Network:
             raise NonFiniteLoss({"logits": float("nan")})
         logits[unreadable] = np.nan
         return logits
+
+    def features(self, part: Images | ImageFeatures, device: torch.device, workers: int = 0) -> np.ndarray:
+        """Features ``N x D`` of the same; NaN for those that cannot be read."""
+        assert isinstance(self.model, Net)
+        features = predict_features(self.model, self.data.evaluation_batches(part, device, workers))
+        features[self.data.unreadable(part)] = np.nan
+        return features
 
     def measure(self, part: Images | ImageFeatures, logits: np.ndarray) -> dict[str, Any]:
         """All metrics of these logits, with this experiment's group boundaries."""

@@ -39,9 +39,9 @@ class Interval:
 class Difference:
     """A paired difference, b minus a.
 
-    p_value: two-sided.  effect_size: d_z; 0.2 is called small, 0.8 large. Both are None for a single pair, and where all
-    differences are the same (but 0), as they easily are of two seeds and a few hundred test images: a deviation of 0
-    would make any difference certain.
+    p_value: two-sided.  effect_size: d_z; 0.2 is called small, 0.8 large. Both are None for a single pair, and where
+    all differences are the same (but 0), as they easily are of two seeds and a few hundred test images: a deviation of
+    0 would make any difference certain.
     """
 
     interval: Interval

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fsgl.engine.predict import predict_logits
+from fsgl.engine.predict import predict_features, predict_logits
 from fsgl.methods import CrossEntropy
 from fsgl.models.assemble import Classifier
 
@@ -29,6 +29,9 @@ def test_logits_are_of_evaluation_mode_in_order_whatever_the_batches(sizes: list
     logits = predict_logits(net.train(), CrossEntropy(), iter(images().split(sizes)))
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
     assert logits.dtype == np.float32
+    features = predict_features(net, iter(images().split(sizes)))
+    np.testing.assert_allclose(features, normed, rtol=1e-4, atol=1e-5)
+    assert net.training
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -94,6 +94,12 @@ def test_reliability_has_a_panel_a_group() -> None:
     assert [axes.get_title() for axes in figure.axes] == ["all, 200 images", "few, 9 images"]
 
 
+def test_risk_reaches_over_all_coverages() -> None:
+    line = drawn(figures.risk_coverage(np.array([0.0, 0.0, 33.3, 25.0]))).axes[0].lines[0]
+    assert line.get_xdata().tolist() == [25, 50, 75, 100]
+    assert line.get_ydata().tolist() == [0.0, 0.0, 33.3, 25.0]
+
+
 def test_forest_sorts_and_colours_by_what_the_interval_leaves_out() -> None:
     rows = [("a", 1.0, 0.5, 1.5), ("b", -2.0, -3.0, -1.0), ("c", 0.2, -1.0, 1.4), ("d", 3.0, None, None)]
     axes = drawn(figures.forest(rows, "ce")).axes[0]

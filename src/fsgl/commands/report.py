@@ -14,7 +14,7 @@ from fsgl.examination import Examined, examine, worst_mistakes
 from fsgl.files import write_atomically
 from fsgl.metrics import GROUPS, confusion_matrix, shot_groups
 from fsgl.recording import read_predictions
-from fsgl.reliability import beyond_accuracy, reliability_curve
+from fsgl.reliability import beyond_accuracy, reliability_curve, risk_coverage
 from fsgl.report import figures, web
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
@@ -143,6 +143,10 @@ class _Report:
                      "Accuracy against confidence, of all test images and of each group.",
                      "On the line the network is as sure as it is right; below, it is too sure. Larger dots: more "
                      "images.", (8.0, 2.6))  # fmt: skip
+
+        self._figure("risk", "Abstention", figures.risk_coverage(risk_coverage(self.logits, self.labels)),
+                     "Share of mistakes among the test images that the network is surest of.",
+                     "What is left of the mistakes where the network may decline to answer.", (8.0, 2.6))  # fmt: skip
 
     def _features(self, examined: Examined) -> None:
         features, labels = examined.some()

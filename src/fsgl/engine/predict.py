@@ -1,23 +1,33 @@
-"""Logits of a whole set of images."""
+"""Logits, or features, of a whole set of images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fsgl.methods.base import Method
+from fsgl.models.assemble import Net
 
 
 def predict_logits(model: nn.Module, method: Method, batches: Iterable[Tensor]) -> np.ndarray:
     """Logits ``N x K`` float32 of the images in ``batches``, in evaluation mode; the model's mode is put back."""
+    return _collected(model, lambda images: method.predict(model, images), batches)
+
+
+def predict_features(model: Net, batches: Iterable[Tensor]) -> np.ndarray:
+    """The same for the (unscaled) features ``N x D`` of its backbone."""
+    return _collected(model, model.features, batches)
+
+
+def _collected(model: nn.Module, answer: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> np.ndarray:
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            logits = [method.predict(model, images).float() for images in batches]
-            return torch.cat(logits).cpu().numpy()  # one transfer, when all is computed
+            rows = [answer(images).float() for images in batches]
+            return torch.cat(rows).cpu().numpy()  # one transfer, when all is computed
     finally:
         model.train(was_training)

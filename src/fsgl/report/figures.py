@@ -222,6 +222,21 @@ def reliability(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float
     return drawing
 
 
+def risk_coverage(risk_N: NDArray[np.float64]) -> Draw:
+    """Share of mistakes among the images that the network is surest of. risk: of ``reliability.risk_coverage``."""
+
+    def drawing(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.plot(100 * np.arange(1, len(risk_N) + 1) / len(risk_N), risk_N, color=OTHER)
+        axes.set_xlabel("coverage: share of the test images answered, the surest first, %")
+        axes.set_ylabel("risk: wrong among them, %")
+        axes.set_xlim(0, 101)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.4)
+
+    return drawing
+
+
 def feature_map(
     features_ND: NDArray[np.floating],
     labels_N: NDArray[np.integer],
