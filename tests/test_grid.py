@@ -166,6 +166,19 @@ def test_no_process_outlives_an_error(tmp_path: Path) -> None:
     assert launch.running == 0 or launch.stopped
 
 
+def test_how_far_a_cell_is_and_that_somebody_watches(tmp_path: Path) -> None:
+    parent, child = cells_of(tmp_path, "crt+tau-norm", seeds=1)
+    assert (parent.work, child.work) == (2 * 1, 0)
+    assert make_cells([Word.read("fsgl")], [0], tmp_path, make)[0].work == 2 * 4  # two views, and SAM
+    assert parent.epochs_done() == 0
+    parent.folder.mkdir()
+    (parent.folder / "metrics.jsonl").write_bytes(b"{}\n{}\n{")  # the last line is being written
+    assert parent.epochs_done() == 2
+    looks: list[str] = []
+    list(run_grid([parent, child], ["cpu"], [], None, Pretended(looks=3), lambda: looks.append(parent.status)))
+    assert looks[0] == "running"
+
+
 def test_last_line(tmp_path: Path) -> None:
     assert last_line(tmp_path / "none.log") == ""
     (tmp_path / "a.log").write_bytes(b"one\n\xff two \n\n  \n")

@@ -72,6 +72,20 @@ class Cell:
     def ready(self) -> bool:
         return self.status == "waiting" and (self.parent is None or self.parent.status == "complete")
 
+    @property
+    def work(self) -> float:
+        """How much there is to do, for weighing cells: passes of the backbone over the images."""
+        if self.parent is not None:
+            return 0.0
+        return self.experiment.optim.epochs * max(1, self.experiment.passes_per_step)
+
+    def epochs_done(self) -> int:
+        """As far as its folder says."""
+        path = self.folder / "metrics.jsonl"
+        with contextlib.suppress(OSError):
+            return path.read_bytes().count(b"\n")
+        return 0
+
     def look(self) -> None:
         """Take over what the folder holds. Raises UserError for a run of other settings."""
         if not (self.folder / "experiment.json").exists():
@@ -146,11 +160,12 @@ def launch_process(command: list[str], log: Path, environment: Mapping[str, str]
 
 def run_grid(
     cells: Sequence[Cell], devices: Sequence[str], options: Sequence[str], threads: int | None,
-    launch: Launch = launch_process,
+    launch: Launch = launch_process, watch: Callable[[], None] = lambda: None,
 ) -> Iterator[Cell]:  # fmt: skip
     """Bring every cell to its end, one on each of ``devices`` at a time, yielding each as it ends.
 
-    options: of ``fsgl train``, for each cell.  threads: of the CPU, of each cell. Raises Interrupted.
+    options: of ``fsgl train``, for each cell.  threads: of the CPU, of each cell.  watch: called while they run.
+    Raises Interrupted.
     """
     free, running = list(devices), dict[int, tuple[Cell, str, Poll, Callable[[], None], float]]()
     environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
@@ -177,6 +192,7 @@ def run_grid(
             if interrupts.signalled and not running:
                 raise Interrupted(interrupts.signal_number or 15)
             if not ended:
+                watch()
                 time.sleep(POLL_SECONDS)
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ from fsgl.recording import record
 from fsgl.report.summary import print_table
 from fsgl.runtime import Runtime
 from fsgl.saved import read_record
+
+WATCH_SECONDS = 60
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
@@ -103,11 +106,33 @@ def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]
 
 
 def _train(cells: Sequence[Cell], devices: list[str], options: list[str], threads: int | None, launch: Launch) -> None:
-    """Every cell, with a line as each ends and how long the rest will take."""
-    left = sum(cell.status != "complete" for cell in cells)
-    start = time.monotonic()
-    for ended, cell in enumerate(run_grid(cells, devices, options, threads, launch), start=1):
-        remaining = (time.monotonic() - start) / ended * (left - ended)
-        said = f"failed: {cell.problem}" if cell.status == "failed" else f"{cell.seconds or 0:.0f} s"
-        minutes, seconds = divmod(round(remaining), 60)
-        print(f"{ended:4d} of {left}  {cell.folder.name}: {said}  left {minutes}:{seconds:02d}", flush=True)
+    """Every cell, with a line as each ends and one a minute: how far they are, and how long the rest will take."""
+    todo = [cell for cell in cells if cell.status != "complete"]
+    begun = {cell.folder: _share(cell) for cell in todo}
+    start = said = time.monotonic()
+
+    def left() -> str:
+        done = sum(cell.work * (_share(cell) - begun[cell.folder]) for cell in todo if cell.status != "failed")
+        rest = sum(cell.work * (1 - _share(cell)) for cell in todo)
+        if done == 0:
+            return "?" if rest else "0:00:00"
+        return str(timedelta(seconds=round((time.monotonic() - start) * rest / done)))
+
+    def watch() -> None:
+        nonlocal said
+        if time.monotonic() - said >= WATCH_SECONDS:
+            said = time.monotonic()
+            running = (f"{c.folder.name} {c.epochs_done()}/{c.experiment.optim.epochs}" for c in todo
+                       if c.status == "running")  # fmt: skip
+            print(f"     epochs: {', '.join(running)}  left {left()}", flush=True)
+
+    for ended, cell in enumerate(run_grid(cells, devices, options, threads, launch, watch), start=1):
+        how = f"failed: {cell.problem}" if cell.status == "failed" else f"{cell.seconds or 0:.0f} s"
+        print(f"{ended:4d} of {len(todo)}  {cell.folder.name}: {how}  left {left()}", flush=True)
+
+
+def _share(cell: Cell) -> float:
+    """Of a cell's training that is behind it; there is nothing to wait for in one that failed."""
+    if cell.status in ("complete", "failed"):
+        return 1.0
+    return min(1.0, cell.epochs_done() / cell.experiment.optim.epochs)
