@@ -8,11 +8,11 @@ from fsgl.report.fsm import answer, fsm_page
 from fsgl.statistics import paired_difference
 
 
-def records(**scores: list[float]) -> list[dict[str, Any]]:
+def records(backbone: str = "resnet8-slim", **scores: list[float]) -> list[dict[str, Any]]:
     return [
         {"content": {
             "settings": {"recipe": name.replace("_", "-"), "seed": seed, "method": {}, "sam": {"rho": 0.05},
-                         "data": {"name": "digits"}},
+                         "data": {"name": "digits"}, "backbone": backbone, "optim": {"epochs": 200}},
             "data": {"split_hash": "f"}, "cost": {}, "train_seconds": 1.0,
             "epochs": [{"val": None, "test": {"balanced": score}}],
         }}
@@ -59,6 +59,9 @@ def test_page_pairs_fsgl_with_glmc_sam_and_its_ablations() -> None:
     assert "three" not in rows
     assert "not distinguishable" in rows["fsgl-same: all features scaled alike"]
     assert "**Yes, where it was seen." in page
+    assert "None of these comparisons is the published setting" in page
+    published = records("resnet34", glmc_sam=shifted(0), fsgl=full)
+    assert "None of these" not in fsm_page([("one", first), ("four", published)])
 
 
 def test_nothing_is_known_of_single_seeds() -> None:
