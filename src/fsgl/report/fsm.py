@@ -39,8 +39,8 @@ def fsm_page(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> 
     )
     if found and not any(_is_published_setting(records) for _, records in comparisons):
         page += (
-            "\nNone of these comparisons is the published setting (resnet34, 200 epochs), which takes a GPU: what is seen "
-            "in short runs of small networks need not hold there.\n"
+            "\nNone of these comparisons is the published setting (resnet34, 200 epochs), which takes a GPU: what is "
+            "seen in short runs of small networks need not hold there.\n"
         )
     if found:
         page += "\n" + _table("What the FSM adds", "comparison", found, f"{FULL} minus {WITHOUT}").markdown()
