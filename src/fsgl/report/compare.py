@@ -244,10 +244,11 @@ def differences_table(comparisons: Sequence[Comparison], reference: Entry) -> Ta
 def describe_shared(run: Run, environment: Mapping[str, Any]) -> str:
     """What all rows of a comparison share, in words."""
     settings, data, cost = run["settings"], run["data"], run["cost"]
+    draw = "" if settings["data"]["imbalance_factor"] is None else f"draw `{settings['data']['draw']}`, "  # own tails
     threads = f"{environment['threads']} thread{'s' if environment['threads'] != 1 else ''}"
     return (
-        f"{data['train']:,} training images ({data['largest_class']} to {data['smallest_class']} a class, draw "
-        f"`{settings['data']['draw']}`, split `{data['split_hash'][:12]}`), {data['test']:,} test images; "
+        f"{data['train']:,} training images ({data['largest_class']} to {data['smallest_class']} a class, {draw}"
+        f"split `{data['split_hash'][:12]}`), {data['test']:,} test images; "
         f"{settings['backbone']} ({cost['backbone_parameters'] / 1e6:.2f} M parameters, "
         f"{cost['multiply_adds_per_image'] / 1e6:.3g} M multiply-adds), batch {settings['optim']['batch_size']}, "
         f"learning rate {settings['schedule']['lr']:g}, weight decay {settings['optim']['weight_decay']:g}, "
