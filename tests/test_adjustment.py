@@ -138,6 +138,24 @@ def test_given_prior_is_that_of_predict(run: Path, tmp_path: Path) -> None:
     scores_again(tmp_path / "new")
 
 
+@pytest.mark.parametrize("estimator", ["em", "bbse"])
+def test_estimated_prior(estimator: str, run: Path, tmp_path: Path) -> None:
+    """From the run's own test images without two classes: which ones are missing is found."""
+    saved, spared = predictions(run), read_record(run)["data"]["classes_without_validation"]
+    seen = saved.logits[~np.isin(saved.labels, (0, 1))]
+    if estimator == "bbse" and spared:
+        with pytest.raises(UserError, match=f"by bbse: class {spared[0]} has no held-out image"):
+            adjust(run, tmp_path / "new", "prior", unlabelled=seen, estimator=estimator)
+        return
+    record = adjust(run, tmp_path / "new", "prior", unlabelled=seen, estimator=estimator)
+    found = np.array(record["adjustment"]["prior"])
+    assert found[:2].max() < 0.05
+    assert found.sum() == pytest.approx(1)
+    assert record["adjustment"]["tuned_on"] == f"{estimator} on {len(seen)} unlabelled images"
+    with pytest.raises(UserError, match="unknown estimator 'emm'"):
+        adjust(run, tmp_path / "other", "prior", unlabelled=seen, estimator="emm")
+
+
 def test_adjusted_run_is_no_run_to_resume_or_overwrite(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

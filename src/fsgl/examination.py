@@ -11,7 +11,7 @@ import torch
 from fsgl.data.features import ImageFeatures
 from fsgl.data.image_files import BadImage
 from fsgl.data.thumbnails import open_image, thumbnail
-from fsgl.metrics import softmax
+from fsgl.metrics import confidences
 from fsgl.models.assemble import FourHeadNet
 from fsgl.network import Network, readable
 from fsgl.saved import load_network
@@ -70,8 +70,8 @@ def worst_mistakes(examined: Examined, logits_NK: np.ndarray, rare_K: np.ndarray
     test, unreadable = examined.network.data.test, examined.network.data.unreadable(examined.network.data.test)
     if isinstance(test, ImageFeatures):
         return []
-    shares, labels, place = softmax(logits_NK), examined.labels_N, np.flatnonzero(~unreadable)
-    predicted, confidence = shares.argmax(axis=1), shares.max(axis=1)
+    labels, place = examined.labels_N, np.flatnonzero(~unreadable)
+    predicted, confidence = logits_NK.argmax(axis=1), confidences(logits_NK)
     wrong = np.flatnonzero((predicted != labels) & rare_K[labels])
     found = []
     for row in wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES].tolist():

@@ -157,6 +157,12 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
     return scores
 
 
+def confidences(logits_NK: ArrayLike) -> NDArray[np.float64]:
+    """The largest softmax probability of each image, ``N``. Raises ValueError where a logit is NaN or infinite."""
+    logits = _array(logits_NK)
+    return np.concatenate([softmax(logits[rows]).max(axis=1) for rows in _blocks(logits)])
+
+
 def _array(values: Any) -> NDArray[Any]:
     if hasattr(values, "detach"):  # a tensor, recognised without importing torch
         values = values.detach().cpu()
@@ -218,7 +224,7 @@ def _mean(accuracies: NDArray[np.float64]) -> float | None:
 def _calibration_error(logits: NDArray[Any], labels: NDArray[np.int64], bins: int) -> float:
     if bins < 1:
         raise ValueError(f"calibration error needs at least one bin, got {bins}")
-    confidence = np.concatenate([softmax(logits[rows]).max(axis=1) for rows in _blocks(logits)])
+    confidence = confidences(logits)
     right = logits.argmax(axis=1) == labels
     # "left": a confidence on an inner edge belongs to the bin below it, as in the paper's (a, b]
     bin_of = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], confidence, side="left")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fsgl.metrics import expected_calibration_error, per_class_accuracy, shot_groups, softmax
+from fsgl.metrics import confidences, expected_calibration_error, per_class_accuracy, shot_groups
 
 COVERAGES = (50, 80, 90)
 FACTORS = (50, 25, 10, 5, 2)
@@ -52,7 +52,7 @@ def reliability_curve(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Mean confidence, accuracy (both in percent; NaN in empty bins) and images of each equal bin of confidence."""
     logits, labels = np.asarray(logits_NK), np.asarray(labels_N)
-    confidence = softmax(logits).max(axis=1)
+    confidence = confidences(logits)
     right = logits.argmax(axis=1) == labels
     bin_of = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence, side="left")  # as the calibration error's
     count = np.bincount(bin_of, minlength=bins)
@@ -68,7 +68,7 @@ def risk_coverage(logits_NK: ArrayLike, labels_N: ArrayLike) -> NDArray[np.float
     it is equally sure of share their mistakes evenly, so that their order does not count.
     """
     logits, labels = np.asarray(logits_NK), np.asarray(labels_N)
-    confidence = softmax(logits).max(axis=1)
+    confidence = confidences(logits)
     wrong = (logits.argmax(axis=1) != labels).astype(np.float64)
     order = np.argsort(-confidence, kind="stable")
     _, start, size = np.unique(-confidence[order], return_index=True, return_counts=True)

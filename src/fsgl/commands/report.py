@@ -12,7 +12,7 @@ from fsgl.commands.numbers import within
 from fsgl.errors import UserError
 from fsgl.examination import Examined, examine, worst_mistakes
 from fsgl.files import write_atomically
-from fsgl.metrics import GROUPS, confusion_matrix, shot_groups
+from fsgl.metrics import GROUPS, shot_groups
 from fsgl.recording import read_predictions
 from fsgl.reliability import beyond_accuracy, reliability_curve, risk_coverage
 from fsgl.report import figures, web
@@ -71,8 +71,8 @@ class _Report:
         self._accuracy()
         self._figure("curves", "Training", figures.training_curves(self.history), "Loss and accuracy by epoch.",
                      "Each term of the loss, and accuracy after each scored epoch.")  # fmt: skip
-        matrix = confusion_matrix(self.logits, self.labels, len(self.counts))
-        self._figure("confusion", "Confusion", figures.confusion(matrix, self.counts, self.names),
+        drawing = figures.confusion(self.logits.argmax(axis=1), self.labels, self.counts, self.names)
+        self._figure("confusion", "Confusion", drawing,
                      "Which classes are taken for which: rows are true classes, columns predicted ones.",
                      "Most frequent classes first: what lies left of the diagonal is the tail taken for the head.",
                      (6.5, 5.6))  # fmt: skip
