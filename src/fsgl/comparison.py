@@ -27,6 +27,7 @@ from fsgl.report.compare import (
     ranked_with,
     reliability_table,
 )
+from fsgl.report.drawing import Draw, as_svg, draw, write_files
 from fsgl.report.records import run_content
 from fsgl.report.render import Table
 from fsgl.saved import read_history
@@ -49,7 +50,7 @@ class Told:
         for part in ("figures", "tables"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for name, drawing in self.drawn.items():
-            figures.write_files(drawing, folder / "figures", name)
+            write_files(drawing, folder / "figures", name)
         for name, table in self.tables.items():
             for suffix, text in {"md": table.markdown(), "csv": table.csv(), "tex": table.latex()}.items():
                 write_atomically(folder / "tables" / f"{name}.{suffix}", text.encode())
@@ -60,9 +61,9 @@ class Told:
         self.tables[name] = table
         self.sections.append(web.table(table))
 
-    def draw(self, name: str, drawing: figures.Draw, size: tuple[float, float], alt: str, caption: str) -> None:
-        self.drawn[name] = figures.draw(drawing, size)
-        self.sections.append(web.figure(figures.as_svg(self.drawn[name], alt, name), caption))
+    def draw(self, name: str, drawing: Draw, size: tuple[float, float], alt: str, caption: str) -> None:
+        self.drawn[name] = draw(drawing, size)
+        self.sections.append(web.figure(as_svg(self.drawn[name], alt, name), caption))
 
 
 def tell(

@@ -10,14 +10,15 @@ import pytest
 from fsgl.metrics import shot_groups
 from fsgl.reliability import reliability_curve
 from fsgl.report import figures
+from fsgl.report.drawing import INK, Draw, as_svg, draw, write_files
 
 COUNTS = np.array([5, 500, 60, 7])
 NAMES = ["rare", "common", "$x_1$ <b>", "few"]
 ORDER = [1, 2, 3, 0]
 
 
-def drawn(drawing: figures.Draw):
-    return figures.draw(drawing)
+def drawn(drawing: Draw):
+    return draw(drawing)
 
 
 def test_classes_stand_by_frequency_with_their_intervals() -> None:
@@ -129,12 +130,12 @@ def test_curves_leave_out_a_term_that_is_the_total() -> None:
 
 def test_svg_follows_the_page_and_says_what_it_shows(tmp_path: Path) -> None:
     figure = drawn(figures.forest([("<i>", 1.0, 0.5, 1.5)], "ce"))
-    svg = figures.as_svg(figure, 'differences "from" ce', "forest")
+    svg = as_svg(figure, 'differences "from" ce', "forest")
     assert svg.startswith('<svg role="img" aria-label="differences &quot;from&quot; ce" ')
-    assert figures.INK not in svg
+    assert INK not in svg
     assert "currentColor" in svg
     assert "&lt;i&gt;" in svg
-    assert svg == figures.as_svg(figure, 'differences "from" ce', "forest")
-    for path in figures.write_files(figure, tmp_path, "x"):
+    assert svg == as_svg(figure, 'differences "from" ce', "forest")
+    for path in write_files(figure, tmp_path, "x"):
         assert path.stat().st_size > 1000
-    assert figures.INK in (tmp_path / "x.svg").read_text()  # a file has no page whose ink it could take
+    assert INK in (tmp_path / "x.svg").read_text()  # a file has no page whose ink it could take

@@ -16,6 +16,7 @@ from fsgl.metrics import GROUPS, shot_groups
 from fsgl.recording import read_predictions
 from fsgl.reliability import beyond_accuracy, reliability_curve, risk_coverage
 from fsgl.report import figures, web
+from fsgl.report.drawing import Draw, as_svg, draw, write_files
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
 from fsgl.report.transfers import describe_transfer
@@ -85,7 +86,7 @@ class _Report:
     def write(self, out: Path) -> None:
         for name, drawing in self.drawn.items():
             (out / "figures").mkdir(parents=True, exist_ok=True)
-            figures.write_files(drawing, out / "figures", name)
+            write_files(drawing, out / "figures", name)
         for name, table in self.tables.items():
             (out / "tables").mkdir(parents=True, exist_ok=True)
             for suffix, text in {"md": table.markdown(), "csv": table.csv(), "tex": table.latex()}.items():
@@ -178,11 +179,11 @@ class _Report:
         self.sections.append(f"<h2>The tail's worst mistakes</h2><p class=soft>{said}</p>{body}")
 
     def _figure(
-        self, name: str, title: str, drawing: figures.Draw, alt: str, caption: str,
+        self, name: str, title: str, drawing: Draw, alt: str, caption: str,
         size: tuple[float, float] = (8.0, 3.4),
     ) -> None:  # fmt: skip
-        self.drawn[name] = figures.draw(drawing, size)
-        svg = figures.as_svg(self.drawn[name], alt, name)
+        self.drawn[name] = draw(drawing, size)
+        svg = as_svg(self.drawn[name], alt, name)
         self.sections.append(f"<h2>{title}</h2>" + web.figure(svg, caption))
 
     def _table(self, name: str, table: Table) -> None:

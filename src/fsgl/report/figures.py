@@ -1,91 +1,28 @@
-"""The pictures of a report, drawn from arrays alone, once for a page (light and dark) and once for files.
+"""The pictures of a report, from arrays alone; each function returns what draws it (drawing.py).
 
 Colours are Okabe and Ito's, in tones that hold on white and on black; what is in the ink of the page follows it.
 """
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsgl.files import write_atomically
+from fsgl.report.drawing import INK, LINE, Draw
 from fsgl.report.render import clean_name
-from fsgl.report.web import escape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, LINE = "#1c2025", "#9aa0a6"  # of the page: replaced by its own colours
 GROUP_COLOURS = {"many": "#0072B2", "medium": "#CC8400", "few": "#D55E00"}
 OTHER, GREY = "#009E73", "#80868c"
 MARKERS = {"many": "o", "medium": "s", "few": "^"}
 MOST_CLASSES = 60  # more cannot be told apart on a page 50 rem wide: they are drawn in bands of frequency
-_SETTINGS: dict[Any, Any] = {
-    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "fsgl", "font.size": 10.0,
-    "font.family": "sans-serif", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": LINE,
-    "xtick.color": INK, "ytick.color": INK, "axes.facecolor": "none", "figure.facecolor": "none",
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "grid.color": LINE,
-}  # fmt: skip
-
-Draw = Callable[["Figure"], None]
-
-
-def draw(drawing: Draw, size: tuple[float, float] = (8.0, 3.4)) -> Figure:
-    """A figure, drawn. size: in inches."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        drawing(figure := Figure(figsize=size, layout="constrained"))
-        figure.canvas.draw()
-    return figure
-
-
-def as_svg(figure: Figure, alt: str, name: str) -> str:
-    """For a page: inline, in its colours; alt: what the picture shows, for those who do not see it.
-
-    name: of letters, different for each figure of a page; what is numbered within is numbered by it.
-    """
-    text = _saved(figure, "svg").decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = text.replace(INK, "currentColor").replace(LINE, "var(--line)")
-    text = re.sub(r' width="[^"]*pt"| height="[^"]*pt"', "", text, count=2)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
-
-
-def write_files(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """``name``.png and ``name``.svg on white, for papers and slides."""
-    figure.set_facecolor("white")
-    paths = []
-    for form in ("png", "svg"):
-        write_atomically(path := folder / f"{name}.{form}", _saved(figure, form))
-        paths.append(path)
-    figure.set_facecolor("none")
-    return paths
-
-
-def _saved(figure: Figure, form: str) -> bytes:
-    import matplotlib
-
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-        figure.savefig(out := io.BytesIO(), format=form, metadata=metadata, dpi=150)
-    return out.getvalue()
-
-
 def class_accuracy(
     accuracy_K: NDArray[np.float64], bounds_K2: NDArray[np.float64], counts_K: NDArray[np.integer],
     groups: Mapping[str, NDArray[np.bool_]], names: Sequence[str],

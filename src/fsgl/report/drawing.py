@@ -1,0 +1,73 @@
+"""How a report's pictures are drawn: once for a page, whose colours they take, and once for files."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsgl.files import write_atomically
+from fsgl.report.web import escape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, LINE = "#1c2025", "#9aa0a6"  # of the page: replaced by its own colours
+_SETTINGS: dict[Any, Any] = {
+    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "fsgl", "font.size": 10.0,
+    "font.family": "sans-serif", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": LINE,
+    "xtick.color": INK, "ytick.color": INK, "axes.facecolor": "none", "figure.facecolor": "none",
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "grid.color": LINE,
+}  # fmt: skip
+
+Draw = Callable[["Figure"], None]
+
+
+def draw(drawing: Draw, size: tuple[float, float] = (8.0, 3.4)) -> Figure:
+    """A figure, drawn. size: in inches."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        drawing(figure := Figure(figsize=size, layout="constrained"))
+        figure.canvas.draw()
+    return figure
+
+
+def as_svg(figure: Figure, alt: str, name: str) -> str:
+    """For a page: inline, in its colours; alt: what the picture shows, for those who do not see it.
+
+    name: of letters, different for each figure of a page; what is numbered within is numbered by it.
+    """
+    text = _saved(figure, "svg").decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    text = text.replace(INK, "currentColor").replace(LINE, "var(--line)")
+    text = re.sub(r' width="[^"]*pt"| height="[^"]*pt"', "", text, count=2)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+
+
+def write_files(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """``name``.png and ``name``.svg on white, for papers and slides."""
+    figure.set_facecolor("white")
+    paths = []
+    for form in ("png", "svg"):
+        write_atomically(path := folder / f"{name}.{form}", _saved(figure, form))
+        paths.append(path)
+    figure.set_facecolor("none")
+    return paths
+
+
+def _saved(figure: Figure, form: str) -> bytes:
+    import matplotlib
+
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+        figure.savefig(out := io.BytesIO(), format=form, metadata=metadata, dpi=150)
+    return out.getvalue()
