@@ -217,6 +217,7 @@ def test_report_of_an_adjusted_run_and_without_images(grid: Path, tmp_path: Path
     text = " ".join(check(tmp_path / "report.html", pictures=4).text)
     assert "cross-entropy+logit-adjustment on digits, seed 1" in text
     assert "Feature map" not in text
+    assert "--no-images" in text
 
 
 def test_report_without_the_data_says_what_it_leaves_out(
@@ -230,7 +231,7 @@ def test_report_without_the_data_says_what_it_leaves_out(
     record["data"]["split_hash"] = "0" * 64
     (run / "experiment.json").write_text(json.dumps(record))
     assert main(["report", str(run)]) == 0
-    assert "features and pictures are left out" in capsys.readouterr().out
+    assert "left out    Features and pictures: " in capsys.readouterr().out
     page = check(run / "report.html", pictures=4)
     assert "Left out" in page.text
     assert any("<script>" in text for text in page.text)  # as text
@@ -279,3 +280,11 @@ def test_pages_fit_a_phone_a_tablet_and_a_screen(scheme: str, grid: Path, tmp_pa
             assert abs(paper - ink) > 150
             assert abs(paper - drawn) > 150
             assert browser.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+            browser.call("Emulation.setEmulatedMedia", media="print", features=[])
+            browser.call("Emulation.setDeviceMetricsOverride", width=720, height=1000, deviceScaleFactor=1,
+                         mobile=False)  # fmt: skip
+            wider = "e => e.scrollWidth > e.clientWidth"
+            cut = f"[...document.querySelectorAll('.wide, figure div')].filter({wider}).length"
+            assert browser.evaluate(cut) == 0, "paper does not scroll"
+            browser.call("Emulation.setEmulatedMedia", media="",
+                         features=[{"name": "prefers-color-scheme", "value": scheme}])  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from fsgl.data.features import ImageFeatures
 from fsgl.data.image_files import BadImage
 from fsgl.data.thumbnails import open_image, thumbnail
+from fsgl.errors import UserError
 from fsgl.metrics import confidences
 from fsgl.models.assemble import FourHeadNet
 from fsgl.network import Network, readable
@@ -62,15 +63,23 @@ def examine(folder: Path, device: torch.device | str = "cpu", workers: int = 0) 
     return Examined(network, features, labels, norms, scales)
 
 
-def worst_mistakes(examined: Examined, logits_NK: np.ndarray, rare_K: np.ndarray) -> list[Mistake]:
+def worst_mistakes(
+    examined: Examined, logits_NK: np.ndarray, labels_N: np.ndarray, rare_K: np.ndarray
+) -> list[Mistake]:
     """Test images of the rare classes that the network is wrong and surest about, the surest first.
 
-    logits: of the readable test images.  rare: which classes.
+    logits, labels: of predictions.npz, so of the test images that could be read when the run ended.  rare: which
+    classes. Raises UserError where others can be read now: a picture would stand beside another image's figures.
     """
+    if not np.array_equal(labels_N, examined.labels_N):
+        raise UserError(
+            f"{len(labels_N):,} test images could be read when the run ended and {len(examined.labels_N):,} can now, "
+            "so that none can be told from its row"
+        )
     test, unreadable = examined.network.data.test, examined.network.data.unreadable(examined.network.data.test)
     if isinstance(test, ImageFeatures):
         return []
-    labels, place = examined.labels_N, np.flatnonzero(~unreadable)
+    labels, place = labels_N, np.flatnonzero(~unreadable)
     predicted, confidence = logits_NK.argmax(axis=1), confidences(logits_NK)
     wrong = np.flatnonzero((predicted != labels) & rare_K[labels])
     found = []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from fsgl.metrics import shot_groups
 from fsgl.reliability import reliability_curve
@@ -43,6 +44,9 @@ def test_thousands_of_classes_are_drawn_in_bands() -> None:
     bands = [line for line in figure.axes[0].lines if line.get_linewidth() == 2]
     assert len(bands) == 20
     assert bands[0].get_ydata()[0] == pytest.approx(accuracy[-150:].mean())
+    low, high = scipy.stats.t.interval(0.95, 149, accuracy[-150:].mean(), scipy.stats.sem(accuracy[-150:]))
+    first = figure.axes[0].containers[0][2][0].get_segments()[0]
+    assert first[:, 1] == pytest.approx([low, high])
     labels = np.repeat(np.arange(3000), 3)
     predicted = labels.copy()
     labels, predicted = np.append(labels, 2999), np.append(predicted, 0)  # the most frequent, once taken for the rarest
@@ -66,10 +70,30 @@ def test_confusion_is_in_percent_of_the_true_class() -> None:
 
 def test_norms_and_what_the_fsm_makes_of_them() -> None:
     norms, scales = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.1, 1.5, 1.3, 1.2])
-    lines = drawn(figures.feature_norms(norms, scales, COUNTS)).axes[0].lines
+    axes = drawn(figures.feature_norms(norms, scales, COUNTS, NAMES)).axes[0]
+    assert axes.get_xticklabels()[0].get_text() == "common (500)"
+    lines = axes.lines
     assert lines[0].get_ydata().tolist() == norms[ORDER].tolist()
     assert lines[1].get_ydata().tolist() == (norms * scales)[ORDER].tolist()
-    assert len(drawn(figures.feature_norms(norms, None, COUNTS)).axes[0].lines) == 1
+    assert len(drawn(figures.feature_norms(norms, None, COUNTS, NAMES)).axes[0].lines) == 1
+
+
+def test_norms_of_thousands_of_classes_are_means_of_bands() -> None:
+    counts = np.arange(1, 401)
+    norms = counts / 10.0
+    norms[-20:] = np.nan  # the first band: classes without test images
+    line = next(line for line in drawn(figures.feature_norms(norms, None, counts, ["x"] * 400)).axes[0].lines
+                if not str(line.get_label()).startswith("_"))  # fmt: skip
+    assert len(line.get_xdata()) == 19
+    assert line.get_ydata()[0] == pytest.approx(norms[-40:-20].mean())
+
+
+def test_map_names_classes_that_begin_with_an_underscore() -> None:
+    features = np.random.default_rng(0).normal(size=(40, 3))
+    axes = drawn(figures.feature_map(features, np.arange(40) % 4, COUNTS, ["_a", "_b", "c", "d"])).axes[0]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert {text.get_text().strip() for text in legend.get_texts()} >= {"_a (5)", "_b (500)"}
 
 
 def test_map_is_of_principal_components() -> None:
@@ -116,6 +140,10 @@ def test_methods_by_class_over_seeds() -> None:
     lines = drawn(figures.classes_compared(accuracy, COUNTS)).axes[0].lines
     assert lines[0].get_ydata().tolist() == [95, 55, 30, 15]
     assert lines[1].get_ydata().tolist() == [80, 50, 50, 40]
+    many = np.arange(120.0)[None]
+    many[0, 0] = np.nan  # in a band with one that has test images
+    (line,) = drawn(figures.classes_compared({"ce": many}, np.arange(120, 0, -1))).axes[0].lines
+    assert line.get_ydata()[:2].tolist() == [1, 2.5]
 
 
 def test_curves_leave_out_a_term_that_is_the_total() -> None:

@@ -62,6 +62,12 @@ def test_latex_has_a_row_a_line_and_no_bare_special() -> None:
     assert r"name & 100 \% \\" in lines
 
 
+def test_latex_takes_no_cell_for_the_argument_of_what_is_before_it() -> None:
+    """A row's end and a rule look for a star or a bracket behind them, over the end of the line."""
+    body = Table("", ("[x]", "n"), (("[red]", "1"), ("*", "2"))).latex()
+    assert [line.split(" &")[0] for line in body.splitlines() if "&" in line] == ["{[}x]", "{[}red]", "{*}"]
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
 def test_latex_compiles(tmp_path: Path) -> None:
     whole = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + AWKWARD.latex() + r"\end{document}"

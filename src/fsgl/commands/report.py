@@ -32,18 +32,20 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
         raise UserError(f"{options.run}: the run's status is '{record['status']}'; there is nothing to report yet")
     out = options.out or options.run
     workers, device = within("--workers", options.workers, 0), Runtime(options.device).torch_device()
-    examined, missing = None, None
-    if not options.no_images:
+    if out.is_file() or out.suffix in (".html", ".htm"):
+        raise UserError(f"--out {out}: name a folder; the page in it is called report.html")
+    report = _Report(record, history, saved)
+    if options.no_images:
+        report.left_out.append("Features and pictures: --no-images was given")
+    else:
         try:
-            examined = examine(options.run, device, workers)
+            report.examined = examine(options.run, device, workers)
         except UserError as error:
-            missing = str(error)
-    report = _Report(record, history, saved, examined)
+            report.left_out.append(f"Features and pictures: {error}")
     report.build()
-    if missing:
-        report.sections.append(f"<h2>Left out</h2><p class=warn>{web.escape(f'Features and pictures: {missing}')}</p>")
-        print(f"note: features and pictures are left out: {missing}")
     report.write(out)
+    for reason in report.left_out:
+        print(f"left out    {reason}")
     print(f"report      {out / 'report.html'}\nfigures     {out / 'figures'} (PNG, SVG)")
     print(f"tables      {out / 'tables'} (Markdown, CSV, LaTeX)")
     return 0
@@ -52,11 +54,11 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 class _Report:
     """What becomes the page, gathered section by section."""
 
-    def __init__(
-        self, record: dict[str, Any], history: list[dict[str, Any]], saved: dict[str, np.ndarray],
-        examined: Examined | None,
-    ) -> None:  # fmt: skip
-        self.record, self.history, self.examined = record, history, examined
+    def __init__(self, record: dict[str, Any], history: list[dict[str, Any]], saved: dict[str, np.ndarray]) -> None:
+        self.record, self.history = record, history
+        self.examined: Examined | None = None
+        self.left_out: list[str] = []
+        """Reasons, a sentence each."""
         self.logits, self.labels, self.counts = saved["logits"], saved["labels"], saved["class_counts"]
         self.names: list[str] = record["class_names"]
         boundaries = record["settings"]["evaluation"]
@@ -65,6 +67,7 @@ class _Report:
         self.sections: list[str] = []
         self.drawn: dict[str, Any] = {}
         self.tables: dict[str, Table] = {}
+        self.every_class: Table
 
     def build(self) -> None:
         self._head()
@@ -82,6 +85,9 @@ class _Report:
             self._features(self.examined)
             self._mistakes(self.examined)
         self._table("classes", per_class_table(self.record["result"]["last"], self.names, self.counts.tolist()))
+        if self.left_out:
+            reasons = "".join(f"<p class=warn>{web.escape(reason)}</p>" for reason in self.left_out)
+            self.sections.append(f"<h2>Left out</h2>{reasons}")
 
     def write(self, out: Path) -> None:
         for name, drawing in self.drawn.items():
@@ -89,8 +95,9 @@ class _Report:
             write_files(drawing, out / "figures", name)
         for name, table in self.tables.items():
             (out / "tables").mkdir(parents=True, exist_ok=True)
-            for suffix, text in {"md": table.markdown(), "csv": table.csv(), "tex": table.latex()}.items():
-                write_atomically(out / "tables" / f"{name}.{suffix}", text.encode())
+            complete = self.every_class if name == "classes" else table  # a program wants every class, people do not
+            for suffix, text in {"md": table.markdown(), "csv": complete.csv(), "tex": table.latex()}.items():
+                write_atomically(out / "tables" / f"{name}.{suffix}", text.encode("utf-8", "replace"))
         write_atomically(out / "report.html", web.page(self._title(), self.sections).encode())
 
     def _headline(self) -> str:
@@ -129,10 +136,15 @@ class _Report:
         right = np.bincount(self.labels[self.logits.argmax(1) == self.labels], minlength=classes)
         total = np.bincount(self.labels, minlength=classes)
         accuracy = 100 * right / np.where(total > 0, total, np.nan)
-        drawing = figures.class_accuracy(accuracy, wilson(right, total), self.counts, self.groups, self.names)
+        bounds = wilson(right, total)
+        drawing = figures.class_accuracy(accuracy, bounds, self.counts, self.groups, self.names)
+        caption = "With 95 % intervals over test images (Wilson); training images in brackets."
+        if classes > figures.MOST_CLASSES:
+            caption = "A dot for each class; a line for the mean of each twentieth of them, with its 95 % interval (t)."
+        self.every_class = _every_class(self.names, self.counts, self.groups, total, accuracy, bounds)
         self._figure("classes", "Accuracy by class", drawing,
                      "Test accuracy of each class, from the most to the least frequent in training.",
-                     "With 95 % intervals over test images (Wilson); training images in brackets.")  # fmt: skip
+                     caption)  # fmt: skip
 
     def _reliability(self) -> None:
         curves = {"all": reliability_curve(self.logits, self.labels)}
@@ -157,7 +169,7 @@ class _Report:
                      (8.0, 4.4))  # fmt: skip
         scaled = "" if examined.scales_K is None else " The FSM scales them in training, and not at test."
         self._figure("norms", "Feature norms",
-                     figures.feature_norms(examined.norms_K, examined.scales_K, self.counts),
+                     figures.feature_norms(examined.norms_K, examined.scales_K, self.counts, self.names),
                      "Mean length of the features by class, from the most to the least frequent.",
                      f"Test images.{scaled}")  # fmt: skip
 
@@ -167,7 +179,11 @@ class _Report:
         if not rare.any():
             rare = np.argsort(np.argsort(-self.counts, kind="stable")) >= len(self.counts) * 2 / 3
             what = "the least frequent third of the classes"
-        found = worst_mistakes(examined, self.logits, rare)
+        try:
+            found = worst_mistakes(examined, self.logits, self.labels, rare)
+        except UserError as error:
+            self.left_out.append(f"Pictures of mistakes: {error}")
+            return
         cards = "".join(
             f"<li><img alt='{web.escape(f'{self.names[m.true]}, taken for {self.names[m.predicted]}')}' "
             f"src='{m.picture}'><b>{web.escape(self.names[m.true])}</b> as {web.escape(self.names[m.predicted])}, "
@@ -194,3 +210,16 @@ class _Report:
 def _percent(value: float | None) -> str:
     return EMPTY if value is None else f"{value:.1f} %"
 
+
+def _every_class(
+    names: list[str], counts_K: np.ndarray, groups: dict[str, np.ndarray], total_K: np.ndarray, accuracy_K: np.ndarray,
+    bounds_K2: np.ndarray,
+) -> Table:  # fmt: skip
+    """Each class in a row, names in full; the accuracies of a class without test images are empty."""
+    of = {int(k): group for group, members in groups.items() for k in np.flatnonzero(members)}
+    rows = []
+    for k in np.argsort(-counts_K, kind="stable").tolist():
+        cells = ("" if np.isnan(value) else f"{value:.2f}" for value in (accuracy_K[k], *bounds_K2[k]))
+        rows.append((names[k], str(counts_K[k]), of[k], str(total_K[k]), *cells))
+    headings = ("class", "train images", "group", "test images", "accuracy", "low", "high")
+    return Table("", headings, tuple(rows))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fsgl.report.drawing import INK, LINE, Draw
 from fsgl.report.render import clean_name
+from fsgl.statistics import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,8 @@ def class_accuracy(
     accuracy_K: NDArray[np.float64], bounds_K2: NDArray[np.float64], counts_K: NDArray[np.integer],
     groups: Mapping[str, NDArray[np.bool_]], names: Sequence[str],
 ) -> Draw:  # fmt: skip
-    """Accuracy of each class with its interval, most frequent first; above MOST_CLASSES the mean of bands."""
+    """Accuracy of each class with its interval, most frequent first; above MOST_CLASSES dots, and means of bands with
+    t intervals over their classes."""
     order = np.argsort(-counts_K, kind="stable")
 
     def drawing(figure: Figure) -> None:
@@ -41,16 +43,19 @@ def class_accuracy(
                 label = f"{group} ({int(groups[group].sum())})"
                 if places:
                     axes.errorbar(places, values, reach, fmt=MARKERS[group], color=colour, label=label, capsize=2)
-            shown = [f"{clean_name(names[k])} ({counts_K[k]})" for k in order]
-            axes.set_xticks(range(len(order)), shown, rotation=60 if len(order) > 6 else 0,
-                            ha="right" if len(order) > 6 else "center", fontsize=8)  # fmt: skip
+            _name_classes(axes, [f"{clean_name(names[k])} ({counts_K[k]})" for k in order])
         else:
             for group, colour in GROUP_COLOURS.items():
                 places = [i for i, k in enumerate(order) if of[int(k)] == group]
                 axes.plot(places, accuracy_K[order[places]], ".", color=colour, alpha=0.35, markersize=3, label=group)
             for low, high in _bands(len(order), 20):
-                axes.plot([low, high - 1], [np.nanmean(accuracy_K[order[low:high]])] * 2, color=INK, linewidth=2)
-            axes.set_xlabel("class, most frequent first")
+                values = accuracy_K[order[low:high]]
+                if len(values := values[~np.isnan(values)]) > 0:
+                    mean, middle = mean_interval(values.tolist()), (low + high - 1) / 2
+                    axes.plot([low, high - 1], [mean.mean] * 2, color=INK, linewidth=2)
+                    if mean.half_width is not None:
+                        axes.errorbar(middle, mean.mean, mean.half_width, color=INK, capsize=2)
+            axes.set_xlabel("rank of the class, the most frequent first")
         axes.set_ylim(-3, 103)
         axes.set_ylabel("accuracy, %")
         axes.grid(axis="y", alpha=0.4)
@@ -70,7 +75,7 @@ def classes_compared(accuracy: Mapping[str, NDArray[np.float64]], counts_K: NDAr
         places = [(low + high - 1) / 2 for low, high in bands]
         for number, (label, values_SK) in enumerate(accuracy.items()):
             colour = colours[number % len(colours)]
-            means = np.array([values_SK[:, order[low:high]].mean(axis=1) for low, high in bands])
+            means = np.array([_means(values_SK[:, order[low:high]]) for low, high in bands])
             axes.plot(places, means.mean(axis=1), color=colour, marker="o^sD"[number % 4], label=label, markersize=4)
             axes.fill_between(places, means.min(axis=1), means.max(axis=1), color=colour, alpha=0.15, linewidth=0)
         axes.set_ylim(-3, 103)
@@ -157,7 +162,7 @@ def reliability(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float
             axes.plot([0, 100], [0, 100], color=LINE, linewidth=1)
             sizes = 8 + 90 * count[seen] / max(count.max(), 1)
             axes.plot(confidence[seen], accuracy[seen], color=GROUP_COLOURS.get(name, OTHER), linewidth=1)
-            axes.scatter(confidence[seen], accuracy[seen], s=sizes, color=GROUP_COLOURS.get(name, OTHER))
+            axes.scatter(confidence[seen], accuracy[seen], s=sizes, color=GROUP_COLOURS.get(name, OTHER), clip_on=False)
             axes.set_title(f"{name}, {count.sum():,} images", fontsize=9)
             axes.set_xlabel("confidence, %")
             axes.set_xlim(0, 102)
@@ -207,6 +212,7 @@ def feature_map(
         ):  # fmt: skip
             for k, colour in zip(classes, colours, strict=False):
                 of_class, label = points[labels_N == k], f"{clean_name(names[k])} ({counts_K[k]})"
+                label = f" {label}" if label.startswith("_") else label  # such labels are left out of legends
                 axes.scatter(of_class[:, 0], of_class[:, 1], 14, colour, marker=MARKERS[group], alpha=0.8,
                              linewidths=0, label=label, rasterized=True)  # fmt: skip
         axes.set_xlabel(f"first component, {share[0]:.0f} % of the variance")
@@ -217,26 +223,46 @@ def feature_map(
 
 
 def feature_norms(
-    norms_K: NDArray[np.float64], scales_K: NDArray[np.float64] | None, counts_K: NDArray[np.integer]
-) -> Draw:
-    """Mean length of each class's features, most frequent first; and times the FSM's factor, where there is one."""
+    norms_K: NDArray[np.float64], scales_K: NDArray[np.float64] | None, counts_K: NDArray[np.integer],
+    names: Sequence[str],
+) -> Draw:  # fmt: skip
+    """Mean length of each class's features, most frequent first; and times the FSM's factor, where there is one.
+
+    Above MOST_CLASSES dots for classes, and a line through the means of bands of them.
+    """
     order = np.argsort(-counts_K, kind="stable")
+    few = len(order) <= MOST_CLASSES
 
     def drawing(figure: Figure) -> None:
         axes = figure.subplots()
-        places, marker = np.arange(len(order)), "o" if len(order) <= MOST_CLASSES else None
-        plain = "as the backbone gives them"
-        axes.plot(places, norms_K[order], color=GROUP_COLOURS["many"], marker=marker, label=plain)
+        series = [("as the backbone gives them", norms_K, GROUP_COLOURS["many"], "o")]
         if scales_K is not None:
-            axes.plot(places, (norms_K * scales_K)[order], color=GROUP_COLOURS["few"], marker="^" if marker else None,
-                      label="scaled by the FSM, as in training")  # fmt: skip
-        axes.set_xlabel("class, most frequent first")
+            series.append(("scaled by the FSM, as in training", norms_K * scales_K, GROUP_COLOURS["few"], "^"))
+        for label, values_K, colour, marker in series:
+            values = values_K[order]
+            if few:
+                axes.plot(np.arange(len(order)), values, color=colour, marker=marker, label=label)
+                continue
+            axes.plot(np.arange(len(order)), values, ".", color=colour, alpha=0.25, markersize=2, rasterized=True)
+            ranges = [(low, high) for low, high in _bands(len(order), 20) if not np.isnan(values[low:high]).all()]
+            means = [np.nanmean(values[low:high]) for low, high in ranges]
+            axes.plot([(low + high - 1) / 2 for low, high in ranges], means, color=colour, marker=marker, label=label)
+        if few:
+            _name_classes(axes, [f"{clean_name(names[k])} ({counts_K[k]})" for k in order])
+        else:
+            axes.set_xlabel("rank of the class, the most frequent first; lines: means of bands")
         axes.set_ylabel("mean length of its test features")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.4)
         axes.legend(fontsize=8)
 
     return drawing
+
+
+def _name_classes(axes: Axes, shown: Sequence[str]) -> None:
+    slanted = len(shown) > 6
+    axes.set_xticks(range(len(shown)), shown, rotation=60 if slanted else 0, ha="right" if slanted else "center",
+                    fontsize=8)  # fmt: skip
 
 
 def forest(rows: Sequence[tuple[str, float, float | None, float | None]], zero: str) -> Draw:
@@ -263,3 +289,10 @@ def forest(rows: Sequence[tuple[str, float, float | None, float | None]], zero: 
 def _bands(length: int, count: int) -> list[tuple[int, int]]:
     edges = [round(band * length / count) for band in range(count + 1)]
     return [(low, high) for low, high in pairwise(edges) if high > low]
+
+
+def _means(values_SK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over the classes with test images; NaN where there is none."""
+    known = ~np.isnan(values_SK)
+    total = np.where(known, values_SK, 0).sum(axis=1)
+    return np.asarray(np.where(known.any(axis=1), total / np.maximum(known.sum(axis=1), 1), np.nan))

@@ -36,6 +36,8 @@ figure svg { height: auto; min-width: 34rem; max-width: 52rem; color: var(--ink)
 .cards li { list-style: none; font-size: .85rem; overflow-wrap: anywhere; break-inside: avoid; }
 .cards img { display: block; width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; margin: 0; }
 @media print { body { max-width: none; padding: 0; } .scroll { max-height: none; overflow: visible; }
+  .wide { overflow: visible; font-size: .7rem; } .wide td, .wide th { white-space: normal; }
+  .wide td.long { min-width: 0; }
   figure svg { min-width: 0; } }
 """
 
