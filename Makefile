@@ -53,7 +53,7 @@ bench: .venv/ready
 	done; \
 	.venv/bin/python benchmarks/speed.py --record build/bench $(filter-out --check,$(BENCH_ARGS)) || code=1; \
 	mv build/bench/*.json results/ || code=1; \
-	.venv/bin/python -m fsgl.report.results || code=1; \
+	.venv/bin/python -m benchmarks.pages.results || code=1; \
 	exit $$code
 
 # Every method on the embedded digits, 5 seeds: see docs/leaderboard.md. Interrupted, the same command goes on.
@@ -63,10 +63,10 @@ leaderboard: .venv/ready
 		cross-entropy+tau-norm cross-entropy+max-norm cross-entropy+logit-adjustment \
 		glmc glmc-balanced-softmax glmc-sam glmc-balanced-softmax+sam fsgl fsgl-same fsgl-half fsgl-inverse \
 		--data digits --seeds 5 evaluation.every=10 --runs runs/leaderboard --record results/digits
-	.venv/bin/python -m fsgl.report.results
+	.venv/bin/python -m benchmarks.pages.results
 
 docs: .venv/ready
-	.venv/bin/python -m fsgl.report.results
+	.venv/bin/python -m benchmarks.pages.results
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 try:
-    from fsgl.cli import Parser, guarded
+    from fsgl.commands.cli import Parser, guarded
     from fsgl.errors import UserError
 except ModuleNotFoundError as error:
     sys.exit(f"main.py: {error}; install the package first: pip install -e .")
 
 if TYPE_CHECKING:
-    from fsgl.experiment import Experiment
+    from fsgl.recipes.experiment import Experiment
 
 # By the release's names (sic): ours, and the number of classes where no list decides it.
 DATA_SETS = {
@@ -181,7 +181,7 @@ def check(options: Namespace) -> None:
     if name == "iNaturelist2018" and not given >= of_lists:
         raise UserError(f"{name} needs --dir_train_txt and --dir_test_txt; the defaults are ImageNet-LT's")
     if options.num_classes and not classes:
-        from fsgl.data.lists import load_lists
+        from fsgl.data.readers.lists import load_lists
 
         classes = load_lists(ours, options.root, options.dir_train_txt, options.dir_test_txt).num_classes
     if options.num_classes not in (None, classes):
@@ -234,7 +234,7 @@ def new_folder(options: Namespace, experiment: Experiment) -> Path:
 def run_to_resume(options: Namespace) -> tuple[Experiment, Path, Any]:
     """The run that --resume names, its folder, and where to go on: a checkpoint, or True for the newest."""
     from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint
-    from fsgl.saved import read_experiment
+    from fsgl.runs.saved import read_experiment
 
     path = Path(options.resume)
     folder = path.parent.parent if path.is_file() else path
@@ -267,9 +267,9 @@ def run(options: Namespace) -> int:
     """Train, or go on, and print the result. Returns the exit code."""
     check(options)
     from fsgl.commands.train import train_and_explain
+    from fsgl.engine.runtime import Runtime
     from fsgl.report.summary import print_run
-    from fsgl.runtime import Runtime
-    from fsgl.saved import read_history, read_record
+    from fsgl.runs.saved import read_history, read_record
 
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     device = "auto" if options.gpu is None else f"cuda:{options.gpu}"

@@ -24,9 +24,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fsgl.data.streams import ArrayStream, StreamSpec
-from fsgl.data.transforms import CropFlip
-from fsgl.engine.reproducible import environment
+from fsgl.data.stream.streams import ArrayStream, StreamSpec
+from fsgl.data.stream.transforms import CropFlip
+from fsgl.engine.environment import environment
 from fsgl.randomness import generator
 from fsgl.report.records import write_record
 

@@ -14,13 +14,13 @@ from typing import Any
 from drawn_data import for_experiment, read_drawn
 
 from fsgl.data.load import LoadedData
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment, override
 from fsgl.files import read_json
 from fsgl.recipes import make_experiment
-from fsgl.recording import record, record_name
-from fsgl.runtime import Runtime
-from fsgl.saved import read_history
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.report.recording import record, record_name
+from fsgl.runs.saved import read_history
 
 WORD = re.compile(r"([\w-]+):(\d+)((?:,[\w.]+=[^,]*)*)")
 
@@ -138,7 +138,7 @@ class Cell:
         sessions = read_json(path) if path.exists() else [{"wall_seconds": None, "peak_gpu_bytes": None}]
         walls, peaks = ([session[name] for session in sessions] for name in ("wall_seconds", "peak_gpu_bytes"))
         extra = {
-            # Of fsgl.run.train: building, training, evaluation, saving. None where a session was killed.
+            # Of fsgl.runs.train.train: building, training, evaluation, saving. None where a session was killed.
             "wall_seconds": None if None in walls else sum(walls),
             "peak_gpu_bytes": max((peak for peak in peaks if peak is not None), default=None),
             "sessions": sessions,

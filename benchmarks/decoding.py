@@ -3,8 +3,8 @@
     python benchmarks/decoding.py [--check] [--record results] [--flat]
 
 Every image gives two views of 224 x 224. Classic: the image decoded once, then torchvision's RandomResizedCrop,
-ColorJitter, RandomGrayscale, GaussianBlur, RandomHorizontalFlip and Normalize for each view (data/classic.py). Ours:
-the same operations as data/views.py does them, up to normalised batches on the CPU; or decoding and cropping alone, up
+ColorJitter, RandomGrayscale, GaussianBlur, RandomHorizontalFlip and Normalize for each view (classic.py). Ours:
+the same operations as views.py does them, up to normalised batches on the CPU; or decoding and cropping alone, up
 to 8-bit batches, as a GPU takes them. From the files, and from sets made by ``fsgl prepare``. All run in the same
 loader with as many decoding processes, in turns, an epoch a turn. --flat: memory over 100,000 images instead.
 """
@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fsgl.data.decoding import DecodingStream
-from fsgl.data.own import find_source
-from fsgl.data.preparing import PrepareSpec, prepare
-from fsgl.data.sources import ImageFiles
-from fsgl.data.streams import StreamSpec
-from fsgl.data.views import ViewSpec
-from fsgl.engine.reproducible import environment
+from fsgl.data.images.prepare import PrepareSpec, prepare
+from fsgl.data.images.sources import ImageFiles
+from fsgl.data.readers.own import find_source
+from fsgl.data.stream.decoding import DecodingStream
+from fsgl.data.stream.streams import StreamSpec
+from fsgl.data.stream.views import ViewSpec
+from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
 
 WIDTH, HEIGHT, BATCH = 500, 375, 32

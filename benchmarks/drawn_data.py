@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from fsgl.data.imbalance import class_counts
+from fsgl.data.draw.imbalance import class_counts
+from fsgl.data.draw.split import split_hash
+from fsgl.data.images.sources import ImageArrays, Source
 from fsgl.data.load import RELEASE_CIFAR100, LoadedData
-from fsgl.data.sources import ImageArrays, Source
-from fsgl.data.split import split_hash
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment
 from fsgl.files import write_atomically
 from fsgl.recipes import make_experiment
+from fsgl.recipes.experiment import Experiment
 
 
 def write_drawn(path: Path, data: LoadedData) -> None:

@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsgl.data.draw.split import split_hash
+from fsgl.data.images.sources import ImageArrays, default_class_names
 from fsgl.data.load import LoadedData
-from fsgl.data.sources import ImageArrays, default_class_names
-from fsgl.data.split import split_hash
-from fsgl.engine.reproducible import environment
-from fsgl.experiment import Experiment, override
+from fsgl.engine.environment import environment
+from fsgl.engine.runtime import Runtime
 from fsgl.recipes import make_experiment
+from fsgl.recipes.experiment import Experiment, override
 from fsgl.report.records import write_record
-from fsgl.run import train
-from fsgl.runtime import Runtime
+from fsgl.runs.train import train
 
 BACKBONE = "timm:resnet18"
 CLASSES, SIDE, EPOCHS, BATCH = 100, 32, 20, 64

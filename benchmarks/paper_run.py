@@ -22,10 +22,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsgl.cli import guarded
+from fsgl.commands.cli import guarded
+from fsgl.engine.interrupts import Interrupts
 from fsgl.errors import UserError
 from fsgl.files import read_json, write_json
-from fsgl.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from cells import Cell
@@ -47,8 +47,8 @@ def draw(options: argparse.Namespace) -> int:
     from drawn_data import write_drawn
 
     from fsgl.data.load import load_data
-    from fsgl.experiment import override
     from fsgl.recipes import make_experiment
+    from fsgl.recipes.experiment import override
 
     if others := [word for word in options.settings if not word.startswith("data.")]:
         raise UserError(f"draw takes settings of the data only, such as data.val=0, not '{others[0]}'")
@@ -130,9 +130,9 @@ def train_cell(options: argparse.Namespace) -> int:
         from cells import drawn_images, resolve, runtime
 
         from fsgl.data.load import load_data
-        from fsgl.run import train
-        from fsgl.runtime import RunDiverged, RunInterrupted
-        from fsgl.saved import read_record
+        from fsgl.engine.runtime import RunDiverged, RunInterrupted
+        from fsgl.runs.saved import read_record
+        from fsgl.runs.train import train
 
         torch.set_num_threads(options.threads)
         experiment, data = resolve(options.word, options, drawn_images(options))
@@ -168,7 +168,7 @@ def profile(options: argparse.Namespace) -> int:
     from step_profile import profile_steps
 
     from fsgl.data.load import load_data
-    from fsgl.recording import record_name
+    from fsgl.report.recording import record_name
     from fsgl.report.records import write_record
 
     if len(options.cells) != 1:

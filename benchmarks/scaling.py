@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from step import Bench, Mathematics, _resident, interleaved
 
-from fsgl.data.samplers import ClassPowerSampler
-from fsgl.data.streams import StepPositions, StreamSpec
-from fsgl.engine.reproducible import environment
+from fsgl.data.stream.samplers import ClassPowerSampler
+from fsgl.data.stream.streams import StepPositions, StreamSpec
+from fsgl.engine.environment import environment
 from fsgl.randomness import generator
 from fsgl.report.records import write_record
 

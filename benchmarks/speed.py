@@ -33,19 +33,19 @@ from matrix_rate import matrix_rates, synchronise
 from passes import TRIED, in_this_process, try_variations
 from step import _resident
 
-from fsgl.data.imbalance import exponential_counts
+from fsgl.data.draw.imbalance import exponential_counts
+from fsgl.data.images.sources import ImageArrays, default_class_names
 from fsgl.data.load import LoadedData
-from fsgl.data.sources import ImageArrays, default_class_names
-from fsgl.engine.reproducible import environment
+from fsgl.engine.environment import environment
+from fsgl.engine.runtime import Runtime
 from fsgl.engine.step import training_step
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment, override
-from fsgl.network import build_network
 from fsgl.randomness import generator
 from fsgl.recipes import make_experiment
+from fsgl.recipes.experiment import Experiment, override
 from fsgl.report.records import write_record
-from fsgl.runtime import Runtime
-from fsgl.training import assemble
+from fsgl.runs.assemble import assemble
+from fsgl.runs.network import build_network
 from fsgl.types import Batch
 
 CLASSES = {"cifar10": 10, "cifar100": 100}

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsgl.data.streams import ArrayStream, StreamSpec
-from fsgl.data.transforms import CropFlip
+from fsgl.data.stream.streams import ArrayStream, StreamSpec
+from fsgl.data.stream.transforms import CropFlip
+from fsgl.engine.environment import environment
 from fsgl.engine.memory import keep_freed_memory
-from fsgl.engine.reproducible import environment
 from fsgl.engine.step import Update, training_step
 from fsgl.losses.consistency import consistency
 from fsgl.losses.soft_target import soft_cross_entropy

@@ -1,7 +1,8 @@
 """Where the time of a training step goes: seconds, share of the machine's matrix rate, operations, gaps.
 
-Used by ``paper_run.py profile``. The steps are those of ``fsgl.run.train``, watched from its stream of batches: first
-timed by themselves, in blocks with the device synchronised between them, then once more under torch.profiler.
+Used by ``paper_run.py profile``. The steps are those of ``fsgl.runs.train.train``, watched from its stream of
+batches: first timed by themselves, in blocks with the device synchronised between them, then once more under
+torch.profiler.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from fsgl.data.load import LoadedData
-from fsgl.data.streams import Stream
+from fsgl.data.stream.streams import Stream
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment
-from fsgl.run import train
-from fsgl.runtime import Runtime
-from fsgl.saved import read_record
+from fsgl.recipes.experiment import Experiment
+from fsgl.runs.saved import read_record
+from fsgl.runs.train import train
 
 TOP = 10
 ON_DEVICE = {"kernel", "gpu_memcpy", "gpu_memset"}  # categories of a trace, by torch's profiler

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from fsgl.data.load import DataSpec, load_data
-from fsgl.engine.reproducible import environment
+from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
 
 PORT = 8765

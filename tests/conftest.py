@@ -25,7 +25,7 @@ import torch  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 if TYPE_CHECKING:
-    from fsgl.experiment import Experiment
+    from fsgl.recipes.experiment import Experiment
 
 torch.set_num_threads(THREADS)
 
@@ -124,8 +124,8 @@ def refusal(main_py: ModuleType, capsys: pytest.CaptureFixture[str]) -> Callable
 @pytest.fixture(scope="session")
 def tiny() -> Experiment:
     """FSGL on a few hundred digits: 3 epochs of 5 steps in about a second, with a validation set."""
-    from fsgl.experiment import override
     from fsgl.recipes import make_experiment
+    from fsgl.recipes.experiment import override
 
     changes = ("optim.epochs=3", "optim.batch_size=64", "data.imbalance_factor=50")
     return override(make_experiment("fsgl", "digits"), *changes)
@@ -134,7 +134,7 @@ def tiny() -> Experiment:
 @pytest.fixture(scope="session")
 def finished(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of ``tiny``, read-only by agreement."""
-    from fsgl.run import Runtime, train
+    from fsgl.runs.train import Runtime, train
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     train(tiny, folder, Runtime("cpu", trackers=()))
@@ -166,7 +166,7 @@ class Browser:
     def call(self, method: str, **parameters: Any) -> Any:
         self.count += 1
         self.socket.send(json.dumps({"id": self.count, "method": method, "params": parameters}))
-        while (answer := json.loads(self.socket.recv(timeout=30))).get("id") != self.count:
+        while (answer := json.loads(self.socket.recv(timeout=300))).get("id") != self.count:
             pass
         return answer["result"]
 
@@ -176,9 +176,9 @@ class Browser:
     def close(self) -> None:
         self.closing.close()
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=300)
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 300) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "waited in vain"

@@ -73,7 +73,7 @@ def test_records_and_checks(
 def test_runs_as_a_script_with_its_workers(tmp_path: Path) -> None:
     path = os.pathsep.join([str(SCRIPT.parent.parent / "src"), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(SCRIPT), "--images", "128", "--repeats", "1", "--record", str(tmp_path)]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path}, timeout=240)
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path}, timeout=400)
     record = json.loads((tmp_path / "augmentation.json").read_text())
     assert record["environment"]["threads"] == 1
     alone, *ratios = record["content"]["rows"]

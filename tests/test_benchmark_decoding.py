@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from fsgl.data.own import find_source
+from fsgl.data.readers.own import find_source
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "decoding.py"
 

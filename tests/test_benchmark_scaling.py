@@ -13,8 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-
-from fsgl.report.speed import speed_page
+from benchmarks.pages.speed import speed_page
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgl.cli import main
 from fsgl.commands import train as command
+from fsgl.commands.cli import main
 from fsgl.commands.train import new_folder, print_settings, runtime, train_and_explain, unused_folder
-from fsgl.experiment import Experiment, override
 from fsgl.recipes import RECIPES, make_experiment
-from fsgl.run import RunDiverged, RunInterrupted, Runtime
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.runs.train import RunDiverged, RunInterrupted, Runtime
 
 TRY = ["--device", "cpu", "--max-steps", "1", "--track", "none"]
 
@@ -180,7 +180,7 @@ def test_evaluation_as_json_is_what_was_recorded(finished: Path, capsys: pytest.
 
 
 def test_runtime_is_made_of_its_own_options_only() -> None:
-    from fsgl.cli import parse
+    from fsgl.commands.cli import parse
 
     options, _ = parse(["train", "fsgl", "--track", "tensorboard", "--track", "tensorboard"])
     assert runtime(options).trackers == ("tensorboard",)  # named twice, written once

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsgl.cli import main
+from fsgl.commands.cli import main
 
 QUICK = ["--data", "digits", "--epochs", "2", "--seeds", "2", "--workers", "0", "optim.batch_size=64"]
 
@@ -98,12 +98,12 @@ def test_grid_killed_and_resumed_gives_the_same_table(grid: Path, tmp_path: Path
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
     begun = tmp_path / "runs" / "cross-entropy-seed0" / "experiment.json"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not begun.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == 143, said
     assert "the same command goes on from there" in said
     assert not (tmp_path / "runs" / "comparison.json").exists()

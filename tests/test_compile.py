@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fsgl.experiment import override
+from fsgl.engine.runtime import Runtime
 from fsgl.recipes import make_experiment
-from fsgl.run import train
-from fsgl.runtime import Runtime
+from fsgl.recipes.experiment import override
+from fsgl.runs.train import train
 
 
 @pytest.mark.slow

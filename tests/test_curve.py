@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fsgl.experiment import override
+from fsgl.engine.runtime import Runtime
 from fsgl.recipes import make_experiment
-from fsgl.run import train
-from fsgl.runtime import Runtime
+from fsgl.recipes.experiment import override
+from fsgl.runs.train import train
 
 BEFORE = {
     "fsgl": {

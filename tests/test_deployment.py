@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgl.cli import main
-from fsgl.data.digits import load_digits
+from fsgl.commands.cli import main
 from fsgl.data.load import DataSpec, load_data
-from fsgl.saved import load_model
+from fsgl.data.readers.digits import load_digits
+from fsgl.runs.saved import load_model
 
 SHORT = ["--epochs", "2", "--backbone", "resnet8-slim", "--track", "none", "--workers", "0"]
 
@@ -172,7 +172,7 @@ def test_an_older_run_says_that_it_must_be_trained_again(
 
 
 def test_the_exported_network_is_only_what_predicts(digits: Path) -> None:
-    from fsgl.export import InferenceGraph
+    from fsgl.deploy.export import InferenceGraph
 
     trained = load_model(digits / "run")
     names = set(InferenceGraph(trained, False).state_dict())
@@ -232,7 +232,7 @@ def test_exported_files_answer_as_the_network(
 def test_a_file_that_answers_otherwise_is_not_kept(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import fsgl.export as module
+    import fsgl.deploy.export as module
 
     real = module._torch
 
@@ -273,7 +273,7 @@ def test_the_example_in_the_docs_runs_without_fsgl(digits: Path, tmp_path: Path)
     shutil.copy(digits / "images" / "0000.png", tmp_path / "image.png")
     blocked = "import sys\nsys.modules['fsgl'] = sys.modules['torch'] = None\n"
     done = subprocess.run(
-        [sys.executable, "-c", blocked + example], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", blocked + example], cwd=tmp_path, capture_output=True, text=True, timeout=400,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from fsgl.engine.checkpoint import list_checkpoints
-from fsgl.experiment import Experiment, override
 from fsgl.recipes import make_experiment
+from fsgl.recipes.experiment import Experiment, override
 
 KILLS = 12
 
@@ -38,7 +38,7 @@ def attempt(folder: Path, resume: bool, die_at: tuple[str, int] | None) -> None:
     import torch
 
     import fsgl.files
-    from fsgl.run import Runtime, train
+    from fsgl.runs.train import Runtime, train
 
     torch.set_num_threads(1)
     sys.stdout = io.StringIO()

@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from fsgl.engine.step import Update, training_step
-from fsgl.experiment import override
 from fsgl.losses.class_weights import power_class_weights
-from fsgl.mix import cutmix_box, draw_lambda
+from fsgl.methods.mixtures import cutmix_box, draw_lambda
 from fsgl.models.assemble import FourHeadNet
 from fsgl.models.cifar_resnet import Backbone
 from fsgl.models.feature_scaling import FeatureScaling
 from fsgl.models.heads import FourHeads
 from fsgl.optim.sam import make_ascent
 from fsgl.recipes import make_experiment
+from fsgl.recipes.experiment import override
 from fsgl.types import Batch, Sample
 
 # Not sorted: the most frequent class is 2. Frequency ranks and class indices differ.

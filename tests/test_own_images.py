@@ -14,12 +14,12 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from fsgl.cli import main
-from fsgl.data.cifar import load_cifar
+from fsgl.commands.cli import main
+from fsgl.data.images.sources import ImageArrays, ImageFiles
 from fsgl.data.load import DataSpec, load_data
-from fsgl.data.own import find_source
-from fsgl.data.small_images import keep_small_images
-from fsgl.data.sources import ImageArrays, ImageFiles
+from fsgl.data.readers.cifar import load_cifar
+from fsgl.data.readers.own import find_source
+from fsgl.data.readers.small_images import keep_small_images
 from fsgl.errors import UserError
 from fsgl.recipes import make_experiment
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsgl.cli import main
+from fsgl.commands.cli import main
 
 TINY = ["--backbone", "resnet8-slim", "--batch-size", "4", "--image-size", "24", "--workers", "0", "--track", "none"]
 
@@ -111,7 +111,7 @@ def test_preparing_is_stopped_and_gone_on_with(photos: Path, number: int) -> Non
     while process.poll() is None and not list(Path("out").glob("*.json")):
         time.sleep(0.02)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     if process.returncode != 0:  # it may have been faster
         assert process.returncode == 130
         assert errors.startswith("fsgl: stopped; the same command goes on")

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.pages.results import results_sections
 
+from fsgl.data.draw.split import split_hash
+from fsgl.data.images.sources import ImageArrays
 from fsgl.data.load import RELEASE_CIFAR100, DataSpec, LoadedData, load_data
-from fsgl.data.sources import ImageArrays
-from fsgl.data.split import split_hash
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
-from fsgl.experiment import override
 from fsgl.recipes import make_experiment
+from fsgl.recipes.experiment import override
 from fsgl.report.records import read_records
-from fsgl.report.results import results_sections
-from fsgl.run import train
-from fsgl.runtime import Runtime
-from fsgl.saved import read_history
+from fsgl.runs.saved import read_history
+from fsgl.runs.train import train
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

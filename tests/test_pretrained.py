@@ -14,17 +14,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fsgl.cli import main
+from fsgl.commands.cli import main
 from fsgl.data.load import load_data
 from fsgl.engine.fit import fit
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment, override
-from fsgl.network import build_model, build_network, cost
 from fsgl.recipes import make_experiment
-from fsgl.run import train
-from fsgl.runtime import Runtime
-from fsgl.saved import load_network, read_record
-from fsgl.training import assemble
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.runs.assemble import assemble
+from fsgl.runs.network import build_model, build_network, cost
+from fsgl.runs.saved import load_network, read_record
+from fsgl.runs.train import train
 
 CPU = torch.device("cpu")
 MODES = {

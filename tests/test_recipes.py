@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgl.experiment import Experiment, override
 from fsgl.models.backbones import BACKBONES
 from fsgl.recipes import RECIPES, digits, make_experiment
-from fsgl.run import Runtime, train
-from fsgl.saved import load_network
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.runs.saved import load_network
+from fsgl.runs.train import Runtime, train
 
 TRY = Runtime(device="cpu", max_steps=2, trackers=())
 
@@ -118,7 +118,7 @@ def test_demonstration_compares_at_equal_gradient_steps() -> None:
 
 
 def test_replay_from_the_record_gives_the_same_weights(tmp_path: Path) -> None:
-    from fsgl.cli import main
+    from fsgl.commands.cli import main
 
     first, again = tmp_path / "first", tmp_path / "again"
     quick = ["--device", "cpu", "--max-steps", "3", "--track", "none"]

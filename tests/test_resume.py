@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import torch
 
-from fsgl.cli import main
+from fsgl.commands.cli import main
 from fsgl.engine.checkpoint import _digest, list_checkpoints
-from fsgl.experiment import Experiment, override
 from fsgl.methods import Glmc
 from fsgl.recipes import make_experiment
-from fsgl.run import RunDiverged, Runtime, train
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.runs.train import RunDiverged, Runtime, train
 
 QUIET = Runtime("cpu", trackers=())
 FILES = ("model.safetensors", "best-val.safetensors", "predictions.npz")
@@ -70,13 +70,13 @@ def test_signal_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: Pa
         [*command, "--run", str(folder), "evaluation.every=1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not list_checkpoints(folder / "checkpoints"):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == code
     assert f"fsgl train --run '{folder}' --resume" in last_line(said)
     assert "Traceback" not in said
@@ -205,7 +205,7 @@ def test_folders_and_data_are_not_mixed_up(tmp_path: Path, capsys: pytest.Captur
 def test_signal_while_finishing_ends_what_would_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fsgl.run import _Session
+    from fsgl.runs.train import _Session
 
     honest = _Session._finish
 

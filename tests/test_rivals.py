@@ -26,7 +26,7 @@ from fsgl.methods import (
     MixUp,
     VectorScaling,
 )
-from fsgl.mix import one_hot
+from fsgl.methods.mixtures import one_hot
 from fsgl.models.backbones import build_backbone
 from fsgl.types import Batch, Mixed, Sample
 

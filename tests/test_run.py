@@ -14,13 +14,13 @@ from safetensors.numpy import load_file
 
 from fsgl.engine.checkpoint import list_checkpoints
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment, override
-from fsgl.metrics import evaluate_predictions
+from fsgl.evaluation.metrics import evaluate_predictions
+from fsgl.evaluation.posthoc import fit_temperature
 from fsgl.models.cifar_resnet import CifarResNet
-from fsgl.posthoc import fit_temperature
 from fsgl.recipes import make_experiment
-from fsgl.run import Runtime, train
-from fsgl.saved import load_network
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.runs.saved import load_network
+from fsgl.runs.train import Runtime, train
 
 QUIET = Runtime("cpu", trackers=())
 STEPS = 5  # of an epoch of ``tiny``

@@ -16,13 +16,13 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-import fsgl.run
+import fsgl.runs.train
 from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from fsgl.engine.step import Update, training_step
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment, override
 from fsgl.recipes import make_experiment
-from fsgl.run import RunDiverged, RunInterrupted, Runtime, train
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.runs.train import RunDiverged, RunInterrupted, Runtime, train
 
 QUIET = Runtime("cpu", trackers=())
 STEPS = 5  # of an epoch of ``tiny``
@@ -83,7 +83,7 @@ def test_crash_between_checkpoints_within_an_epoch(
             raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(fsgl.run, "make_display", lambda *_: Steps(crash))
+        patched.setattr(fsgl.runs.train, "make_display", lambda *_: Steps(crash))
         with pytest.raises(ZeroDivisionError):
             train(experiment, crashed, replace(QUIET, checkpoint_seconds=0))
     newest = load_checkpoint(list_checkpoints(crashed / "checkpoints")[0])
@@ -103,7 +103,7 @@ def test_checkpoint_at_the_last_step_of_an_epoch(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(fsgl.run._Session, "_row", fail)
+        patched.setattr(fsgl.runs.train._Session, "_row", fail)
         with pytest.raises(ZeroDivisionError):
             train(tiny, tmp_path / "run", replace(QUIET, checkpoint_seconds=0))
     newest = load_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
@@ -122,7 +122,7 @@ def test_signal_stops_after_the_step_in_hand(
 
     steps = Steps(interrupt)
     with monkeypatch.context() as patched:
-        patched.setattr(fsgl.run, "make_display", lambda *_: steps)
+        patched.setattr(fsgl.runs.train, "make_display", lambda *_: steps)
         with pytest.raises(RunInterrupted, match=f"--run {tmp_path}/run --resume") as stop:
             train(tiny, tmp_path / "run", QUIET)
     assert stop.value.signal_number == signal.SIGTERM
@@ -141,7 +141,7 @@ def test_signal_in_the_last_step_of_all_lets_the_run_finish(
         if taken == 3 * STEPS:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(fsgl.run, "make_display", lambda *_: Steps(interrupt))
+    monkeypatch.setattr(fsgl.runs.train, "make_display", lambda *_: Steps(interrupt))
     with pytest.raises(RunInterrupted, match="is finished and saved"):
         train(tiny, tmp_path / "run", QUIET)
     assert record_of(tmp_path / "run")["status"] == "complete"

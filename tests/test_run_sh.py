@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from fsgl.experiment import Experiment
 from fsgl.methods import Glmc
+from fsgl.recipes.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -21,14 +21,14 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from fsgl.cli import main
+from fsgl.commands.cli import main
 from fsgl.data.load import DataSpec, load_data
-from fsgl.saved import load_model
-from fsgl.serving import app as serving
-from fsgl.serving.neighbours import MOST, _balanced, build_index
+from fsgl.deploy.serve import app as serving
+from fsgl.deploy.serve.neighbours import MOST, _balanced, build_index
+from fsgl.runs.saved import load_model
 
 
-def wait_for(condition: Any, seconds: float = 30) -> None:
+def wait_for(condition: Any, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -157,7 +157,7 @@ def address(run: Path) -> Iterator[str]:
             time.sleep(0.1)
     yield url
     process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=30)
+    said, errors = process.communicate(timeout=300)
     assert url in said
     assert "Traceback" not in errors
     assert sorted(path.name for path in run.iterdir()) == before
@@ -171,7 +171,7 @@ def test_the_command_serves_and_a_taken_port_is_one_line(
     port = address.rpartition(":")[2]
     done = subprocess.run(
         [sys.executable, "-m", "fsgl", "serve", str(run), "--port", port, "--no-nearest"],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 2
     assert "cannot be listened on" in done.stderr.splitlines()[-1]

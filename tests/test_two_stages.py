@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fsgl.data.streams import StepPositions, StreamSpec
+from fsgl.data.stream.streams import StepPositions, StreamSpec
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment, override
 from fsgl.optim.schedule import cosine
 from fsgl.recipes import make_experiment
-from fsgl.run import train
-from fsgl.runtime import Runtime
-from fsgl.saved import load_network, read_history
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.runs.saved import load_network, read_history
+from fsgl.runs.train import train
 
 EPOCHS = 4
 QUICK = (f"optim.epochs={EPOCHS}", "method.second=0.5", "optim.batch_size=128")

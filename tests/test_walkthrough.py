@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsgl import cli
+from fsgl.commands import cli
 
 PAGE = Path(__file__).parent.parent / "docs" / "walkthrough.md"
 

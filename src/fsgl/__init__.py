@@ -16,33 +16,41 @@ _HOMES = {
     "FourHeadNet": "fsgl.models.assemble",
     "FourHeads": "fsgl.models.heads",
     "build_backbone": "fsgl.models.backbones",
-    "box_lambda": "fsgl.mix",
-    "cutmix": "fsgl.mix",
-    "cutmix_box": "fsgl.mix",
-    "draw_lambda": "fsgl.mix",
-    "global_local_mixture": "fsgl.mix",
-    "mixup": "fsgl.mix",
-    "soft_labels": "fsgl.mix",
+    "box_lambda": "fsgl.methods.mixtures",
+    "cutmix": "fsgl.methods.mixtures",
+    "cutmix_box": "fsgl.methods.mixtures",
+    "draw_lambda": "fsgl.methods.mixtures",
+    "global_local_mixture": "fsgl.methods.mixtures",
+    "mixup": "fsgl.methods.mixtures",
+    "soft_labels": "fsgl.methods.mixtures",
     "consistency": "fsgl.losses.consistency",
     "glmc_losses": "fsgl.losses.glmc",
     "power_class_weights": "fsgl.losses.class_weights",
     "soft_cross_entropy": "fsgl.losses.soft_target",
     "Sam": "fsgl.optim.sam",
     "frozen_batch_norm_statistics": "fsgl.optim.sam",
-    "ClassPowerSampler": "fsgl.data.samplers",
-    "evaluate_predictions": "fsgl.metrics",
+    "ClassPowerSampler": "fsgl.data.stream.samplers",
+    "evaluate_predictions": "fsgl.evaluation.metrics",
 }
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from fsgl.data.samplers import ClassPowerSampler
+    from fsgl.data.stream.samplers import ClassPowerSampler
+    from fsgl.evaluation.metrics import evaluate_predictions
     from fsgl.losses.class_weights import power_class_weights
     from fsgl.losses.consistency import consistency
     from fsgl.losses.glmc import glmc_losses
     from fsgl.losses.soft_target import soft_cross_entropy
-    from fsgl.metrics import evaluate_predictions
-    from fsgl.mix import box_lambda, cutmix, cutmix_box, draw_lambda, global_local_mixture, mixup, soft_labels
+    from fsgl.methods.mixtures import (
+        box_lambda,
+        cutmix,
+        cutmix_box,
+        draw_lambda,
+        global_local_mixture,
+        mixup,
+        soft_labels,
+    )
     from fsgl.models.assemble import FourHeadNet
     from fsgl.models.backbones import build_backbone
     from fsgl.models.feature_scaling import FeatureScaling

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgl.data.decoding import DecodingStream
+from fsgl.data.images.sources import ImageArrays
 from fsgl.data.load import DATA_SETS, RELEASE_CIFAR100, DataSpec, LoadedData, load_data
-from fsgl.data.sources import ImageArrays
-from fsgl.data.streams import ArrayStream, StreamSpec
+from fsgl.data.stream.decoding import DecodingStream
+from fsgl.data.stream.streams import ArrayStream, StreamSpec
 from fsgl.errors import UserError
 
 DIGITS = DataSpec("digits")

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from fsgl.data.streams import ArrayStream, StreamSpec
-from fsgl.data.transforms import CropFlip
+from fsgl.data.stream.streams import ArrayStream, StreamSpec
+from fsgl.data.stream.transforms import CropFlip
 from fsgl.engine.fit import EpochReport, Recipe, StepReport, TrainState, fit
 from fsgl.engine.step import Update
 from fsgl.engine.tally import NonFiniteLoss

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fsgl.engine.precision import choose, compute_dtype
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.methods import Glmc
 from fsgl.models.backbones import build_backbone
-from fsgl.runtime import Runtime
 
 CPU = torch.device("cpu")
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-import fsgl.mix
+import fsgl.methods.mixtures
 from fsgl.errors import UserError
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.methods.glmc import Glmc
-from fsgl.mix import cutmix_box, draw_lambda
+from fsgl.methods.mixtures import cutmix_box, draw_lambda
 from fsgl.models.assemble import FourHeadNet
 from fsgl.models.backbones import build_backbone
 from fsgl.models.feature_scaling import FeatureScaling, FeatureScalingSpec
@@ -80,7 +80,7 @@ def test_mix_by_pixel_loops(cutmix_label: str, seed: int, beta: float) -> None:
 
 @pytest.mark.parametrize("lam", [0.0, 1.0])
 def test_lambda_zero_and_one_show_one_stream(lam: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fsgl.mix, "draw_lambda", lambda beta, generator: lam)
+    monkeypatch.setattr(fsgl.methods.mixtures, "draw_lambda", lambda beta, generator: lam)
     batch = make_batch()
     shown = batch.original if lam == 1 else batch.rebalanced
     mixed = Glmc(cutmix_label="lambda").mix(batch, K, torch.Generator().manual_seed(0))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsgl.errors import UserError
-from fsgl.mix import soft_labels
+from fsgl.methods.mixtures import soft_labels
 from fsgl.models.feature_scaling import (
     PROFILES,
     FeatureScaling,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fsgl.metrics import shot_groups
-from fsgl.reliability import reliability_curve
+from fsgl.evaluation.metrics import shot_groups
+from fsgl.evaluation.reliability import reliability_curve
 from fsgl.report import figures
 from fsgl.report.drawing import INK, Draw, as_svg, draw, write_files
 

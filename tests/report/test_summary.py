@@ -10,7 +10,7 @@ import pytest
 from fsgl.errors import UserError
 from fsgl.report.render import Table
 from fsgl.report.summary import print_comparison, print_metrics, print_run, print_table
-from fsgl.saved import read_history, read_record
+from fsgl.runs.saved import read_history, read_record
 
 
 @pytest.fixture

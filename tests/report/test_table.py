@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from fsgl.errors import UserError
-from fsgl.metrics import evaluate_predictions
+from fsgl.evaluation.metrics import evaluate_predictions
 from fsgl.report.table import (
     EMPTY,
     NOT_FAIR,

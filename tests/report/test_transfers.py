@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.pages.results import results_sections
 
 from fsgl.models.transfer import TransferSpec
 from fsgl.report.records import write_record
-from fsgl.report.results import results_sections
 from fsgl.report.transfers import brief_transfer, describe_transfer, transfer_key
 
 

@@ -7,16 +7,16 @@ import argparse
 import numpy as np
 import torch
 
-from fsgl.adjustment import ADJUSTMENTS, adjust
 from fsgl.commands.numbers import within
 from fsgl.commands.train import unused_folder
-from fsgl.data.image_files import BadImage
+from fsgl.data.images.image_files import BadImage
+from fsgl.deploy.predict import find_images, predict_files, read_prior
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError, unknown
-from fsgl.prediction import find_images, predict_files, read_prior
 from fsgl.report.summary import print_table
 from fsgl.report.table import comparison_table
-from fsgl.runtime import Runtime
-from fsgl.saved import Trained, load_model, read_record
+from fsgl.runs.adjustment import ADJUSTMENTS, adjust
+from fsgl.runs.saved import Trained, load_model, read_record
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:

@@ -16,14 +16,14 @@ import torch
 
 from fsgl.commands.numbers import within
 from fsgl.commands.train import assignments_of, fresh, given_images
-from fsgl.comparison import tell
+from fsgl.compare.grid import Cell, Interrupted, Launch, Word, describe, launch_process, make_cells, run_grid
+from fsgl.compare.page import tell
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
-from fsgl.experiment import Experiment, override
-from fsgl.grid import Cell, Interrupted, Launch, Word, describe, launch_process, make_cells, run_grid
-from fsgl.recording import record
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.report.recording import record
 from fsgl.report.summary import print_table
-from fsgl.runtime import Runtime
-from fsgl.saved import read_record
+from fsgl.runs.saved import read_record
 
 WATCH_SECONDS = 60
 
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]:
     """How to start a cell, and a device for each that runs at a time."""
     if options.ray is not None:
-        from fsgl.ray_launch import ray_cluster
+        from fsgl.compare.ray_launch import ray_cluster
 
         with ray_cluster(options.ray, options.device) as (launch, slots):
             jobs = len(slots) if options.jobs is None else within("--jobs", options.jobs, 1)

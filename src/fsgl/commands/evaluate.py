@@ -6,9 +6,9 @@ import argparse
 import json
 
 from fsgl.commands.numbers import within
+from fsgl.engine.runtime import Runtime
 from fsgl.report.summary import print_metrics
-from fsgl.runtime import Runtime
-from fsgl.saved import load_network
+from fsgl.runs.saved import load_network
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:

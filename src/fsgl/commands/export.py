@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fsgl.data.image_files import BadImage, open_rgb
+from fsgl.data.images.image_files import BadImage, open_rgb
+from fsgl.data.images.prepared import PreparedImages
+from fsgl.data.images.sources import ImageArrays, ImageFiles
 from fsgl.data.load import load_data
-from fsgl.data.prepared import PreparedImages
-from fsgl.data.sources import ImageArrays, ImageFiles
+from fsgl.deploy.export import SUFFIXES, export
+from fsgl.deploy.predict import find_images, view
 from fsgl.errors import UserError, unknown
-from fsgl.export import SUFFIXES, export
-from fsgl.prediction import find_images, view
-from fsgl.saved import Trained, load_model
+from fsgl.runs.saved import Trained, load_model
 
 COMPARED = 100  # images
 

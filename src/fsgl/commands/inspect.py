@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from fsgl.commands.numbers import within
+from fsgl.data.images.sources import Images, Source
 from fsgl.data.load import DATA_SETS, OWN, DataSpec, load_data
-from fsgl.data.own import find_source
-from fsgl.data.sources import Images, Source
+from fsgl.data.readers.own import find_source
 from fsgl.errors import UserError
 from fsgl.files import write_atomically
 from fsgl.inspection.findings import findings, look_at_all

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from fsgl.commands.numbers import within
-from fsgl.data.image_files import BadImage
+from fsgl.data.images.image_files import BadImage
+from fsgl.deploy.predict import find_images, predict_files, read_prior
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
+from fsgl.evaluation.posthoc import probabilities
 from fsgl.files import write_atomically
-from fsgl.posthoc import probabilities
-from fsgl.prediction import find_images, predict_files, read_prior
-from fsgl.runtime import Runtime
-from fsgl.saved import load_model
+from fsgl.runs.saved import load_model
 
 FORMATS = ("table", "csv", "json")
 

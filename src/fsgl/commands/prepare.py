@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fsgl.commands.numbers import within
-from fsgl.data.bad_images import BadImages
-from fsgl.data.own import find_source
-from fsgl.data.prepared import Prepared
-from fsgl.data.preparing import PrepareSpec, prepare, verify
+from fsgl.data.images.bad_images import BadImages
+from fsgl.data.images.prepare import PrepareSpec, prepare, verify
+from fsgl.data.images.prepared import Prepared
+from fsgl.data.readers.own import find_source
+from fsgl.engine.interrupts import sigterm_as_ctrl_c
 from fsgl.errors import UserError
-from fsgl.interrupts import sigterm_as_ctrl_c
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:

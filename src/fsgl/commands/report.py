@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 from fsgl.commands.numbers import within
+from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
-from fsgl.examination import Examined, examine, worst_mistakes
+from fsgl.evaluation.metrics import GROUPS, shot_groups
+from fsgl.evaluation.reliability import beyond_accuracy, reliability_curve, risk_coverage
+from fsgl.evaluation.statistics import wilson
 from fsgl.files import write_atomically
-from fsgl.metrics import GROUPS, shot_groups
-from fsgl.recording import read_predictions
-from fsgl.reliability import beyond_accuracy, reliability_curve, risk_coverage
 from fsgl.report import figures, web
 from fsgl.report.drawing import Draw, as_svg, draw, write_files
+from fsgl.report.examination import Examined, examine, worst_mistakes
+from fsgl.report.recording import read_predictions
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
 from fsgl.report.transfers import describe_transfer
-from fsgl.runtime import Runtime
-from fsgl.saved import read_history, read_record
-from fsgl.statistics import wilson
+from fsgl.runs.saved import read_history, read_record
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:

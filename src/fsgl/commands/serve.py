@@ -7,11 +7,11 @@ import socket
 from typing import cast
 
 from fsgl.commands.numbers import within
+from fsgl.data.images.sources import Images
 from fsgl.data.load import load_data
-from fsgl.data.sources import Images
+from fsgl.deploy.serve.neighbours import Index, build_index
 from fsgl.errors import UserError
-from fsgl.saved import Trained, load_model
-from fsgl.serving.neighbours import Index, build_index
+from fsgl.runs.saved import Trained, load_model
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     try:
         import uvicorn
 
-        from fsgl.serving.app import make_app
+        from fsgl.deploy.serve.app import make_app
     except ImportError as error:
         raise UserError(f"the page needs {error.name}: pip install 'fsgl[serve]'") from None
     port = within("--port", options.port, 1, 65535)

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 
 from fsgl.commands.numbers import within
+from fsgl.data.images.sources import ImageArrays, Source
 from fsgl.data.load import DATA_SETS, OWN, LoadedData, read_own
-from fsgl.data.own import looks_like_path
-from fsgl.data.sources import ImageArrays, Source
+from fsgl.data.readers.own import looks_like_path
+from fsgl.engine.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.errors import PeerLost, UserError, unknown
-from fsgl.experiment import Experiment, override, setting_names
 from fsgl.recipes import RECIPES, SAM, digits, make_experiment
+from fsgl.recipes.experiment import Experiment, override, setting_names
 from fsgl.report.summary import print_comparison, print_run
-from fsgl.run import load_together, train
-from fsgl.runtime import Placement, RunDiverged, RunInterrupted, Runtime
-from fsgl.saved import read_experiment, read_history, read_record
+from fsgl.runs.saved import read_experiment, read_history, read_record
+from fsgl.runs.train import load_together, train
 
 # Flags that are another spelling of a setting.
 FLAGS = {

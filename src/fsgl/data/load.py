@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsgl.data.bad_images import POLICIES, BadImages
-from fsgl.data.cifar import load_cifar
-from fsgl.data.decoding import AUGMENTATIONS, DecodingStream, decoded_batches
-from fsgl.data.digits import load_digits
-from fsgl.data.features import FeatureStream, ImageFeatures, feature_batches
-from fsgl.data.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
-from fsgl.data.listing import title
-from fsgl.data.lists import load_lists
-from fsgl.data.own import find_lists, find_source
-from fsgl.data.parting import require_trainable, with_test, with_validation
-from fsgl.data.small_images import keep_small_images
-from fsgl.data.sources import ImageArrays, Images, Source
-from fsgl.data.split import split_hash
-from fsgl.data.streams import ArrayStream, Stream, StreamSpec, array_batches
-from fsgl.data.transforms import CropFlip
-from fsgl.data.views import ViewSpec
+from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
+from fsgl.data.draw.parts import require_trainable, with_test, with_validation
+from fsgl.data.draw.split import split_hash
+from fsgl.data.images.bad_images import POLICIES, BadImages
+from fsgl.data.images.sources import ImageArrays, Images, Source
+from fsgl.data.readers.cifar import load_cifar
+from fsgl.data.readers.digits import load_digits
+from fsgl.data.readers.listing import title
+from fsgl.data.readers.lists import load_lists
+from fsgl.data.readers.own import find_lists, find_source
+from fsgl.data.readers.small_images import keep_small_images
+from fsgl.data.stream.decoding import AUGMENTATIONS, DecodingStream, decoded_batches
+from fsgl.data.stream.features import FeatureStream, ImageFeatures, feature_batches
+from fsgl.data.stream.streams import ArrayStream, Stream, StreamSpec, array_batches
+from fsgl.data.stream.transforms import CropFlip
+from fsgl.data.stream.views import ViewSpec
 from fsgl.errors import UserError, unknown
 
 NORMALIZATIONS = ("own", "release")
@@ -38,7 +38,7 @@ class DataKind:
     """What is known of a data set before it is read.
 
     default_factor: imbalance factor drawn when none is given; None for a set that has its own tail.
-    transform: augmentation of sets in memory; None for image files, which data/decoding.py augments.
+    transform: augmentation of sets in memory; None for image files, which data/stream/decoding.py augments.
     lists: which of DataSpec's lists it needs.
     """
 
@@ -61,7 +61,7 @@ DATA_SETS: dict[str, DataKind] = {
 }
 OWN = ("lists", "own")  # whose classes and parts are found out when they are read
 # For settings that came after the first run folders: at its default such a setting is no part of an experiment's hash
-# (experiment.py), so that earlier runs can be resumed.
+# (recipes/experiment.py), so that earlier runs can be resumed.
 LATER = {"later": True}
 
 
@@ -74,13 +74,13 @@ class DataSpec:
     train_list, test_list, val_list: the text lists of ImageNet-LT and its like; for "lists" also tables.
     images: for "own", the folder that a table's or list's paths start from; None is where it lies.
     imbalance_factor: largest over smallest class, 1 to 1000; None is the set's default.
-    draw: "ldam" or "release" (see data/imbalance.py).  draw_seed: None is the published one.
+    draw: "ldam" or "release" (see data/draw/imbalance.py).  draw_seed: None is the published one.
     val: share of the training images set aside for choosing an epoch, 0 for none.  val_seed: which. A set that comes
     with validation images uses those instead, and with 0 none.
     test: share of the training images set aside where somebody's own come without test images; None is
     ``DEFAULT_TEST``.  test_seed: which.
     normalization: "own" mean and deviation of the set, or the "release"'s.
-    augmentation: of images that are decoded, "fast" or "classic" (data/decoding.py).
+    augmentation: of images that are decoded, "fast" or "classic" (data/stream/decoding.py).
     bad_images: "skip" those that cannot be read, and list them, or end with an "error".
     """
 
@@ -152,7 +152,7 @@ class LoadedData:
 
     counts: ``K`` int64, images of each class that are trained on.  without_validation, without_test: classes that have
     no image there, most often because they are too small to spare one.  hash: of the drawn images and their parts
-    (data/split.py).  notes: how somebody's own images were read and parted, a sentence each.  bad: what could not be
+    (split.py).  notes: how somebody's own images were read and parted, a sentence each.  bad: what could not be
     read so far.  image_size: side in pixels of what a network is shown of them.  array_size: height and width of images
     that were in memory when they were loaded, else None.
     """

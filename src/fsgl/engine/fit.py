@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fsgl.data.streams import Stream
-from fsgl.engine.reproducible import seeded
+from fsgl.data.stream.streams import Stream
+from fsgl.engine.environment import seeded
 from fsgl.engine.step import Updates, training_step
 from fsgl.engine.tally import NonFiniteLoss, Tally
 from fsgl.methods.base import Method
@@ -165,7 +165,7 @@ def _epoch(
     epoch, total_steps = state.epoch, recipe.stream.steps_per_epoch
     lr = recipe.rate(epoch)
     for group in state.optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_factor", 1.0)  # of a fine-tuned backbone (training.py)
+        group["lr"] = lr * group.get("lr_factor", 1.0)  # of a fine-tuned backbone (runs/assemble.py)
     recipe.enter_stage(state)
     state.model.train()
     images_before, seconds_before = state.images, state.seconds

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from fsgl.engine.processes import ALONE, Processes
 from fsgl.engine.tally import Tally
 from fsgl.methods.base import Method
 from fsgl.optim.sam import Ascent
-from fsgl.processes import ALONE, Processes
 from fsgl.types import Batch, Losses, Mixed, Share
 
 

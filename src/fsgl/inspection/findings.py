@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fsgl.data.imbalance import class_counts
-from fsgl.data.small_images import SMALL_SIDE
-from fsgl.data.sources import ImageArrays, Images, Source
+from fsgl.data.draw.imbalance import class_counts
+from fsgl.data.images.sources import ImageArrays, Images, Source
+from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.inspection.duplicates import alike, same
 from fsgl.inspection.label_errors import LEAST, TRUSTED_FROM, likely_errors
 from fsgl.inspection.recommend import recommend
@@ -80,7 +80,7 @@ def findings(inspected: Inspected, label_errors: bool = True) -> dict[str, Any]:
 
 
 def _kept_in_memory(source: Source, readable: list[Seen]) -> bool:
-    """As data/small_images.py decides it when training begins, but for very many."""
+    """As data/readers/small_images.py decides it when training begins, but for very many."""
     sizes = {(each.width, each.height) for each in readable}
     return isinstance(source.train, ImageArrays) or (len(sizes) == 1 and max(max(sizes)) <= SMALL_SIDE)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fsgl.data.image_files import BadImage
-from fsgl.data.thumbnails import open_image, thumbnail
+from fsgl.data.images.image_files import BadImage
+from fsgl.data.images.thumbnails import open_image, thumbnail
 from fsgl.inspection.findings import Inspected
 from fsgl.report.web import escape as _e
 from fsgl.report.web import page

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsgl.data.image_files import BadImage, stored_mode
-from fsgl.data.sources import ImageArrays, ImageFiles, Images
-from fsgl.data.thumbnails import open_image
+from fsgl.data.images.image_files import BadImage, stored_mode
+from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
+from fsgl.data.images.thumbnails import open_image
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:

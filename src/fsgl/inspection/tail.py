@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fsgl.metrics import shot_groups
+from fsgl.evaluation.metrics import shot_groups
 
 
 def gini(counts_K: np.ndarray) -> float:

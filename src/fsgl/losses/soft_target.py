@@ -14,7 +14,7 @@ from torch import Tensor
 def soft_cross_entropy(logits_BK: Tensor, target_BK: Tensor) -> Tensor:
     """Mean over the batch; logits and target ``B x K``, target >= 0. Returns a scalar, in nats.
 
-    Raises ValueError where the shapes differ, as for class indices: see ``fsgl.mix.one_hot``.
+    Raises ValueError where the shapes differ, as for class indices: see ``fsgl.methods.mixtures.one_hot``.
     """
     if logits_BK.shape != target_BK.shape:
         raise ValueError(f"logits {tuple(logits_BK.shape)} and soft target {tuple(target_BK.shape)} differ in shape")

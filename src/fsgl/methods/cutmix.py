@@ -2,8 +2,8 @@
 
     x~ = M x_i + (1 - M) x_j        y~ = lambda y_i + (1 - lambda) y_j
 
-lambda ~ Beta(beta, beta) gives the box (fsgl.mix.cutmix_box); in the label it is the share of the image that the
-clipped box leaves, as in the authors' code. One box and one permutation a batch.
+lambda ~ Beta(beta, beta) gives the box (fsgl.methods.mixtures.cutmix_box); in the label it is the share of the
+image that the clipped box leaves, as in the authors' code. One box and one permutation a batch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fsgl.errors import UserError
 from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.mixtures import box_lambda, cutmix, cutmix_box, draw_lambda, mixup
 from fsgl.methods.one_view import OneView
-from fsgl.mix import box_lambda, cutmix, cutmix_box, draw_lambda, mixup
 from fsgl.types import Batch, Mixed
 
 

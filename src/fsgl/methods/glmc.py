@@ -5,7 +5,7 @@ Scaling Guided Learning (Wang, You, Zheng, 2024). METHOD section 6:
 
     L = alpha L_conventional + (1 - alpha) L_rebalanced + c L_consistency         alpha = 1 - (t / T)^2
 
-(the three losses: losses/glmc.py; the two mixtures that the network is shown: mix.py.)
+(the three losses: losses/glmc.py; the two mixtures that the network is shown: methods/mixtures.py.)
 
 FSGL is this with ``feature_scaling.gamma > 0`` and SAM; there is no class of that name.
 """
@@ -23,7 +23,7 @@ from fsgl.losses.class_weights import power_class_weights
 from fsgl.losses.glmc import glmc_losses
 from fsgl.losses.margins import log_prior
 from fsgl.methods.base import Method
-from fsgl.mix import global_local_mixture
+from fsgl.methods.mixtures import global_local_mixture
 from fsgl.models.assemble import FourHeadNet, build_four_heads
 from fsgl.models.cifar_resnet import Backbone
 from fsgl.models.feature_scaling import FeatureScalingSpec

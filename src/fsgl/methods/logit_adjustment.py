@@ -1,4 +1,4 @@
-"""Logit-adjusted loss (Menon et al., ICLR 2021, eq. 10); its post-hoc twin: posthoc.py.
+"""Logit-adjusted loss (Menon et al., ICLR 2021, eq. 10); its post-hoc twin: evaluation/posthoc.py.
 
     L = CE(o + tau log pi, y)          pi_k = n_k / N
 """

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fsgl.errors import UserError
 from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.mixtures import draw_lambda, mixup
 from fsgl.methods.one_view import OneView
-from fsgl.mix import draw_lambda, mixup
 from fsgl.types import Batch, Mixed
 
 

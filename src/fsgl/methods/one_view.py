@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgl.methods.base import Method
-from fsgl.mix import one_hot
+from fsgl.methods.mixtures import one_hot
 from fsgl.models.assemble import Classifier, build_classifier
 from fsgl.models.cifar_resnet import Backbone
 from fsgl.types import Batch, Losses, Mixed

@@ -19,7 +19,7 @@ class TransferSpec:
     backbone_lr: the backbone's learning rate as a share of the heads'.
     image_size: side in pixels of what the backbone is shown; None is a timm model's own, else what the data have.
     cached_views: with train "heads", views of each training image whose features are computed once and trained on
-    (feature_cache.py); 0 runs the backbone in every step.
+    (runs/feature_cache.py); 0 runs the backbone in every step.
     """
 
     weights: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fsgl.experiment import Experiment
+from fsgl.recipes.experiment import Experiment
 from fsgl.recipes.long_tail import make_experiment
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fsgl.data.load import DATA_SETS, OWN, DataSpec
-from fsgl.data.small_images import SMALL_SIDE
+from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.errors import UserError, unknown
-from fsgl.experiment import EvaluationSpec, Experiment, OptimSpec
 from fsgl.methods import Glmc
 from fsgl.models.feature_scaling import FeatureScalingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
+from fsgl.recipes.experiment import EvaluationSpec, Experiment, OptimSpec
 from fsgl.recipes.rivals import RIVALS, rival
 
 

@@ -7,7 +7,6 @@ tuned for a data set.
 from __future__ import annotations
 
 from fsgl.data.load import DataSpec
-from fsgl.experiment import Experiment, OptimSpec
 from fsgl.methods import (
     BalancedSoftmax,
     ClassBalanced,
@@ -26,6 +25,7 @@ from fsgl.methods import (
 from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
+from fsgl.recipes.experiment import Experiment, OptimSpec
 
 RIVALS: dict[str, tuple[Method, str]] = {
     "cross-entropy": (CrossEntropy(), "Plain cross-entropy, with the same optimiser and epochs."),

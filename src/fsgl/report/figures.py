@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsgl.evaluation.statistics import mean_interval
 from fsgl.report.drawing import INK, LINE, Draw
 from fsgl.report.render import clean_name
-from fsgl.statistics import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@
     name         of the file
     command      that measured it
     date         of the measurement, UTC
-    environment  commit, versions, machine (engine/reproducible.py)
+    environment  commit, versions, machine (engine/environment.py)
     content      the figures
 """
 

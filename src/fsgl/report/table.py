@@ -1,7 +1,7 @@
 """Tables of accuracy for people: one run by the honest protocol, class by class, and runs beside each other.
 
 The functions take what a run folder holds, parsed from JSON: ``metrics`` is what
-``fsgl.metrics.evaluate_predictions`` returns, ``history`` the rows of metrics.jsonl, one an epoch::
+``fsgl.evaluation.metrics.evaluate_predictions`` returns, ``history`` the rows of metrics.jsonl, one an epoch::
 
     {"epoch": 0, "lr": 0.1, "loss": {...}, "seconds": 9.5, "val": metrics or None, "test": metrics or None}
 

@@ -1,0 +1,156 @@
+"""Complete runs, read from their folders and told: tables, pictures, one page. The statistics: compare/entries.py."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsgl.compare.entries import (
+    Comparison,
+    Entry,
+    accuracy,
+    accuracy_table,
+    compare_with,
+    describe_shared,
+    differences_table,
+    label_of,
+    make_entries,
+    priors_table,
+    ranked_with,
+    reliability_table,
+)
+from fsgl.files import write_atomically, write_json
+from fsgl.report import figures, web
+from fsgl.report.drawing import Draw, as_svg, draw, write_files
+from fsgl.report.recording import from_predictions
+from fsgl.report.records import run_content
+from fsgl.report.render import Table
+from fsgl.runs.saved import read_history
+
+APART = "These runs differ in more than their method (images, backbone, epochs, ...): tables are not to be compared."
+
+
+@dataclass
+class Told:
+    """What is said of a comparison.  tables, drawn: by the names of their files.  content: for comparison.json."""
+
+    against: str
+    tables: dict[str, Table] = field(default_factory=dict)
+    drawn: dict[str, Any] = field(default_factory=dict)
+    sections: list[str] = field(default_factory=list)
+    content: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path, more: Mapping[str, Any]) -> None:
+        """comparison.html and .json, figures/ and tables/."""
+        for part in ("figures", "tables"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        for name, drawing in self.drawn.items():
+            write_files(drawing, folder / "figures", name)
+        for name, table in self.tables.items():
+            for suffix, text in {"md": table.markdown(), "csv": table.csv(), "tex": table.latex()}.items():
+                write_atomically(folder / "tables" / f"{name}.{suffix}", text.encode())
+        write_json(folder / "comparison.json", {**self.content, **more})
+        write_atomically(folder / "comparison.html", web.page(f"fsgl compare: {folder.name}", self.sections).encode())
+
+    def add(self, name: str, table: Table) -> None:
+        self.tables[name] = table
+        self.sections.append(web.table(table))
+
+    def draw(self, name: str, drawing: Draw, size: tuple[float, float], alt: str, caption: str) -> None:
+        self.drawn[name] = draw(drawing, size)
+        self.sections.append(web.figure(as_svg(self.drawn[name], alt, name), caption))
+
+
+def tell(
+    folders: Sequence[tuple[Path, dict[str, Any]]], failed: Mapping[str, Sequence[int]], against: str
+) -> Told:
+    """folders: of complete runs, with their records.  failed: seeds that have no result, by label.
+
+    against: the label of the entry that the others are held against, where it is among those that may be ranked
+    together.
+    """
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    environments: dict[str, Any] = {}
+    for folder, record in folders:
+        run = {**run_content(record, read_history(folder)), **from_predictions(folder, record)}
+        runs[ranked_with(run)].append(run)
+        environments[ranked_with(run)] = record["environment"]
+    labels = {label_of(run) for group in runs.values() for run in group}
+    without = {label: seeds for label, seeds in failed.items() if label not in labels}
+    told = Told(against)
+    told.sections.append("<h1>Comparison</h1>" + ("" if len(runs) < 2 else f"<p class=warn>{APART}</p>"))
+    comparisons: list[dict[str, Any]] = []
+    for number, (key, group) in enumerate(runs.items()):
+        own = {label_of(run) for run in group}
+        mine = {label: seeds for label, seeds in failed.items() if label in own}
+        entries = make_entries(group, {**mine, **without} if number == 0 else mine)
+        comparisons += _tell_group(told, entries, environments[key], "" if not number else f"-{number + 1}")
+    told.content = {
+        "against": against, "comparisons": comparisons, "runs": [run for group in runs.values() for run in group],
+    }  # fmt: skip
+    return told
+
+
+def _tell_group(
+    told: Told, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str
+) -> list[dict[str, Any]]:
+    """Entries that may be ranked against each other. Returns their differences from the reference as JSON."""
+    first = entries[0].runs[0]
+    table = accuracy_table(entries, f"Test set, {first['settings']['data']['name']}, {first['settings']['backbone']}")
+    shared = describe_shared(first, environment)
+    told.add(f"accuracy{suffix}", replace(table, notes=(*table.notes, shared)))
+    reference = next((entry for entry in entries if entry.label == told.against and entry.runs), None)
+    found = compare_with(entries, reference) if reference is not None else []
+    if reference is not None and found:
+        told.add(f"differences{suffix}", differences_table(found, reference))
+        intervals = [(each.entry.label, each.over_seeds.interval) for each in found]
+        rows = [(label, interval.mean, interval.low, interval.high) for label, interval in intervals]
+        told.draw(
+            f"forest{suffix}", figures.forest(rows, reference.label), (8.0, 1.2 + 0.28 * len(rows)),
+            f"Differences from {reference.label} with their intervals over seeds: {'; '.join(e.words for e in found)}.",
+            "Blue: above, orange: below by an interval that leaves out 0 (before any correction); grey: neither.",
+        )  # fmt: skip
+    _draw_classes(told, entries, suffix)
+    told.add(f"reliability{suffix}", reliability_table(entries))
+    told.add(f"priors{suffix}", priors_table(entries))
+    return [_as_json(each, reference) for each in found if reference is not None]
+
+
+def _draw_classes(told: Told, entries: Sequence[Entry], suffix: str) -> None:
+    """Accuracy by class: the reference and the best of the others."""
+    shown = [entry for entry in entries if entry.runs and entry.label == told.against]
+    shown += [entry for entry in entries if entry.runs and entry.label != told.against][:2]
+    counts = np.array(shown[0].runs[0]["class_counts"])
+    by_label = {
+        entry.label: np.array([
+            [np.nan if value is None else value for value in run["last_per_class"]] for run in entry.runs
+        ], dtype=np.float64)
+        for entry in shown
+    }  # fmt: skip
+    told.draw(
+        f"classes{suffix}", figures.classes_compared(by_label, counts), (8.0, 3.4),
+        f"Test accuracy by class, from the most to the least frequent, of {', '.join(by_label)}.",
+        "Means over seeds, from the lowest to the highest seed; most frequent class first.",
+    )  # fmt: skip
+
+
+def _as_json(comparison: Comparison, reference: Entry) -> dict[str, Any]:
+    seeds, images = comparison.over_seeds, comparison.over_images
+    return {
+        "method": comparison.entry.label,
+        "against": reference.label,
+        "seeds": seeds.interval.n,
+        "means": [reference.mean(accuracy), comparison.entry.mean(accuracy)],
+        "difference": seeds.interval.mean,
+        "interval": [seeds.interval.low, seeds.interval.high],
+        "effect_size": seeds.effect_size,
+        "p": seeds.p_value,
+        "p_holm": comparison.p_adjusted,
+        "over_images": images and [images.interval.mean, images.interval.low, images.interval.high],
+        "words": comparison.words,
+    }

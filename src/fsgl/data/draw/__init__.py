@@ -1,0 +1,1 @@
+"""Which images take part: the long-tailed draw, and the validation and test parts."""

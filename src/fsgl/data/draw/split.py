@@ -1,0 +1,96 @@
+"""The parts that are carved from a training set, and the hash by which two runs know that they saw the same images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from decimal import ROUND_HALF_DOWN, Decimal
+
+import numpy as np
+
+from fsgl.data.draw.imbalance import class_counts
+from fsgl.data.images.prepared import PreparedImages
+from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
+from fsgl.errors import UserError
+from fsgl.randomness import derive_seed
+
+# A class keeps at least this many images for training; one with no more than this gives none to validation.
+MIN_TRAIN = 4
+
+
+def carve_validation(
+    labels: np.ndarray, fraction: float, seed: int, num_classes: int, part: str = "validation"
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Part a training set into training and validation (or test), class by class.
+
+    Of a class with n images, ``fraction * n`` (rounded, halves down) go to validation, but at least 1 and at most
+    n - 4, so that a class of 5 gives one and keeps four. A class of 4 or fewer gives none and is listed.
+
+    labels: ``N`` integers.  fraction: in [0, 1); 0 carves nothing.  seed: which images.  part: "validation" or "test",
+    which take different images for the same seed.
+    Returns (training positions, validation positions, classes too small to spare one): int64 positions in ``labels``,
+    ascending, each position in exactly one of the two. Raises UserError for a fraction outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(f"the {part} fraction must be at least 0 and below 1, not {fraction}")
+    labels = np.asarray(labels)
+    counts = class_counts(labels, num_classes)
+    chosen = np.zeros(len(labels), dtype=bool)
+    if fraction == 0:
+        return np.flatnonzero(~chosen), np.flatnonzero(chosen), ()
+    random = np.random.default_rng(derive_seed(seed, part))
+    for k in range(num_classes):
+        chosen[random.permutation(np.flatnonzero(labels == k))[: _spared_images(int(counts[k]), fraction)]] = True
+    spared = tuple(int(k) for k in np.flatnonzero(counts <= MIN_TRAIN))
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen), spared
+
+
+def _spared_images(count: int, fraction: float) -> int:
+    if count <= MIN_TRAIN:
+        return 0
+    # In decimals, as the user wrote the fraction: 0.07 * 50 is 3.5, which halves down to 3, but 3.5000000000000004
+    # in floats.
+    wanted = int((Decimal(str(float(fraction))) * count).quantize(Decimal(1), ROUND_HALF_DOWN))
+    return min(max(wanted, 1), count - MIN_TRAIN)
+
+
+def split_hash(**parts: np.ndarray | Images | Sequence[str]) -> str:
+    """SHA-256, in hex, of named parts of a data set: equal for equal names and contents, in whatever order named.
+
+    An array counts by type, shape and values; ImageArrays by pixels and labels; ImageFiles by relative paths and
+    labels (not by root, nor by what the files hold: that would read the whole set); PreparedImages by the hashes of
+    their files, their places and labels; texts one by one.
+    The result is the same on every machine: numbers are hashed little-endian.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(parts):
+        part = parts[name]
+        if isinstance(part, ImageArrays):
+            _add_array(digest, f"{name}.images", part.images)
+            _add_array(digest, f"{name}.labels", part.labels)
+        elif isinstance(part, ImageFiles):
+            _add_texts(digest, f"{name}.paths", part.paths)
+            _add_array(digest, f"{name}.labels", part.labels)
+        elif isinstance(part, PreparedImages):
+            _add_texts(digest, f"{name}.prepared", part.fingerprint())
+            _add_array(digest, f"{name}.labels", part.labels)
+        elif isinstance(part, np.ndarray):
+            _add_array(digest, name, part)
+        else:
+            _add_texts(digest, name, (part,) if isinstance(part, str) else part)
+    return digest.hexdigest()
+
+
+def _add_array(digest: hashlib._Hash, name: str, array: np.ndarray) -> None:
+    if array.dtype.hasobject:
+        raise TypeError(f"'{name}' holds Python objects, which have no bytes to hash")
+    array = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    _add_texts(digest, name, (array.dtype.str, str(array.shape)))
+    digest.update(array.data if array.size else b"")
+
+
+def _add_texts(digest: hashlib._Hash, name: str, texts: Sequence[str]) -> None:
+    # Lengths first, so that no two lists of texts run together into the same bytes.
+    for text in (name, str(len(texts)), *texts):
+        encoded = text.encode("utf-8", "surrogateescape")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)

@@ -1,0 +1,162 @@
+"""What a data set is before any drawing, augmentation or loading: its images, labels, class names and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fsgl.data.images.image_files import open_rgb
+from fsgl.data.images.prepared import PreparedImages
+from fsgl.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True, eq=False)
+class ImageArrays:
+    """Images held in memory.
+
+    images: ``N x H x W x C``, uint8, C = 1 or 3 (grey or RGB).  labels: ``N``, int64, in ``[0, K)``.
+    Raises UserError where the arrays are not of that kind.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        images = self.images
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise UserError(
+                f"images must be uint8 of shape N x H x W x 1 or N x H x W x 3, not {images.dtype} {images.shape}"
+            )
+        _check_labels(self.labels, len(images))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, positions: np.ndarray) -> ImageArrays:
+        """The images at ``positions`` (integers, any order, repeats allowed), copied."""
+        return ImageArrays(self.images[positions], self.labels[positions])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """Images on disk.
+
+    root: the folder.  paths: ``N`` paths relative to it, with forward slashes.  labels: ``N``, int64, in ``[0, K)``.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check_labels(self.labels, len(self.paths))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, positions: np.ndarray) -> ImageFiles:
+        """The images at ``positions`` (integers, any order, repeats allowed)."""
+        return ImageFiles(self.root, tuple(self.paths[i] for i in positions.tolist()), self.labels[positions])
+
+    def location(self, position: int) -> str:
+        """Where the image is, for messages."""
+        return str(self.root / self.paths[position])
+
+    def open(self, position: int, at_least: int | None = None) -> Image:
+        """The image as RGB; at_least: pixels of its shorter side that are needed. Raises BadImage."""
+        return open_rgb(self.root, self.paths[position], at_least)
+
+    def pixels(self, position: int, at_least: int | None = None) -> np.ndarray:
+        """As ``open``, uint8 ``H x W x 3``."""
+        return np.asarray(self.open(position, at_least))
+
+
+Images = ImageArrays | ImageFiles | PreparedImages
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set: its images, and what belongs to all of them.
+
+    name: as recipes and results spell it.  test: None where a part of ``train`` is to be carved.
+    class_names: ``K`` names; a label is an index into them.  mean, std: one value a channel, in [0, 1] units.
+    val: None where the set comes without.  found: what it turned out to be, a sentence for people.  notes: more of
+    them, on what was passed over.
+    Raises UserError where a label has no class name or the statistics do not fit the images.
+    """
+
+    name: str
+    train: Images
+    test: Images | None
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    val: Images | None = None
+    found: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for part, images in (("training", self.train), ("validation", self.val), ("test", self.test)):
+            if images is None:
+                continue
+            if len(images) and int(images.labels.max()) >= self.num_classes:
+                raise UserError(
+                    f"{self.name}: a {part} image has label {int(images.labels.max())}, "
+                    f"but there are {self.num_classes} classes"
+                )
+            if isinstance(images, ImageArrays) and images.images.shape[-1] != len(self.mean):
+                raise UserError(
+                    f"{self.name}: {part} images have {images.images.shape[-1]} channels, the mean has {len(self.mean)}"
+                )
+        if len(self.mean) != len(self.std) or not all(deviation > 0 for deviation in self.std):
+            raise UserError(f"{self.name}: mean and std need one value a channel each, every std above 0")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+
+def default_class_names(num_classes: int) -> tuple[str, ...]:
+    """The class indices as names, for data sets that come without."""
+    return tuple(str(k) for k in range(num_classes))
+
+
+def pixel_statistics(images_NHWC: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (over all pixels, not over images) of each channel, in [0, 1] units.
+
+    images_NHWC: uint8, N >= 1. Exact: counted per grey level, so no large float sum is rounded.
+    """
+    means, deviations = [], []
+    levels = np.arange(256) / 255
+    for channel in range(images_NHWC.shape[-1]):
+        share = np.bincount(images_NHWC[..., channel].ravel(), minlength=256) / images_NHWC[..., channel].size
+        mean = float(share @ levels)
+        means.append(mean)
+        deviations.append(float(share @ (levels - mean) ** 2) ** 0.5)
+    return tuple(means), tuple(deviations)
+
+
+def _check_labels(labels: np.ndarray, count: int) -> None:
+    if labels.dtype != np.int64 or labels.shape != (count,):
+        raise UserError(f"labels must be int64 of shape ({count},), one an image, not {labels.dtype} {labels.shape}")
+    if count and int(labels.min()) < 0:
+        raise UserError(f"labels count from 0; image {int(labels.argmin())} has label {int(labels.min())}")
+
+
+def as_labels(labels: Sequence[int] | np.ndarray) -> np.ndarray:
+    """``labels`` as an int64 array; UserError where they are not whole numbers."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise UserError(f"labels must be a list of whole numbers, not {array.dtype} of shape {array.shape}")
+    return array.astype(np.int64)

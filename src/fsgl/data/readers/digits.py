@@ -1,0 +1,34 @@
+"""The handwritten digits that scikit-learn ships: 1797 real images of 8 x 8 pixels, and no download.
+
+From the UCI "Optical Recognition of Handwritten Digits" test set (Alpaydin and Kaynak 1998), 174 to 183 a class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fsgl.data.images.sources import ImageArrays, Source, default_class_names, pixel_statistics
+
+TEST_PER_CLASS = 50
+_SPLIT_SEED = 0
+
+
+def load_digits() -> Source:
+    """The digits as uint8 ``N x 8 x 8 x 1``, grey levels 0..16 stretched to 0..255.
+
+    Test: 50 images of each class, always the same ones; train: the other 1297, in scikit-learn's order (124 to 133 a
+    class). Mean and deviation are those of the training part.
+    """
+    # scikit-learn takes a second to import, and only this source needs it.
+    from sklearn.datasets import load_digits as bundled_digits
+
+    levels, labels = bundled_digits(return_X_y=True)
+    images = np.round(levels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels = labels.astype(np.int64)
+    is_test = np.zeros(len(labels), dtype=bool)
+    random = np.random.RandomState(_SPLIT_SEED)  # not default_rng: NumPy promises never to change these numbers
+    for k in range(10):
+        is_test[random.permutation(np.flatnonzero(labels == k))[:TEST_PER_CLASS]] = True
+    train = ImageArrays(images[~is_test], labels[~is_test])
+    mean, std = pixel_statistics(train.images)
+    return Source("digits", train, ImageArrays(images[is_test], labels[is_test]), default_class_names(10), mean, std)

@@ -1,0 +1,1 @@
+"""From images to batches on the training device: samplers, views, decoding, features."""

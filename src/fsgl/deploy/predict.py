@@ -1,0 +1,156 @@
+"""A trained network asked about images: which files are meant, what it is shown of them, what it says."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fsgl.data.images.image_files import SUFFIXES, BadImage, open_rgb
+from fsgl.data.stream.decoding import evaluation_view
+from fsgl.data.stream.transforms import normalise
+from fsgl.engine.predict import predict_logits
+from fsgl.errors import UserError
+from fsgl.runs.saved import Trained
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BATCH = 64
+PRIORS = ("uniform", "training")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file that was asked about.  root: nothing outside it is read.  relative: within the root.  shown: as named."""
+
+    root: Path
+    relative: str
+    shown: str
+
+
+def find_images(names: Sequence[str]) -> list[ImageFile]:
+    """The files that these names mean: files, folders (all images within), or patterns such as 'new/**/*.jpg'.
+
+    In the order given, each folder and pattern sorted, every file once. Raises UserError for a name that means none.
+    """
+    found: dict[str, ImageFile] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            some = [_within(path, inner) for inner in sorted(path.rglob("*")) if inner.suffix.lower() in SUFFIXES]
+            if not some:
+                raise UserError(f"{name}: no image in this folder")
+        elif path.exists() or not glob.has_magic(name):
+            some = [_alone(path)]  # where it is absent the reader says so
+        else:
+            matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
+            some = [_alone(match) for match in matches if match.is_file()]
+            if not some:
+                raise UserError(f"{name}: no file matches")
+        found |= {file.shown: file for file in some if file.shown not in found}
+    return list(found.values())
+
+
+def _within(folder: Path, inner: Path) -> ImageFile:
+    return ImageFile(folder, inner.relative_to(folder).as_posix(), str(inner))
+
+
+def _alone(path: Path) -> ImageFile:
+    """A file that was named itself, and may be a link to anywhere."""
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        target = path.absolute()
+    return ImageFile(target.parent, target.name, str(path))
+
+
+def view(trained: Trained, image: Image) -> np.ndarray:
+    """What the network is shown of an RGB image at test: uint8 ``H x W x C``.
+
+    A photograph as in evaluation (decoding.py). For networks of images in memory one of their size as it is,
+    others with the shorter side resized to it and the middle cut out; grey where they are grey.
+    """
+    from PIL import Image as images
+    from PIL import ImageOps
+
+    if trained.array_size is None:
+        return evaluation_view(np.asarray(image), trained.image_size)
+    height, width = trained.array_size
+    if image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), images.Resampling.BILINEAR)
+    pixels = np.asarray(image.convert("L") if trained.channels == 1 else image)
+    return pixels.reshape(height, width, trained.channels)
+
+
+def predict_views(trained: Trained, views: Sequence[np.ndarray], device: torch.device | str = "cpu") -> np.ndarray:
+    """Logits ``N x K`` float32 of views as ``view`` makes them."""
+    images = normalise(np.stack(views), trained.mean, trained.std, device)
+    return predict_logits(trained.model, trained.experiment.method, [images])
+
+
+def predict_files(
+    trained: Trained, files: Sequence[ImageFile], device: torch.device | str = "cpu", workers: int = 2
+) -> Iterator[tuple[ImageFile, np.ndarray | BadImage]]:
+    """Logits ``K`` of each file in order, or why it gives none. workers: decoding threads."""
+
+    def load(file: ImageFile) -> np.ndarray | BadImage:
+        try:
+            return view(trained, open_rgb(file.root, file.relative, at_least=2 * max(trained.input_size)))
+        except BadImage as error:
+            return BadImage(file.shown, error.reason)
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for start in range(0, len(files), BATCH):
+            group = files[start : start + BATCH]
+            loaded = list(pool.map(load, group))
+            views = [each for each in loaded if not isinstance(each, BadImage)]
+            logits = iter(predict_views(trained, views, device) if views else ())
+            for file, each in zip(group, loaded, strict=True):
+                yield file, each if isinstance(each, BadImage) else next(logits)
+
+
+def read_prior(trained: Trained, prior: str) -> np.ndarray:
+    """Class weights ``K``: "uniform", "training", or a CSV file of class name and weight (every class, weights >= 0).
+
+    Raises UserError.
+    """
+    if prior == "uniform":
+        return np.ones(len(trained.class_names))
+    if prior == "training":
+        return np.maximum(trained.class_counts, 1).astype(np.float64)
+    import csv
+
+    path, weights = Path(prior), dict.fromkeys(trained.class_names, float("nan"))
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except FileNotFoundError:
+        raise UserError(f"--prior {prior}: neither {' nor '.join(PRIORS)}, and no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    for number, cells in enumerate(lines, start=1):
+        if not cells:
+            continue
+        try:
+            name, weight = cells[0].strip(), float(cells[1])
+            if not 0 <= weight < float("inf"):
+                raise ValueError
+        except (IndexError, ValueError):
+            if number == 1:
+                continue  # a heading
+            raise UserError(f"{path}, line {number}: expected 'class,weight', a weight of 0 or more") from None
+        if name not in weights:
+            raise UserError(f"{path}, line {number}: '{name}' is no class of this run")
+        weights[name] = weight
+    missing = [name for name, weight in weights.items() if weight != weight]
+    if missing:
+        raise UserError(f"{path}: no weight for the class '{missing[0]}'")
+    if not any(weights.values()):
+        raise UserError(f"{path}: all weights are 0")
+    return np.array(list(weights.values()))

@@ -1,0 +1,112 @@
+"""The web application: the page, ``POST /predict``, ``GET /health``.
+
+It is for the person at this machine. Uploads are bounded before they are read and stay in memory; a request must name
+the host that is served (another site's page cannot reach it under a name of its own), and the page loads nothing from
+anywhere else.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from fsgl.data.images.image_files import BadImage, rgb_of
+from fsgl.deploy.predict import predict_views, view
+from fsgl.deploy.serve.neighbours import Index, features_of
+from fsgl.deploy.serve.page import page
+from fsgl.evaluation.metrics import shot_groups
+from fsgl.evaluation.posthoc import probabilities
+from fsgl.runs.saved import Trained
+
+MOST_BYTES = 20 * 2**20  # of one image; a request holds one
+TOP = 5
+NEAREST = 6
+
+
+def make_app(trained: Trained, name: str, index: Index | None, hosts: list[str]) -> Starlette:
+    """The application. name: of the run, for the page.  index: of training images, or None.  hosts: it answers to."""
+    answering = _Answering(trained, index)
+
+    async def show(request: Request) -> Response:
+        policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+        policy += "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+        headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"}
+        return HTMLResponse(page(name, len(trained.class_names), index is not None), headers=headers)
+
+    async def predict(request: Request) -> Response:
+        content = await _body(request)
+        return JSONResponse(await run_in_threadpool(answering, content))
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok", "run": name, "classes": len(trained.class_names)})
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse({"error": error.detail}, error.status_code)
+
+    routes = [Route("/", show), Route("/predict", predict, methods=["POST"]), Route("/health", health)]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        exception_handlers={HTTPException: refused},
+    )
+
+
+async def _body(request: Request) -> bytes:
+    """The request's body, never more than MOST_BYTES of it. Raises HTTPException."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip()
+    if not (kind.startswith("image/") or kind == "application/octet-stream"):
+        # A page of another site can send a form without asking; it cannot send these.
+        raise HTTPException(415, "send the image itself, as image/... or application/octet-stream")
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > MOST_BYTES:
+            raise HTTPException(413, f"an image of more than {MOST_BYTES // 2**20} MB is not taken")
+    return bytes(content)
+
+
+class _Answering:
+    def __init__(self, trained: Trained, index: Index | None) -> None:
+        self._trained, self._index = trained, index
+        boundaries = trained.experiment.evaluation
+        groups = shot_groups(trained.class_counts, many=boundaries.many, few=boundaries.few)
+        self._group = {k: name for name, mask in groups.items() for k in np.flatnonzero(mask).tolist()}
+
+    def __call__(self, content: bytes) -> dict[str, Any]:
+        """What the network says of an image file. Raises HTTPException for what is none."""
+        trained = self._trained
+        try:
+            image = rgb_of(io.BytesIO(content), "the upload", 2 * max(trained.input_size)) if content else None
+        except BadImage as error:
+            raise HTTPException(400, error.reason) from None
+        if image is None:
+            raise HTTPException(400, "empty")
+        views = [view(trained, image)]
+        shares = probabilities(predict_views(trained, views), trained.temperature)[0]
+        best = np.argsort(-shares, kind="stable")[:TOP].tolist()
+        answer: dict[str, Any] = {
+            "predictions": [{**self._class(k), "probability": float(shares[k])} for k in best],
+            "calibrated": trained.temperature != 1,
+            "nearest": [],
+        }
+        if self._index is not None:
+            answer["nearest"] = [
+                {**self._class(int(self._index.labels[row])), "cosine": cosine, "image": self._index.thumbnails[row]}
+                for row, cosine in self._index.nearest(features_of(trained, views)[0], NEAREST)
+            ]
+        return answer
+
+    def _class(self, k: int) -> dict[str, Any]:
+        counts, names = self._trained.class_counts, self._trained.class_names
+        return {"class": names[k], "training_images": int(counts[k]), "group": self._group[k]}

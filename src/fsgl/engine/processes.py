@@ -1,0 +1,237 @@
+"""Several processes that train one network together, on one machine or many.
+
+Every process holds the whole network and takes its rows of every step (streams.py). After a backward pass the
+gradients are summed over all of them, in one exchange of one flat buffer, with the losses in it, so that all see the
+same numbers. Nothing wraps the network: no hooks, no other names of its weights, and a SAM step is the same code with
+one process or sixteen. The price is that the exchange does not overlap with the backward pass.
+
+Lightning Fabric starts the processes, or finds them started by torchrun or Slurm, and connects them over
+torch.distributed (NCCL on GPUs, gloo on CPUs). One process needs neither and imports neither.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fsgl.errors import PeerLost, UserError
+
+T = TypeVar("T")
+TIMEOUT = timedelta(minutes=5)  # for what no operating system tells: a machine that went silent
+PATIENCE = timedelta(days=1)  # while the leader does something alone, such as a download
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among ``count``. The methods of this class are those of a process alone."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def leader(self) -> bool:
+        """Whether this is the one process that writes and prints."""
+        return self.index == 0
+
+    def exchange(self, parameters: Iterable[nn.Parameter], values: Tensor, weight: float) -> Tensor:
+        """Sum the parameters' gradients over all processes, in place; weight: this process's share of the images.
+
+        values: a vector of means over this process's images; returned as means over all.
+        """
+        return values
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether it is set in any process."""
+        return flags
+
+    def agree(self, value: T) -> T:
+        """The leader's value."""
+        return value
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """The rows of all processes, one after another. rows: float32 ``n x K``."""
+        return rows
+
+    def rows(self, total: int) -> slice:
+        """This process's part of ``total`` rows, for ``gather`` to join again."""
+        return slice(total * self.index // self.count, total * (self.index + 1) // self.count)
+
+    def average_statistics(self, model: nn.Module) -> None:
+        """Replace BatchNorm's running statistics, of which each process has its own, by their mean."""
+
+    def begin_alike(self, model: nn.Module) -> None:
+        """Give all processes the leader's weights and buffers."""
+
+
+ALONE = Processes()
+
+
+@dataclass(frozen=True)
+class ConnectedProcesses(Processes):
+    """Of a group that torch.distributed connects.
+
+    device: where the exchanged tensors must be.  patient: the same processes on gloo, with PATIENCE, or None.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    patient: Any = None
+
+    def exchange(self, parameters: Iterable[nn.Parameter], values: Tensor, weight: float) -> Tensor:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        averaged, *summed = self._summed([values, *gradients], weight)
+        if gradients:
+            torch._foreach_copy_(gradients, summed)
+        return averaged
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        counts = torch.tensor([int(flag) for flag in flags], device=self.device)
+        self._sum(counts)
+        with self._watching_peers():  # on a GPU it is here that the exchange is waited for
+            return tuple(count > 0 for count in counts.tolist())
+
+    def agree(self, value: T) -> T:
+        box = [value]
+        with self._watching_peers():
+            torch.distributed.broadcast_object_list(box, src=0, group=self.patient)
+        return box[0]
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        with self._watching_peers():
+            parts: list[Any] = [None] * self.count
+            torch.distributed.all_gather_object(parts, rows)
+        return np.concatenate(parts)
+
+    def average_statistics(self, model: nn.Module) -> None:
+        layers = [
+            module
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and all(weight.requires_grad for weight in module.parameters())  # a frozen one's must not be rounded
+        ]
+        buffers = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var)]
+        statistics = [buffer for buffer in buffers if buffer is not None]
+        if statistics:
+            torch._foreach_copy_(statistics, self._summed(statistics, 1 / self.count))
+
+    def begin_alike(self, model: nn.Module) -> None:
+        with self._watching_peers():
+            for value in model.state_dict().values():
+                whole = value.contiguous()  # which a channels-last weight is not, and gloo wants
+                torch.distributed.broadcast(whole, src=0)
+                value.copy_(whole)
+
+    def _summed(self, tensors: list[Tensor], weight: float) -> list[Tensor]:
+        """Copies of the tensors, weighted and summed over all processes in one exchange."""
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).mul_(weight)
+        self._sum(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+    @contextlib.contextmanager
+    def _watching_peers(self) -> Iterator[None]:
+        """Within: the error that torch raises for a peer that is gone becomes PeerLost."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise PeerLost(str(error).splitlines()[0], self.leader) from None
+
+    def _sum(self, tensor: Tensor) -> None:
+        with self._watching_peers():
+            torch.distributed.all_reduce(tensor)
+
+
+def launch(device: str, devices: int, nodes: int) -> tuple[Processes, torch.device]:
+    """Start or join the processes of a run; this process's place among them, and its device.
+
+    device: "cpu" or "cuda".  devices: processes on this machine.  nodes: machines. Where torchrun or Slurm started this
+    process its place is read from the environment. Other processes of this machine are started as copies of the present
+    command line. Raises UserError where they cannot be.
+    """
+    Fabric, DDPStrategy = _fabric()
+    _quieten()
+    backend = "nccl" if device == "cuda" else "gloo"
+    strategy = DDPStrategy(process_group_backend=backend, timeout=TIMEOUT)
+    try:
+        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
+        fabric.launch()
+    except (RuntimeError, ValueError, OSError, TimeoutError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{devices} processes on {nodes} machines cannot be connected: {reason}") from None
+    patient = torch.distributed.new_group(timeout=PATIENCE, backend="gloo")
+    atexit.register(_disconnect)
+    if fabric.global_rank > 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # one process talks
+    if fabric.local_rank > 0:  # the first of a machine was started by a shell, which may end
+        _leave_with_parent()
+    return ConnectedProcesses(fabric.global_rank, fabric.world_size, fabric.device, patient), fabric.device
+
+
+def started_by_cluster() -> tuple[int, int] | None:
+    """Processes on this machine and machines, where torchrun or Slurm started this process; None otherwise."""
+    environment = os.environ
+    if "TORCHELASTIC_RUN_ID" in environment:
+        local = int(environment["LOCAL_WORLD_SIZE"])
+        return local, int(environment["WORLD_SIZE"]) // local
+    tasks, nodes = (int(environment.get(name, "1")) for name in ("SLURM_NTASKS", "SLURM_NNODES"))
+    if tasks > 1 and "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return tasks // nodes, nodes
+    return None
+
+
+def _fabric() -> tuple[Any, Any]:
+    for package in ("lightning_fabric", "lightning.fabric"):  # alone or in pytorch-lightning; in lightning
+        with contextlib.suppress(ModuleNotFoundError):
+            strategies = importlib.import_module(f"{package}.strategies")
+            return importlib.import_module(package).Fabric, strategies.DDPStrategy
+    raise UserError("several processes need Lightning Fabric: pip install 'fsgl[distributed]'")
+
+
+def _disconnect() -> None:
+    with contextlib.suppress(RuntimeError, ValueError):
+        torch.distributed.destroy_process_group()
+
+
+def _quieten() -> None:
+    """Of all that Fabric logs only the death of a process is news."""
+    for package in ("lightning_fabric", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
+        launcher = logging.getLogger(f"{package}.strategies.launchers.subprocess_script")
+        launcher.setLevel(logging.INFO)
+        launcher.propagate = False
+        launcher.addHandler(_LastWords())
+
+
+class _LastWords(logging.Handler):
+    """Fabric kills the whole run, this process too, some seconds after another process of this machine died; it says so
+    to its log only. This says it to the person at the keyboard."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "terminated with code" in record.getMessage():
+            os.write(2, b"\nfsgl: another process of this run died; go on from the last save with --resume\n")
+
+
+def _leave_with_parent() -> None:
+    """End this process once the one that started it is gone: nothing would ever answer it again."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()

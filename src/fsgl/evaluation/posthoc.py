@@ -1,0 +1,150 @@
+"""What can be mended after training, on logits or on the rows of the classifier; runs/adjustment.py does it to a run.
+
+    temperature        softmax(z / T), T of the lowest negative log-likelihood      Guo et al., ICML 2017, section 4.2
+    ... by group       T of the group (many, medium, few) of the class predicted
+    tau-norm           w_k / ||w_k||^tau, no bias                                   Kang et al., ICLR 2020, eq. 4
+    MaxNorm            min(1, radius / ||w_k||) w_k                                 Alshammari et al., CVPR 2022, eq. 4
+    logit adjustment   z_k - tau log pi_k, pi of training                           Menon et al., ICLR 2021, eq. 9
+    another prior      p'(k | x) ~ p(k | x) p'(k) / p(k), p as the classifier has it    Saerens et al., 2002, eq. 2.4
+    ... estimated      by EM from unlabelled images' probabilities                  Saerens et al., 2002, eq. 2.9
+                       by BBSE from their predicted classes and the confusion       Lipton et al., ICML 2018, section 4
+                       of labelled ones
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsgl.evaluation.metrics import softmax
+
+LOWEST, HIGHEST = 0.05, 20.0  # temperatures
+
+
+def negative_log_likelihood(logits_NK: NDArray[np.floating], labels_N: NDArray[np.integer]) -> float:
+    """Mean over the images, in nats."""
+    shifted = logits_NK - logits_NK.max(axis=1, keepdims=True)
+    normaliser = np.log(np.exp(shifted).sum(axis=1))
+    return float((normaliser - shifted[np.arange(len(labels_N)), labels_N]).mean())
+
+
+def fit_temperature(logits_NK: NDArray[np.floating], labels_N: NDArray[np.integer]) -> float:
+    """The temperature, in [0.05, 20], that fits these held-out images best. Raises ValueError for none of them.
+
+    1 where the best one is at either end: images that are all classified rightly want it ever lower, and images of
+    which nothing is known ever higher; neither says how sure to be of others.
+    """
+    if len(labels_N) == 0:
+        raise ValueError("a temperature needs held-out images")
+    from scipy.optimize import minimize_scalar
+
+    logits = np.asarray(logits_NK, dtype=np.float64)
+    # In 1 / T the likelihood is concave, so the minimum found is the minimum.
+    found = minimize_scalar(
+        lambda inverse: negative_log_likelihood(logits * inverse, labels_N),
+        bounds=(1 / HIGHEST, 1 / LOWEST), method="bounded", options={"xatol": 1e-6},
+    )  # fmt: skip
+    temperature = float(1 / found.x)
+    all_right = bool((logits.argmax(axis=1) == labels_N).all())
+    return temperature if not all_right and 1.05 * LOWEST < temperature < HIGHEST / 1.05 else 1.0
+
+
+def probabilities(
+    logits_NK: NDArray[np.floating],
+    temperature: float = 1.0,
+    prior_K: NDArray[np.floating] | None = None,
+    assumed_K: NDArray[np.floating] | None = None,
+) -> NDArray[np.float64]:
+    """Calibrated probabilities ``N x K`` under the class frequencies ``prior``.
+
+    prior, assumed: positive weights, of any sum; None for either leaves the frequencies as they are. assumed: those
+    that the classifier's probabilities hold for.
+    """
+    logits = np.asarray(logits_NK, dtype=np.float64) / temperature
+    if prior_K is None or assumed_K is None:
+        return softmax(logits)
+    shares = np.zeros_like(logits)
+    occurring = prior_K > 0  # a class that does not occur has a probability of 0
+    shares[:, occurring] = softmax(logits[:, occurring] + np.log(prior_K[occurring] / assumed_K[occurring]))
+    return shares
+
+
+def fit_group_temperatures(
+    logits_NK: NDArray[np.floating], labels_N: NDArray[np.integer], group_K: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """A temperature for each class ``K``: that of its group, fitted on the held-out images predicted as one of it.
+
+    group: of each class, any integers. An image's group is that of its predicted class, as its own is not known at
+    test, so no prediction changes. A group as which nothing is predicted has the temperature of all images.
+    Raises ValueError for no images.
+    """
+    temperatures = np.full(len(group_K), fit_temperature(logits_NK, labels_N))
+    predicted = group_K[logits_NK.argmax(axis=1)]
+    for group in np.unique(predicted):
+        rows = predicted == group
+        temperatures[group_K == group] = fit_temperature(logits_NK[rows], labels_N[rows])
+    return temperatures
+
+
+def tau_normalised(weight_KD: NDArray[np.floating], tau: float) -> NDArray[np.float64]:
+    """The rows divided by their length to the power ``tau``: 0 leaves them, 1 makes all of length 1."""
+    rows = np.asarray(weight_KD, dtype=np.float64)
+    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return np.asarray(rows / lengths**tau)
+
+
+def max_normed(weight_KD: NDArray[np.floating], radius: float) -> NDArray[np.float64]:
+    """The rows, those that are longer than ``radius`` (> 0) shortened to it."""
+    rows = np.asarray(weight_KD, dtype=np.float64)
+    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return np.asarray(rows * np.minimum(1.0, radius / lengths))
+
+
+def estimate_prior_em(
+    probabilities_NK: NDArray[np.floating], assumed_K: NDArray[np.floating], steps: int = 1000, tolerance: float = 1e-8
+) -> NDArray[np.float64]:
+    """Class frequencies ``K``, summing to 1, of unlabelled images, from probabilities that hold under ``assumed``.
+
+    Expectation maximisation, from ``assumed`` on, until no frequency changes by more than ``tolerance``; the
+    likelihood that it climbs is concave. Probabilities must be calibrated to be of use. Raises ValueError for no images
+    or where it did not settle.
+    """
+    shares = np.asarray(probabilities_NK, dtype=np.float64)
+    if not len(shares):
+        raise ValueError("a prior is estimated from images, and there are none")
+    assumed = np.asarray(assumed_K, dtype=np.float64) / np.sum(assumed_K)
+    density = shares / assumed  # of each image given each class, up to a factor of the image
+    prior = assumed
+    for _ in range(steps):
+        joint = density * prior
+        previous, prior = prior, (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+        if np.abs(prior - previous).max() <= tolerance:
+            return prior
+    raise ValueError(f"the estimate of the class frequencies did not settle in {steps} steps")
+
+
+def estimate_prior_bbse(
+    predicted_N: NDArray[np.integer],
+    labels_N: NDArray[np.integer],
+    predicted_unlabelled_M: NDArray[np.integer],
+    classes: int,
+) -> NDArray[np.float64]:
+    """Class frequencies ``K``, summing to 1, of unlabelled images, from the classes predicted for them.
+
+    predicted, labels: of held-out images, whose confusion P(predicted | class) is taken to hold for the unlabelled ones
+    too. Solves P(predicted) = P(predicted | class) P(class) by non-negative least squares (where the confusion is well
+    conditioned and the answer positive: its inverse, as in the paper). Raises ValueError for a class without held-out
+    image, naming it, and for no unlabelled images.
+    """
+    from scipy.optimize import nnls
+
+    if not len(predicted_unlabelled_M):
+        raise ValueError("a prior is estimated from images, and there are none")
+    confusion = np.zeros((classes, classes))
+    np.add.at(confusion, (predicted_N, labels_N), 1.0)
+    held_out = confusion.sum(axis=0)
+    if not (held_out > 0).all():
+        raise ValueError(f"class {int((held_out == 0).argmax())} has no held-out image, so its confusion is not known")
+    seen = np.bincount(predicted_unlabelled_M, minlength=classes) / len(predicted_unlabelled_M)
+    prior, _ = nnls(confusion / held_out, seen)
+    return np.asarray(prior / prior.sum())

@@ -1,0 +1,71 @@
+"""A complete run as a record for results/: its figures without its weights."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsgl.errors import UserError
+from fsgl.evaluation.reliability import beyond_accuracy
+from fsgl.report.records import run_content, write_record
+from fsgl.runs.saved import read_experiment, read_history, read_record
+
+
+def record(
+    folder: Path,
+    results: Path,
+    command: str,
+    tag: str = "",
+    commit: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the record of a complete run and return its path.
+
+    tag: of its name.  commit: for a run that could not tell its own.  extra: more for the record's content.
+    """
+    run = read_record(folder)
+    environment = {**run["environment"], "commit": run["environment"]["commit"] or commit}
+    content = {**run_content(run, read_history(folder)), **from_predictions(folder, run), **(extra or {})}
+    adjusted = (run.get("adjustment") or {}).get("name")
+    tag = "-".join(filter(None, [adjusted, tag]))
+    name = record_name(run["settings"], read_experiment(folder / "experiment.json").hash, tag)
+    return write_record(results, "run", name, command, environment, content)
+
+
+def record_name(settings: Mapping[str, Any], experiment_hash: str, tag: str = "") -> str:
+    """The name of a run's record: what a reader looks for, then what tells apart whatever else differs."""
+    factor = settings["data"]["imbalance_factor"]
+    return "-".join([
+        settings["data"]["name"], *([] if factor is None else [f"if{factor:g}"]),
+        settings["backbone"].replace(":", "-"),
+        f"e{settings['optim']['epochs']}", settings["recipe"], f"seed{settings['seed']}",
+        experiment_hash[:6],  # tells grids apart that differ in another setting
+        *([tag] if tag else []),
+    ])  # fmt: skip
+
+
+def read_predictions(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of predictions.npz. Raises UserError where it is missing or damaged."""
+    path = folder / "predictions.npz"
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
+            found = {name: saved[name] for name in saved.files}
+        if not {"logits", "labels", "class_counts"} <= found.keys():
+            raise ValueError("it lacks logits, labels or class_counts")
+    except Exception as error:  # of zipfile, zlib, NumPy and the disk; whatever it is, the file is of no use
+        raise UserError(f"{path}: no predictions of a run ({str(error).splitlines()[0]})") from None
+    return found
+
+
+def from_predictions(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    """More than accuracy, and which test images are right: a bit an image, base64 of NumPy's packbits."""
+    saved, boundaries = read_predictions(folder), run["settings"]["evaluation"]
+    logits, labels = saved["logits"], saved["labels"]
+    beyond = beyond_accuracy(logits, labels, saved["class_counts"], many=boundaries["many"], few=boundaries["few"])
+    right = np.packbits(logits.argmax(axis=1) == labels)
+    return {"beyond": beyond, "right": base64.b64encode(right.tobytes()).decode(), "n": len(labels)}

@@ -1,0 +1,83 @@
+"""An experiment's training, assembled: the state that changes and everything that works on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fsgl.data.stream.streams import Shard, StreamSpec
+from fsgl.engine.fit import Recipe, TrainState
+from fsgl.engine.graphs import GraphedUpdate
+from fsgl.engine.precision import compute_dtype
+from fsgl.engine.processes import ALONE
+from fsgl.engine.runtime import Placement, Runtime
+from fsgl.engine.step import Update
+from fsgl.engine.tally import Tally
+from fsgl.errors import UserError
+from fsgl.models.assemble import Net
+from fsgl.optim.sam import make_ascent
+from fsgl.recipes.experiment import Experiment
+from fsgl.runs.network import Network
+
+
+def parameter_groups(model: nn.Module, backbone_lr: float) -> list[dict[str, Any]]:
+    """What the optimizer changes: everything that is not frozen.
+
+    backbone_lr: the backbone's learning rate as a share of the heads'; other than 1, it is a group of its own, whose
+    share ``fit`` finds in the group's ``lr_factor``.
+    """
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if backbone_lr == 1:
+        return [{"params": list(trained.values())}]
+    backbone = [weight for name, weight in trained.items() if name.startswith("backbone.")]
+    heads = [weight for name, weight in trained.items() if not name.startswith("backbone.")]
+    return [{"params": heads}, {"params": backbone, "lr_factor": backbone_lr}]
+
+
+def set_compute_dtype(model: nn.Module, precision: str) -> None:
+    """Let the backbone compute in what a precision stands for."""
+    for module in model.modules():
+        if isinstance(module, Net):
+            module.compute_dtype = compute_dtype(precision)
+
+
+def assemble(
+    experiment: Experiment, network: Network, runtime: Runtime, placement: Placement
+) -> tuple[TrainState, Recipe]:
+    """Optimizer, stream and update for a network that is on its device already."""
+    optim, method, model = experiment.optim, experiment.method, network.model
+    processes, device = placement.processes, placement.device
+    set_compute_dtype(model, placement.precision)
+    if runtime.compile:
+        model.compile(dynamic=False)  # in place: the weights keep their names
+    sgd = torch.optim.SGD(
+        parameter_groups(model, experiment.transfer.backbone_lr),
+        lr=experiment.schedule.lr,
+        momentum=optim.momentum,
+        weight_decay=optim.weight_decay,
+        fused=True,  # one pass over the weights instead of four; and it heeds the tally
+    )
+    state = TrainState(model, sgd, Tally(device))
+    climbing = processes if experiment.sam.climb == "global" else ALONE
+    update = Update(model, method, sgd, make_ascent(model, experiment.sam), state.tally, processes, climbing)
+    second_stage = method.second_stage(optim.epochs)
+    if second_stage is not None and runtime.cuda_graphs:
+        raise UserError(f"{method.name} trains in two stages, which CUDA graphs do not follow; leave --cuda-graphs off")
+    q = method.resample_weighting if method.needs_two_streams else None
+    shard = Shard(processes.index, processes.count)
+    stream = network.data.stream(
+        StreamSpec(optim.batch_size, method.views, q, experiment.seed, shard, second_stage), device, runtime.workers
+    )
+    recipe = Recipe(
+        method=method,
+        stream=stream,
+        schedule=experiment.schedule,
+        update=GraphedUpdate(update) if runtime.cuda_graphs else update,
+        num_classes=network.data.num_classes,
+        epochs=optim.epochs,
+        seed=experiment.seed,
+        second_stage=second_stage,
+    )
+    return state, recipe

@@ -1,0 +1,209 @@
+"""Features of a frozen backbone, computed once for all epochs and all heads that are tried on them, and kept on disk.
+
+View 0 of an image is the image as it is evaluated. View v > 0 is what the stream of images would show of it first in
+epoch v: augmentation becomes a fixed number of draws. A departure from training on images, hence a setting
+(``transfer.cached_views``) that is off unless asked for; docs/pretrained.md says what else it changes.
+
+A view is a file NAME.npy, ``N x D`` float32, beside NAME.json with its SHA-256. The name is a hash of all that decides
+the figures: the backbone's weights, the images, how they are shown, and the versions of what computes. A file that is
+not what its SHA-256 says is computed anew; both are written beside and renamed, so a killed process leaves nothing
+half-written that could be taken for whole. They are mapped, not read: memory stays flat however many there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsgl import __version__
+from fsgl.data.images.sources import ImageFiles, Images
+from fsgl.data.stream.features import ImageFeatures
+from fsgl.data.stream.streams import StepPositions, StreamSpec
+from fsgl.errors import UserError
+from fsgl.files import read_json, write_json
+from fsgl.models.assemble import Net
+from fsgl.models.weights import digest
+from fsgl.runs.network import Network
+
+BATCH = 64  # images of a forward pass
+TELL_EVERY = 10.0  # seconds
+
+
+def default_folder() -> Path:
+    """Where features are kept unless told: the user's own cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fsgl" / "features"
+
+
+def with_cached_features(
+    network: Network, folder: Path, device: torch.device, workers: int = 0, quiet: bool = False
+) -> Network:
+    """The network with features in place of its images, taken from ``folder`` or computed and kept there.
+
+    Raises UserError where an image cannot be read or the disk does not take the features.
+    """
+    cache = _Cache(network, folder, device, workers, quiet)
+    data = network.data
+    views = network.experiment.transfer.cached_views
+    train = cache.features("train", data.train, views)
+    val = None if data.val is None else cache.features("val", data.val, 1)
+    test = cache.features("test", data.test, 1)
+    if cache.computed and not quiet:
+        print(f"features are kept in {folder} ({cache.computed / 2**20:,.0f} MiB new; remove what you need no more)")
+    return dataclasses.replace(network, data=dataclasses.replace(data, train=train, val=val, test=test))
+
+
+class _Cache:
+    def __init__(self, network: Network, folder: Path, device: torch.device, workers: int, quiet: bool) -> None:
+        if not isinstance(network.model, Net) or not network.model.frozen:
+            raise ValueError("features are cached of a frozen backbone only")
+        self._model = network.model
+        self._experiment, self._data = network.experiment, network.data
+        self._folder, self._device, self._workers, self._quiet = folder, device, workers, quiet
+        self._weights = digest(self._model.backbone)
+        self.computed = 0
+        """Bytes that were not there and are now."""
+
+    def features(self, part: str, images: Any, views: int) -> ImageFeatures:
+        return ImageFeatures(tuple(self._view(part, images, view) for view in range(views)), images.labels)
+
+    def _view(self, part: str, images: Images, view: int) -> np.ndarray:
+        decides = self._decides(part, images, view)
+        name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+        array = self._folder / f"{name}.npy"
+        found = _opened(array)
+        if found is None or len(found) != len(images):
+            self._compute(array, part, images, view, decides)
+            found = _opened(array)
+        if found is None:  # another process, or a failing disk
+            raise UserError(f"{array}: changed while it was written; is the folder used by another program?")
+        return found
+
+    def _decides(self, part: str, images: Images, view: int) -> dict[str, Any]:
+        """All that the figures follow from."""
+        data = self._data
+        spec = {**dataclasses.asdict(data.spec), "root": None, "train_list": None, "test_list": None}
+        return {
+            "backbone": self._experiment.backbone,
+            "weights": self._weights,
+            "images": [part, data.hash, _as_they_lie(images)],
+            "shown": [spec, data.image_size, data.mean, data.std],
+            "view": [view, self._experiment.seed if view else 0],
+            "computed": [_versions(), self._device.type, str(self._model.compute_dtype)],
+        }
+
+    def _compute(self, array: Path, part: str, images: Images, view: int, decides: dict[str, Any]) -> None:
+        count = len(images)
+        batches = self._augmented(view) if view else self._plain(images)
+        what = f"{part} view {view}" if part == "train" else part
+        start = told = time.monotonic()
+        done, written = 0, None
+        self._model.eval()
+        with _beside(array) as path, torch.inference_mode():
+            for positions, shown in batches:
+                features = self._model.features(shown.to(self._device)).float().cpu().numpy()
+                if written is None:
+                    written = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
+                written[positions] = features
+                done += len(features)
+                if not self._quiet and time.monotonic() - told > TELL_EVERY:
+                    told = time.monotonic()
+                    speed = done / (told - start)
+                    print(f"features of {what}: {done:,} of {count:,} images, {speed:.0f}/s", flush=True)
+            if written is None or done != count:
+                raise UserError(f"{part}: features need every image, and {count - done} of {count} could not be read")
+            written.flush()
+            size, known = written.nbytes, {"sha256": _sha256(path), "of": decides}
+            del written
+            array.with_suffix(".json").unlink(missing_ok=True)  # of an older file of this name
+            path.chmod(0o644)  # mkstemp's 0600 would keep a shared folder from serving a group
+            os.replace(path, array)
+        write_json(array.with_suffix(".json"), known)
+        self.computed += size
+
+    def _plain(self, images: Images) -> Iterator[tuple[slice, Tensor]]:
+        place = 0
+        for batch in self._data.evaluation_batches(images, self._device, self._workers):
+            for shown in batch.split(BATCH):
+                yield slice(place, place + len(shown)), shown
+                place += len(shown)
+
+    def _augmented(self, view: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+        data = self._data
+        spec = StreamSpec(BATCH, 1, None, self._experiment.seed)
+        stream = data.stream(spec, self._device, self._workers)
+        order = StepPositions(data.train.labels, data.num_classes, spec).epoch(view)
+        for (_, positions, _), batch in zip(order, stream.batches(view), strict=True):
+            if not np.array_equal(batch.original.labels.cpu().numpy(), data.train.labels[positions]):
+                raise UserError("features need every training image, and some could not be read or were replaced")
+            yield positions, batch.original.views[0]
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that decide how an image is opened, augmented and turned into features."""
+    found = {"fsgl": __version__, "torch": torch.__version__}
+    for name in ("torchvision", "pillow", "timm"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _as_they_lie(images: Images) -> str | None:
+    """For image files, whose content is not in the data's hash: a hash of their folder, sizes and times of change."""
+    if not isinstance(images, ImageFiles):
+        return None
+    found = hashlib.sha256(str(images.root.resolve()).encode())
+    for path in images.paths:
+        try:
+            status = os.stat(images.root / path)
+        except OSError:  # reading it will say what is wrong with it
+            continue
+        found.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def _opened(array: Path) -> np.ndarray | None:
+    """The array mapped from its file, if it is there and what its SHA-256 says."""
+    try:
+        known = read_json(array.with_suffix(".json"))
+        if not isinstance(known, dict) or known.get("sha256") != _sha256(array):
+            return None
+        found: np.ndarray = np.load(array, mmap_mode="r", allow_pickle=False)
+    except (UserError, OSError, ValueError, EOFError):
+        return None
+    return found if found.ndim == 2 and found.dtype == np.float32 else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _beside(array: Path) -> Iterator[Path]:
+    """A file to be written and renamed to ``array``; gone afterwards. Raises UserError where the disk refuses."""
+    path = None
+    try:
+        array.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{array.stem}.", suffix=".part", dir=array.parent)
+        os.close(descriptor)
+        path = Path(name)
+        yield path
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{array.parent}: features cannot be written ({reason}); try --feature-cache FOLDER") from None
+    finally:
+        if path is not None:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,169 @@
+"""A run folder, read again: its record, its epochs, its network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fsgl.data.load import load_data
+from fsgl.errors import UserError
+from fsgl.files import read_json
+from fsgl.models.assemble import Net
+from fsgl.recipes.experiment import Experiment
+from fsgl.runs.folder import recorded
+from fsgl.runs.network import Network, build_model, build_network
+
+WEIGHTS = {"last": "model.safetensors", "best-val": "best-val.safetensors"}
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of a run's experiment.json. Raises UserError where there is no run, or no such record."""
+    if not (folder / "experiment.json").exists():
+        runs = sorted(str(found.parent) for found in folder.glob("*/experiment.json"))
+        hint = f"; it holds the runs {', '.join(runs)}" if runs else "; name a folder that fsgl train made"
+        raise UserError(f"{folder} holds no run (no experiment.json){hint}")
+    return recorded(folder)
+
+
+def read_experiment(path: Path) -> Experiment:
+    """The experiment of a record, or of a bare settings file."""
+    content = read_json(path)
+    settings = content.get("settings", content) if isinstance(content, dict) else content
+    return Experiment.from_json(settings, str(path))
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a torn last line, left by a kill, is passed over."""
+    path = folder / "metrics.jsonl"
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if number < len(lines):
+                raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
+            break
+        if not isinstance(row, dict) or not row.keys() >= {"epoch", "lr", "loss", "seconds", "images", "val", "test"}:
+            raise UserError(f"{path}, line {number}: not the record of an epoch")
+        rows.append(row)
+    return rows
+
+
+def load_network(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> Network:
+    """The trained network of a run with its data. weights: a key of ``WEIGHTS``. Raises UserError."""
+    record = read_record(folder)
+    experiment = Experiment.from_json(record["settings"], str(folder / "experiment.json"))
+    _require_weights(folder, weights, record)
+    data = load_data(experiment.data)
+    if data.hash != record["data"]["split_hash"]:
+        raise UserError(f"{folder}: trained and tested on other images than these (the data's hash differs)")
+    network = build_network(experiment, data, torch.device(device), pretrained=False)
+    _load_weights(network.model, folder, weights, record)
+    return network
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network without its data: what is needed to use it elsewhere.
+
+    mean, std: of each channel, in [0, 1].  image_size: side in pixels of the view of a photograph; array_size: height
+    and width where the network was trained on images of that size in memory, else None.  class_counts: training images.
+    temperature: fitted on validation images; 1 where there were none.  assumed_prior: class weights that its
+    probabilities hold for, of any sum.
+    """
+
+    model: Net
+    experiment: Experiment
+    class_names: tuple[str, ...]
+    class_counts: np.ndarray
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    array_size: tuple[int, int] | None
+    temperature: float
+    assumed_prior: np.ndarray
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for RGB."""
+        return len(self.mean)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of what the network is given."""
+        return self.array_size or (self.image_size, self.image_size)
+
+
+def load_model(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> Trained:
+    """The trained network of a run, in evaluation mode; its images are not needed. Raises UserError."""
+    record = read_record(folder)
+    experiment = Experiment.from_json(record["settings"], str(folder / "experiment.json"))
+    _require_weights(folder, weights, record)
+    data, result = record["data"], record.get("result") or {}
+    try:
+        mean, std = (tuple(float(value) for value in data[name]) for name in ("mean", "std"))
+        size, image_size = data["array_size"], int(data["image_size"])
+        array_size = None if size is None else (int(size[0]), int(size[1]))
+        counts = np.array(record["class_counts"], dtype=np.int64)
+        names = tuple(str(name) for name in record["class_names"])
+        temperature = float(result.get("temperature") or 1.0)
+        if not (len(mean) == len(std) in (1, 3) and len(counts) == len(names) and temperature > 0):
+            raise ValueError
+    except (LookupError, TypeError, ValueError, OverflowError):
+        raise UserError(f"{folder}: says too little of its images to be used without them; train it again") from None
+    model, _ = build_model(experiment, len(mean), torch.from_numpy(counts), pretrained=False)
+    assert isinstance(model, Net)
+    _load_weights(model, folder, weights, record)
+    model = model.to(memory_format=torch.channels_last).to(device).eval()
+    prior = assumed_prior(record, experiment, counts)
+    return Trained(model, experiment, names, counts, mean, std, image_size, array_size, temperature, prior)
+
+
+def assumed_prior(record: dict[str, Any], experiment: Experiment, counts: np.ndarray) -> np.ndarray:
+    """Class weights ``K``, of any sum, that a run's probabilities hold for: as adjusted, or as its method says."""
+    adjusted = (record.get("adjustment") or {}).get("assumed_prior")
+    if adjusted is not None:
+        return np.array(adjusted, dtype=np.float64)
+    if experiment.method.assumed_prior == "training":
+        return np.maximum(counts, 1).astype(np.float64)
+    return np.ones(len(counts))
+
+
+def _require_weights(folder: Path, weights: str, record: dict[str, Any]) -> None:
+    if not (folder / WEIGHTS[weights]).exists():
+        path, status = folder / WEIGHTS[weights], record.get("status")
+        raise UserError(f"{path}: no such weights; the run's status is '{status}'")
+
+
+def _load_weights(model: nn.Module, folder: Path, name: str, record: dict[str, Any]) -> None:
+    import safetensors.torch
+
+    path = folder / WEIGHTS[name]
+    try:
+        content = path.read_bytes()
+        weights = safetensors.torch.load(content)
+        if "temperature_K" in weights:  # of an adjusted run; no network is trained with it
+            model.register_buffer("temperature_K", torch.ones_like(weights["temperature_K"]))
+        model.load_state_dict(weights)
+    except (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: does not hold this run's weights ({reason})") from None
+    if _trained_by(content) != record.get("hash"):
+        raise UserError(f"{path}: belongs to another run than {folder / 'experiment.json'} (their hashes differ)")
+
+
+def _trained_by(safetensors_file: bytes) -> str | None:
+    """The hash of the experiment that wrote these weights: in the header, JSON after its length in 8 bytes."""
+    length = int.from_bytes(safetensors_file[:8], "little")
+    metadata = json.loads(safetensors_file[8 : 8 + length]).get("__metadata__") or {}
+    return metadata.get("experiment")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from benchmarks.pages.results import BEGIN, END, results_sections, write_pages
+
+from fsgl.errors import UserError
+from fsgl.report.records import write_record
+from fsgl.report.table import EMPTY
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def run_record(
+    folder: Path, recipe: str, seed: int, last: float, best: float, epochs: int = 2, rho: float = 0.05,
+    status: str = "complete",
+) -> None:  # fmt: skip
+    def scores(top1: float) -> dict:
+        return {"top1": top1, "balanced": top1, "many": top1 + 1, "medium": top1, "few": None, "ece": 5.0}
+
+    content = {
+        "status": status,
+        "settings": {
+            "method": {"name": "glmc"}, "sam": {"rho": rho},
+            "recipe": recipe, "seed": seed, "backbone": "resnet8-slim",
+            "data": {"name": "digits", "imbalance_factor": 20.0, "draw": "ldam", "val": 0.0},
+            "optim": {"epochs": epochs, "batch_size": 32, "weight_decay": 0.1}, "schedule": {"lr": 0.1},
+        },
+        "data": {"split_hash": "f" * 64, "train": 500, "test": 500, "largest_class": 124, "smallest_class": 6},
+        "cost": {"passes_per_step": 4, "backbone_parameters": 74640, "multiply_adds_per_image": 10**6},
+        "train_seconds": 60.0,
+        "epochs": [{"epoch": i, "val": None, "test": scores(top1)} for i, top1 in enumerate((best, last))],
+    }  # fmt: skip
+    environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}, "commit": "c" * 40}
+    write_record(folder, "run", f"{recipe}-{seed}-{epochs}-{rho}", "fsgl train", environment, content)
+
+
+def test_pages_show_means_ranges_and_keep_comparisons_apart(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    results = tmp_path / "results"
+    for seed, (last, best) in enumerate([(70.0, 75.0), (80.0, 81.0)]):
+        run_record(results, "fsgl", seed, last, best)
+        run_record(results, "glmc", seed, last + 2, best)
+    run_record(results, "glmc", 0, 99.0, 99.0, epochs=200)
+    (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_pages(tmp_path)
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n")
+    assert readme.endswith("after\n")
+    assert "old" not in readme
+    page = (tmp_path / "docs" / "results.md").read_text()
+    fsgl = next(line for line in page.splitlines() if line.startswith("| fsgl"))
+    assert [cell.strip() for cell in fsgl.strip("|").split("|")] == [
+        "fsgl", "2", "75.0 ± 63.5", "76.0", "75.0", EMPTY, EMPTY, EMPTY, "5.0", "4", "60", EMPTY, "78.0",
+    ]  # fmt: skip
+    tables = page.split("**digits, imbalance factor 20, resnet8-slim, ")
+    assert len(tables) == 3, "runs of other epochs stand in a table of their own"
+    assert page.index("| glmc") < page.index("| fsgl")  # by accuracy, within the table
+    write_pages(tmp_path)
+    assert (tmp_path / "README.md").read_text() == readme, "generating twice changes nothing"
+
+
+def test_readme_without_markers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("hello")
+    with pytest.raises(UserError, match="markers"):
+        write_pages(tmp_path)
+
+
+def test_committed_pages_are_what_the_records_give(tmp_path: Path) -> None:
+    """A figure typed by hand, or a record added without ``make docs``, fails here."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    for path in write_pages(tmp_path):
+        committed = ROOT / path.relative_to(tmp_path)
+        assert committed.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), f"{committed}: run make docs"
+
+
+def test_runs_of_other_settings_are_not_averaged(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    run_record(results, "fsgl", 0, 70.0, 70.0)
+    run_record(results, "fsgl", 0, 90.0, 90.0, rho=0.5)
+    (section,) = results_sections(results)
+    rows = [line for line in section.splitlines() if line.startswith("| fsgl")]
+    assert [row.split("|")[3].strip() for row in rows] == ["90.0", "70.0"]
+
+
+def test_run_that_did_not_end_is_refused(tmp_path: Path) -> None:
+    run_record(tmp_path, "fsgl", 0, 70.0, 70.0, status="stopped after 3 steps")
+    with pytest.raises(UserError, match="not complete"):
+        results_sections(tmp_path)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from fsgl.compare.entries import (
+    accuracy_table,
+    best_on_test,
+    best_on_validation,
+    compare_with,
+    differences_table,
+    label_of,
+    make_entries,
+    priors_table,
+    reliability_table,
+)
+from fsgl.report.table import EMPTY
+
+
+def run(
+    recipe: str, seed: int, last: float, *, earlier: tuple[float, float] = (50.0, 40.0), epochs: int = 2,
+    adjustment: str | None = None, right: list[bool] | None = None, **changes: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """earlier: test and validation accuracy of the epoch before the last."""
+
+    def scores(accuracy: float) -> dict[str, Any]:
+        return {"top1": accuracy, "balanced": accuracy, "many": accuracy + 1, "medium": None, "few": 1.0, "ece": 5.0}
+
+    return {
+        "settings": {
+            "recipe": recipe, "seed": seed, "method": {"name": recipe}, "sam": {"rho": 0.0}, "backbone": "resnet8-slim",
+            "data": {"name": "digits", "imbalance_factor": 20.0, "draw": "ldam"}, "schedule": {"lr": 0.1},
+            "optim": {"epochs": epochs, "batch_size": 32, "weight_decay": 0.1}, **changes,
+        },
+        "data": {"split_hash": "f" * 64},
+        "cost": {"passes_per_step": 1},
+        "adjustment": adjustment and {"name": adjustment},
+        "train_seconds": 2.5,
+        "epochs": [
+            {"epoch": 0, "val": scores(earlier[1]), "test": scores(earlier[0])},
+            {"epoch": 1, "val": scores(30.0), "test": scores(last)},
+        ],
+        **({} if right is None else {
+            "right": base64.b64encode(np.packbits(right).tobytes()).decode(), "n": len(right),
+        }),
+    }  # fmt: skip
+
+
+GRID = [run("ce", seed, value) for seed, value in enumerate((70.0, 72.0, 71.0))]
+GRID += [run("fsgl", seed, value) for seed, value in enumerate((75.0, 76.5, 76.2))]
+
+
+def test_entries_are_by_label_best_first_and_seeds_in_order() -> None:
+    entries = make_entries([*reversed(GRID), run("ce", 0, 71.5, adjustment="tau-norm")], {"mixup": [0, 2]})
+    assert [entry.label for entry in entries] == ["fsgl", "ce+tau-norm", "ce", "mixup"]
+    assert entries[0].seeds == [0, 1, 2]
+    assert label_of(run("ce", 0, 1.0, adjustment="prior")) == "ce+prior"
+    table = accuracy_table(entries, "t")
+    assert table.rows[-1][:3] == ("mixup", "0 (2 failed)", EMPTY)
+    values = (75.0, 76.5, 76.2)
+    half = scipy.stats.t.ppf(0.975, 2) * scipy.stats.sem(values)
+    assert table.rows[0][2] == f"{np.mean(values):.1f} ± {half:.1f}"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        run("fsgl", 0, 70.0, epochs=3), run("fsgl", 0, 70.0, backbone="resnet34"),
+        run("fsgl", 0, 70.0, data={"name": "digits", "imbalance_factor": 20.0, "draw": "release"}),
+        {**run("fsgl", 0, 70.0), "data": {"split_hash": "0" * 64}},
+        {**run("fsgl", 0, 70.0, transfer={"weights": "hub"}), "pretrained": {"sha256": "1"}},
+    ],
+)  # fmt: skip
+def test_what_differs_in_more_than_its_method_is_not_ranked(other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not ranked against each other"):
+        make_entries([run("ce", 0, 70.0), other])
+
+
+def test_which_epoch() -> None:
+    """The last one is the headline; that of the best validation beside it; the best on test in its own column."""
+    chosen = run("ce", 0, 45.0, earlier=(50.0, 40.0))
+    assert (best_on_validation(chosen), best_on_test(chosen)) == (50.0, 50.0)
+    chosen = run("ce", 0, 45.0, earlier=(50.0, 20.0))
+    assert (best_on_validation(chosen), best_on_test(chosen)) == (45.0, 50.0)
+    row = accuracy_table(make_entries([chosen]), "t")
+    cells = dict(zip(row.headings, row.rows[0], strict=True))
+    assert (cells["accuracy"], cells["best on val"], cells["best on test (unfair)"]) == ("45.0", "45.0", "50.0")
+
+
+def test_differences_are_scipys_at_the_seeds_that_both_have() -> None:
+    entries = make_entries([*GRID, run("mixup", 0, 71.0), run("mixup", 1, 72.0), run("mixup", 7, 99.0)])
+    reference = next(entry for entry in entries if entry.label == "ce")
+    found = {each.entry.label: each for each in compare_with(entries, reference)}
+    fsgl = scipy.stats.ttest_rel([75.0, 76.5, 76.2], [70.0, 72.0, 71.0])
+    mixup = scipy.stats.ttest_rel([71.0, 72.0], [70.0, 72.0])
+    assert found["fsgl"].over_seeds.p_value == pytest.approx(fsgl.pvalue)
+    assert found["mixup"].over_seeds.interval.n == 2
+    assert found["mixup"].p_adjusted == pytest.approx(max(mixup.pvalue, 2 * fsgl.pvalue))
+    assert found["fsgl"].p_adjusted == pytest.approx(2 * fsgl.pvalue)
+    assert found["fsgl"].words == "fsgl is better than ce by 4.9 points (3 seeds)"
+    assert found["mixup"].words == "ce and mixup are not distinguishable with 2 seeds"
+    table = differences_table(list(found.values()), reference)
+    assert [row[0] for row in table.rows] == list(found)
+    assert all(row[5] == EMPTY for row in table.rows)  # no per-image results
+    with pytest.raises(ValueError, match="no result to compare with"):
+        compare_with(entries, make_entries([], {"lws": [0]})[0])
+
+
+def test_over_images_uses_what_is_right_image_by_image() -> None:
+    a, b = [True] * 60 + [False] * 40, [True] * 60 + [True] * 10 + [False] * 30
+    entries = make_entries([run("ce", 0, 60.0, right=a), run("fsgl", 0, 70.0, right=b)])
+    (found,) = compare_with(entries, entries[1])
+    assert found.over_images is not None
+    assert found.over_images.interval.mean == pytest.approx(10)
+    assert found.over_images.interval.low > 3
+    assert found.p_adjusted is None
+    assert "says nothing of chance" in found.words
+
+
+def test_more_than_accuracy() -> None:
+    beyond = {
+        "worst_class": 3.0, "harmonic_mean": 9.0, "ece": {"many": 1.0, "medium": None, "few": 2.0},
+        "selective": {"50": 99.0, "80": 88.0, "90": 77.0}, "aurc": 6.0, "priors": {"forward-50": 80.0, "uniform": 70.0},
+    }  # fmt: skip
+    entries = make_entries([{**run("ce", 0, 70.0), "beyond": beyond}, run("fsgl", 0, 60.0)])
+    assert reliability_table(entries).rows == (
+        ("ce", "1.0", EMPTY, "2.0", "77.0", "88.0", "99.0", "6.0"), ("fsgl", *[EMPTY] * 7)
+    )  # fmt: skip
+    assert priors_table(entries).rows == (("ce", "80.0", "70.0"), ("fsgl", EMPTY, EMPTY))
+    assert accuracy_table(entries, "t").rows[0][6:8] == ("3.0", "9.0")
