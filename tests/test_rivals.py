@@ -120,14 +120,27 @@ def test_ldam_drw_against_a_loop(progress: float, deferred: bool) -> None:
     margins *= 0.5 / margins.max()
     weights = np.array([1 / sum(0.99**i for i in range(n)) for n in COUNTS.tolist()])
     weights *= K / weights.sum()
-    total = 0.0
+    total = weighed = 0.0
     for h, label in zip(features, labels.tolist(), strict=True):
         cosines = [h @ w / np.linalg.norm(h) / np.linalg.norm(w) for w in rows]
         cosines[label] -= margins[label]
         scores = [30 * cosine for cosine in cosines]
         own = math.log(sum(math.exp(score) for score in scores)) - scores[label]
         total += own if deferred else weights[label] * own
-    assert loss(method, model, mixed, progress) == pytest.approx(total / len(labels), rel=1e-6)
+        weighed += 1 if deferred else weights[label]
+    assert loss(method, model, mixed, progress) == pytest.approx(total / weighed, rel=1e-6)
+
+
+def test_late_ldam_drw_is_torchs_weighted_mean_and_no_smaller_in_a_batch_of_one_class() -> None:
+    """Divided by the sum of the batch's weights, as the authors do: equal labels weigh out."""
+    method = LdamDrw(beta=0.9999)
+    model, mixed, logits, labels = shown(method)
+    margins = torch.zeros_like(logits).scatter_(1, labels[:, None], model.margins_K[labels][:, None].to(logits.dtype))
+    expected = F.cross_entropy(logits - 30 * margins, labels, model.class_weights_K.to(logits.dtype))
+    assert loss(method, model, mixed, 0.9) == pytest.approx(expected.item(), rel=1e-6)
+    for label in (0, K - 1):
+        alone = Mixed(mixed.images, (F.one_hot(torch.full_like(labels, label), K).to(logits.dtype),))
+        assert loss(method, model, alone, 0.9) == pytest.approx(loss(method, model, alone, 0.1), rel=1e-6)
 
 
 def test_mixup_blends_images_and_labels_alike() -> None:

@@ -1,10 +1,11 @@
 """LDAM with deferred re-weighting (Cao et al., NeurIPS 2019, eq. 13 and algorithm 1).
 
-    L = mean_i w_y CE(s (cos_i - m_y [k = y]), y_i)        cos_k = <w_k / ||w_k||, h / ||h||>
+    L = sum_i w_y CE(s (cos_i - m_y [k = y]), y_i) / sum_i w_y        cos_k = <w_k / ||w_k||, h / ||h||>
 
 m_k ~ n_k^(-1/4), the largest 0.5 (losses/margins.py); w = 1 until the last fifth of the epochs, then the effective-
-number weights of Cui et al. (losses/class_weights.py). Departure: the authors' code divides by the sum of the batch's
-weights; here the mean over the images is taken, which does not depend on which images share a batch.
+number weights of Cui et al. (losses/class_weights.py). The paper's algorithm leaves the divisor open. It is the authors'
+here, the sum of the batch's weights: a mean over images, most of which weigh little, would make the late steps several
+times smaller. Of several processes, each divides by its own images' weights.
 """
 
 from __future__ import annotations
@@ -63,4 +64,5 @@ class LdamDrw(OneView):
 
     def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
         weighted = target_BK if progress < self.deferred else model.class_weights_K * target_BK
-        return soft_cross_entropy(logits_BK - self.scale * model.margins_K * target_BK, weighted)
+        loss = soft_cross_entropy(logits_BK - self.scale * model.margins_K * target_BK, weighted)
+        return loss * len(weighted) / weighted.sum()
