@@ -4,10 +4,11 @@
 
 1. The CPU time of a training step of every candidate (benchmarks/trials.py), taken in turns, one thread.
 2. Cross-entropy on CIFAR-10-LT, IF 100, each candidate for as many epochs as fit into the same CPU time.
-3. GLMC for the best two, again for the same CPU time.
+3. GLMC for the best two, for the same epochs, which is twice the CPU time for each.
 
 Batch 64, rate 0.05, decay 2e-3, seed 0; scored on held-out training images (trials.py), last epoch. Stopped, the same
-command goes on from there; the step times of the first call are kept, so that the epochs stay what they were.
+command goes on from there, also where nothing but its record is left; the step times of the first call are kept, so
+that the epochs stay what they were.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from trials import CANDIDATES, Trial, experiment_of, held_out_data, make_trial, outcome
+from trials import CANDIDATES, Trial, experiment_of, held_out_data, known_trials, make_trial, outcome
 
 from fsgl.commands.cli import guarded
 from fsgl.compare.grid import Interrupted, run_grid
@@ -40,6 +41,7 @@ from fsgl.runs.network import build_network, cost
 SETTINGS = ("schedule.lr=0.05", "optim.weight_decay=2e-3", "evaluation.every=1000")
 FIRST, SECOND = "cross-entropy", "glmc"
 REPEATS = 6
+RECORD = "network-search.json"
 
 
 def a_step(experiment: Experiment, data: LoadedData) -> Callable[[], None]:
@@ -72,9 +74,11 @@ def step_times(experiments: Sequence[Experiment], data: LoadedData, repeats: int
 
 def make_plan(options: argparse.Namespace) -> dict[str, Any]:
     """Step times, and the epochs that fit into the CPU time; kept in the runs folder once measured."""
-    path = options.runs / "plan.json"
+    path, record = options.runs / "plan.json", options.record / RECORD
     if path.exists():
         return dict(read_json(path))
+    if record.exists():
+        return dict(read_json(record)["content"]["plan"])
     first = experiment_of(options.networks[0], FIRST, SETTINGS, options.root)
     data = held_out_data(first.data)
     steps = -(-len(data.train) // first.optim.batch_size)
@@ -83,12 +87,14 @@ def make_plan(options: argparse.Namespace) -> dict[str, Any]:
         experiments = [experiment_of(name, recipe, SETTINGS, options.root) for name in options.networks]
         for name, experiment, seconds in zip(options.networks, experiments, step_times(experiments, data), strict=True):
             row = plan["networks"].setdefault(name, {})
-            row[recipe] = {"step_seconds": seconds, "epochs": max(1, round(options.minutes * 60 / seconds / steps))}
+            row[recipe] = {"step_seconds": seconds}
+            if recipe == FIRST:
+                row["epochs"] = max(1, round(options.minutes * 60 / seconds / steps))
             row["cost"] = cost(experiment, data, build_network(experiment, data, torch.device("cpu")).model)
             rate = row["cost"]["multiply_adds_per_image"] * 6 * experiment.optim.batch_size
             row[recipe]["gflops"] = rate * experiment.passes_per_step / seconds / 1e9
             print(f"{name:<24} {recipe:<14} {seconds * 1000:6.0f} ms a step, {row[recipe]['gflops']:5.1f} GFLOP/s, "
-                  f"{row[recipe]['epochs']:3d} epochs", flush=True)  # fmt: skip
+                  f"{row['epochs']:3d} epochs", flush=True)  # fmt: skip
     options.runs.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)
     return plan
@@ -96,9 +102,10 @@ def make_plan(options: argparse.Namespace) -> dict[str, Any]:
 
 def trials_of(options: argparse.Namespace, plan: dict[str, Any], recipe: str, names: Sequence[str]) -> list[Trial]:
     """One of each network, with as many epochs as the plan says."""
-    settings = [(*SETTINGS, f"optim.epochs={plan['networks'][name][recipe]['epochs']}") for name in names]
+    settings = [(*SETTINGS, f"optim.epochs={plan['networks'][name]['epochs']}") for name in names]
+    known = known_trials(options.record / RECORD)
     return [
-        make_trial(options.runs, f"{name}-{recipe}", name, recipe, own, options.root)
+        make_trial(options.runs, f"{name}-{recipe}", name, recipe, own, options.root, known)
         for name, own in zip(names, settings, strict=True)
     ]
 
@@ -133,7 +140,8 @@ def search(options: argparse.Namespace) -> int:
         print(f"network_search.py: {stop}", file=sys.stderr)
         return 128 + stop.signal_number
     finally:
-        content = {"plan": plan, "trials": [outcome(trial) for trial in (*first, *second)], "chosen": best(second, 1)}
+        rows = known_trials(options.record / RECORD) | {t.folder.name: outcome(t) for t in (*first, *second)}
+        content = {"plan": plan, "trials": list(rows.values()), "chosen": best(second, 1)}
         options.record.mkdir(parents=True, exist_ok=True)
         command = "python benchmarks/network_search.py"
         write_record(
@@ -148,7 +156,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--root", default="data", help="folder of the CIFAR-10 archive")
     parser.add_argument("--runs", type=Path, default=Path("runs/network-search"))
     parser.add_argument("--record", type=Path, default=Path("results"), metavar="FOLDER")
-    parser.add_argument("--minutes", type=float, default=10.0, help="CPU-minutes of training a trial")
+    parser.add_argument("--minutes", type=float, default=10.0, help="CPU-minutes of a trial with cross-entropy")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     options = parser.parse_args(arguments)

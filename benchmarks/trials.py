@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fsgl.data.draw.split import carve_validation
 from fsgl.data.load import DataSpec, LoadedData, load_data
 from fsgl.data.readers.cifar import load_cifar
 from fsgl.engine.runtime import RunInterrupted, Runtime
+from fsgl.files import read_json
 from fsgl.models.backbones import BACKBONES, BackboneInfo
 from fsgl.models.cifar_resnet import Backbone, BasicBlock, CifarResNet
 from fsgl.recipes import make_experiment
@@ -90,31 +91,48 @@ def experiment_of(backbone: str, recipe: str, settings: Sequence[str], root: str
 
 @dataclass
 class Trial(Cell):
-    """A cell of a grid that trains by this file."""
+    """A cell of a grid that trains by this file.
+
+    row: what a record says it came to, where its folder is gone.
+    """
 
     told: dict[str, Any] | None = None
+    row: dict[str, Any] | None = None
 
     def command(self, options: Sequence[str], device: str) -> list[str]:
         return [sys.executable, str(Path(__file__).resolve()), json.dumps({**(self.told or {}), "device": device})]
 
 
-def make_trial(runs: Path, name: str, backbone: str, recipe: str, settings: Sequence[str], root: str) -> Trial:
-    """A trial called ``name``, as far as its folder in ``runs`` says it has come."""
+def make_trial(
+    runs: Path, name: str, backbone: str, recipe: str, settings: Sequence[str], root: str, known: Mapping[str, Any]
+) -> Trial:
+    """A trial called ``name``, as far as its folder in ``runs`` says it has come. known: rows of a record, by name."""
     folder = runs / name
     told = {"backbone": backbone, "recipe": recipe, "settings": list(settings), "root": root, "folder": str(folder)}
     experiment = experiment_of(backbone, recipe, settings, root)
     trial = Trial(Word(name, recipe, None), experiment.seed, experiment, folder, told=told)
     trial.look()
+    row = known.get(name)
+    if trial.status != "complete" and row and row["status"] == "complete" and row["hash"] == experiment.hash:
+        trial.status, trial.row = "complete", dict(row)
     return trial
+
+
+def known_trials(record: Path) -> dict[str, Any]:
+    """The rows of a record of trials, by name; none where there is no such record yet."""
+    return {row["trial"]: row for row in read_json(record)["content"]["trials"]} if record.exists() else {}
 
 
 def outcome(trial: Trial) -> dict[str, Any]:
     """What a trial came to, for a record."""
+    if trial.row is not None:
+        return trial.row
     settings = trial.experiment
     row: dict[str, Any] = {
         "trial": trial.folder.name, "status": trial.status, "problem": trial.problem,
         "backbone": settings.backbone, "recipe": settings.recipe, "epochs": settings.optim.epochs,
         "lr": settings.schedule.lr, "weight_decay": settings.optim.weight_decay, "seed": settings.seed,
+        "hash": settings.hash,
     }  # fmt: skip
     if trial.status != "complete":
         return row

@@ -3,9 +3,9 @@
     L = sum_i w_y CE(s (cos_i - m_y [k = y]), y_i) / sum_i w_y        cos_k = <w_k / ||w_k||, h / ||h||>
 
 m_k ~ n_k^(-1/4), the largest 0.5 (losses/margins.py); w = 1 until the last fifth of the epochs, then the effective-
-number weights of Cui et al. (losses/class_weights.py). The paper's algorithm leaves the divisor open. It is the authors'
-here, the sum of the batch's weights: a mean over images, most of which weigh little, would make the late steps several
-times smaller. Of several processes, each divides by its own images' weights.
+number weights of Cui et al. (losses/class_weights.py). The paper's algorithm leaves the divisor open. It is the
+authors' here, the sum of the batch's weights: a mean over images, most of which weigh little, would make the late steps
+several times smaller. Of several processes, each divides by its own images' weights.
 """
 
 from __future__ import annotations
