@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from fsgl.data.stream.transfer import to_device
 from fsgl.errors import UserError
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.mixtures import box_lambda, cutmix, cutmix_box, draw_lambda, mixup
@@ -46,7 +47,7 @@ class CutMix(OneView):
         (images,), (target,) = plain.images, plain.targets
         height, width = images.shape[2:]
         box = cutmix_box(height, width, draw_lambda(self.beta, generator), generator)
-        others = torch.randperm(len(images), generator=generator).to(images.device)
+        others = to_device(torch.randperm(len(images), generator=generator), images.device)
         kept = box_lambda(box, height, width)
         return Mixed((cutmix(images, images[others], box),), (mixup(target, target[others], kept),))
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from fsgl.data.stream.transfer import to_device
 from fsgl.errors import UserError
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.mixtures import draw_lambda, mixup
@@ -36,7 +37,7 @@ class MixUp(OneView):
         plain = super().mix(batch, num_classes, generator)
         lam = draw_lambda(self.beta, generator)
         (images,), (target,) = plain.images, plain.targets
-        others = torch.randperm(len(images), generator=generator).to(images.device)
+        others = to_device(torch.randperm(len(images), generator=generator), images.device)
         return Mixed((mixup(images, images[others], lam),), (mixup(target, target[others], lam),))
 
     def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
