@@ -218,7 +218,7 @@ def experiment_of(options: Namespace) -> Experiment:
 
 def new_folder(options: Namespace, experiment: Experiment) -> Path:
     """The run folder: root_model/store_name, or a name made of data set, arch, rate, recipe and time."""
-    from fsgl.commands.train import unused_folder
+    from fsgl.runs.folder import unused_folder
 
     log, model = options.root_log or options.root_model, options.root_model or options.root_log
     if log and model and Path(log).resolve() != Path(model).resolve():

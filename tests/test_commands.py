@@ -12,9 +12,10 @@ from PIL import Image
 
 from fsgl.commands import train as command
 from fsgl.commands.cli import main
-from fsgl.commands.train import new_folder, print_settings, runtime, train_and_explain, unused_folder
+from fsgl.commands.train import print_settings, runtime, train_and_explain
 from fsgl.recipes import RECIPES, make_experiment
 from fsgl.recipes.experiment import Experiment, override
+from fsgl.runs.folder import new_folder, unused_folder
 from fsgl.runs.train import RunDiverged, RunInterrupted, Runtime
 
 TRY = ["--device", "cpu", "--max-steps", "1", "--track", "none"]

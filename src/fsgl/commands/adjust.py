@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from fsgl.commands.numbers import within
-from fsgl.commands.train import unused_folder
 from fsgl.data.images.image_files import BadImage
 from fsgl.deploy.predict import find_images, predict_files, read_prior
 from fsgl.engine.runtime import Runtime
@@ -16,6 +15,7 @@ from fsgl.errors import UserError, unknown
 from fsgl.report.summary import print_table
 from fsgl.report.table import comparison_table
 from fsgl.runs.adjustment import ADJUSTMENTS, adjust
+from fsgl.runs.folder import unused_folder
 from fsgl.runs.saved import Trained, load_model, read_record
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 
 from fsgl.commands.numbers import within
-from fsgl.commands.train import assignments_of, fresh, given_images
+from fsgl.commands.train import assignments_of, given_images
 from fsgl.compare.grid import Cell, Interrupted, Launch, Word, describe, launch_process, make_cells, run_grid
 from fsgl.compare.page import tell
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.recipes.experiment import Experiment, override
+from fsgl.recipes.on_data import experiment_on
 from fsgl.report.recording import record
 from fsgl.report.summary import print_table
 from fsgl.runs.saved import read_record
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     def experiment(recipe: str, seed: int) -> Experiment:
         if recipe not in experiments:
             given = given_images(options)
-            experiments[recipe], _ = fresh(recipe, data, given, assignments_of(options) + settings)
+            experiments[recipe], _ = experiment_on(recipe, data, given, assignments_of(options) + settings)
         return override(experiments[recipe], f"seed={seed}")
 
     cells = make_cells(words, seeds, runs, experiment)

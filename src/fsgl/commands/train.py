@@ -12,34 +12,17 @@ from typing import Any
 import torch
 
 from fsgl.commands.numbers import within
-from fsgl.data.images.sources import ImageArrays, Source
-from fsgl.data.load import DATA_SETS, OWN, LoadedData, read_own
-from fsgl.data.readers.own import looks_like_path
+from fsgl.data.images.sources import Source
+from fsgl.data.load import OWN, LoadedData
 from fsgl.engine.runtime import Placement, RunDiverged, RunInterrupted, Runtime
-from fsgl.errors import PeerLost, UserError, unknown
-from fsgl.recipes import RECIPES, SAM, digits, make_experiment
+from fsgl.errors import PeerLost, UserError
+from fsgl.recipes import digits
 from fsgl.recipes.experiment import Experiment, override, setting_names
+from fsgl.recipes.on_data import SHORT_NAMES, experiment_on
 from fsgl.report.summary import print_comparison, print_run
+from fsgl.runs.folder import new_folder, unused_folder
 from fsgl.runs.saved import read_experiment, read_history, read_record
 from fsgl.runs.train import load_together, train
-
-# Flags that are another spelling of a setting.
-FLAGS = {
-    "imbalance_factor": "data.imbalance_factor",
-    "draw": "data.draw",
-    "val": "data.val",
-    "bad_images": "data.bad_images",
-    "backbone": "backbone",
-    "epochs": "optim.epochs",
-    "batch_size": "optim.batch_size",
-    "lr": "schedule.lr",
-    "seed": "seed",
-    "pretrained": "transfer.weights",
-    "freeze": "transfer.train",
-    "backbone_lr": "transfer.backbone_lr",
-    "image_size": "transfer.image_size",
-    "cached_views": "transfer.cached_views",
-}
 
 
 def runtime(options: argparse.Namespace) -> Runtime:
@@ -78,7 +61,8 @@ def assignments_of(options: argparse.Namespace) -> list[str]:
     """The options that are settings, as name=value."""
     if options.pretrained == "":  # a shell variable that is not set; "none" is scratch
         raise UserError("--pretrained is given an empty name; give a safetensors file, or nothing for the hub's")
-    return [f"{FLAGS[flag]}={value}" for flag in FLAGS if (value := getattr(options, flag, None)) is not None]
+    given = {name: getattr(options, short, None) for short, name in SHORT_NAMES.items()}
+    return [f"{name}={value}" for name, value in given.items() if value is not None]
 
 
 def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
@@ -190,22 +174,6 @@ def print_settings(experiment: Experiment) -> None:
         print(f"{name}={value}")
 
 
-def new_folder(experiment: Experiment) -> Path:
-    """A folder under runs/ that names the experiment and is not in use."""
-    factor = experiment.data.imbalance_factor or DATA_SETS[experiment.data.name].default_factor
-    tail = "" if factor is None else f"-if{factor:g}"
-    return unused_folder(Path("runs") / f"{experiment.recipe}-{experiment.data.title}{tail}-seed{experiment.seed}")
-
-
-def unused_folder(folder: Path) -> Path:
-    """The folder, or with a number after it where that exists already."""
-    number, candidate = 1, folder
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
-
-
 def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Experiment, Source | None]:
     """What to train, and the images where they had to be read to find that out."""
     if options.resume:
@@ -229,26 +197,7 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
     if not options.recipe:
         raise UserError("name a recipe (fsgl recipes lists them), or a record with --from, or a run with --resume")
     data = "cifar100" if options.data is None else options.data  # an empty name is a mistake, no default
-    return fresh(options.recipe, data, given_images(options), assignments)
-
-
-def fresh(recipe: str, data: str, given: dict[str, Any], assignments: list[str]) -> tuple[Experiment, Source | None]:
-    """A recipe on a data set. Somebody's own images are read first, as their size decides on the network."""
-    if data not in DATA_SETS and recipe.removesuffix(SAM) in RECIPES:
-        if not data or not (Path(data).expanduser().exists() or looks_like_path(data)):
-            error = unknown("data set", data, [name for name in DATA_SETS if name != "own"])
-            raise UserError(f"{error} (nor is there such a file or folder)")
-        if "root" in given:
-            given = {**given, "images": given["root"]}
-        data, given = "own", {**given, "root": str(Path(data).expanduser())}
-    experiment = override(make_experiment(recipe, data, **given), *assignments)
-    if data not in OWN:
-        return experiment, None
-    source = read_own(experiment.data)
-    if isinstance(source.train, ImageArrays):
-        side = max(source.train.images.shape[1:3])
-        experiment = override(make_experiment(recipe, data, **given, side=side), *assignments)
-    return experiment, source
+    return experiment_on(options.recipe, data, given_images(options), assignments)
 
 
 def given_images(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.thumbnails import open_image, thumbnail
+from fsgl.data.load import LoadedData
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.errors import UserError
 from fsgl.evaluation.metrics import confidences
@@ -49,9 +50,14 @@ class Mistake:
     confidence: float
 
 
-def examine(folder: Path, device: torch.device | str = "cpu", workers: int = 0) -> Examined:
-    """Load a run with its images and compute its test features. Raises UserError, as ``load_network``."""
-    network, device = load_network(folder, device=device), torch.device(device)
+def examine(
+    folder: Path, device: torch.device | str = "cpu", workers: int = 0, data: LoadedData | None = None
+) -> Examined:
+    """Load a run with its images and compute its test features.
+
+    data: as of ``load_network``, whose UserErrors it raises.
+    """
+    network, device = load_network(folder, device=device, data=data), torch.device(device)
     data, model = network.data, network.model
     features, labels = readable(network.features(data.test, device, workers), data.test.labels)
     lengths = np.linalg.norm(features.astype(np.float64), axis=1)

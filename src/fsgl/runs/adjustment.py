@@ -162,12 +162,13 @@ def adjust(
     estimator: str = "em",
     device: torch.device | str = "cpu",
     workers: int = 0,
+    data: LoadedData | None = None,
 ) -> dict[str, Any]:
     """Write the run ``out``, which is ``run`` with this adjustment, and return its record.
 
     name: of ``ADJUSTMENTS``.  value: tau, the radius or the temperature; None tunes it on the validation images.
     "prior" takes ``prior_K`` (weights of any sum), or estimates it from ``unlabelled`` images' logits ``N x K`` by an
-    estimator of ``ESTIMATORS``.  Raises UserError.
+    estimator of ``ESTIMATORS``.  data: the run's, where they are in memory.  Raises UserError.
     """
     if name not in ADJUSTMENTS:
         raise unknown("adjustment", name, ADJUSTMENTS)
@@ -179,7 +180,7 @@ def adjust(
     record = read_record(run)
     if record["status"] != "complete":
         raise UserError(f"{run}: the run's status is '{record['status']}'; only what is complete can be adjusted")
-    network = load_network(run, device=device)
+    network = load_network(run, device=device, data=data)
     files, device = RunFolder(out), torch.device(device)
     files.claim(network.experiment)
     model = network.model

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from fsgl.data.load import DATA_SETS
 from fsgl.engine.checkpoint import list_checkpoints, make_newest, save_checkpoint
 from fsgl.errors import UserError
 from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json
@@ -130,3 +131,19 @@ class RunFolder:
                 f"{self.path / 'metrics.jsonl'}: cannot be written ({error.strerror}); "
                 f"mend that and go on with --run {self.path} --resume"
             ) from None
+
+
+def new_folder(experiment: Experiment) -> Path:
+    """A folder under runs/ that names the experiment and is not in use."""
+    factor = experiment.data.imbalance_factor or DATA_SETS[experiment.data.name].default_factor
+    tail = "" if factor is None else f"-if{factor:g}"
+    return unused_folder(Path("runs") / f"{experiment.recipe}-{experiment.data.title}{tail}-seed{experiment.seed}")
+
+
+def unused_folder(folder: Path) -> Path:
+    """The folder, or with a number after it where that exists already."""
+    number, candidate = 1, folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate

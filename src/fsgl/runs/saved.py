@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsgl.data.load import load_data
+from fsgl.data.load import LoadedData, load_data
 from fsgl.errors import UserError
 from fsgl.files import read_json
 from fsgl.models.assemble import Net
@@ -59,12 +59,15 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def load_network(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> Network:
-    """The trained network of a run with its data. weights: a key of ``WEIGHTS``. Raises UserError."""
+def load_network(
+    folder: Path, weights: str = "last", device: torch.device | str = "cpu", data: LoadedData | None = None
+) -> Network:
+    """The trained network of a run with its data. weights: a key of ``WEIGHTS``.  data: the run's, where they are in
+    memory; None reads them. Raises UserError, also for data that are not the run's."""
     record = read_record(folder)
     experiment = Experiment.from_json(record["settings"], str(folder / "experiment.json"))
     _require_weights(folder, weights, record)
-    data = load_data(experiment.data)
+    data = data or load_data(experiment.data)
     if data.hash != record["data"]["split_hash"]:
         raise UserError(f"{folder}: trained and tested on other images than these (the data's hash differs)")
     network = build_network(experiment, data, torch.device(device), pretrained=False)

@@ -1,0 +1,62 @@
+"""A recipe on data that are named, or on somebody's own, whose size decides on the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fsgl.data.images.sources import ImageArrays, Source
+from fsgl.data.load import DATA_SETS, OWN, read_own
+from fsgl.data.readers.own import looks_like_path
+from fsgl.errors import UserError, unknown
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.recipes.long_tail import RECIPES, SAM, make_experiment
+
+# Settings that have a second, shorter name: an option of the command line, an argument of fsgl.train.
+SHORT_NAMES = {
+    "imbalance_factor": "data.imbalance_factor",
+    "draw": "data.draw",
+    "val": "data.val",
+    "bad_images": "data.bad_images",
+    "backbone": "backbone",
+    "epochs": "optim.epochs",
+    "batch_size": "optim.batch_size",
+    "lr": "schedule.lr",
+    "seed": "seed",
+    "pretrained": "transfer.weights",
+    "freeze": "transfer.train",
+    "backbone_lr": "transfer.backbone_lr",
+    "image_size": "transfer.image_size",
+    "cached_views": "transfer.cached_views",
+}
+
+
+def experiment_on(
+    recipe: str,
+    data: str,
+    given: Mapping[str, Any],
+    assignments: Sequence[str],
+    source: Source | None = None,
+) -> tuple[Experiment, Source | None]:
+    """A recipe on a data set's name or on a path, and the images where they had to be read to find out what they are.
+
+    given: where images are (root, train_list, ...), as ``make_experiment`` takes them.  assignments: name=value.
+    source: the images of the path, where they have been read already. Raises UserError.
+    """
+    given = dict(given)
+    if data not in DATA_SETS and recipe.removesuffix(SAM) in RECIPES:
+        if not data or not (source or Path(data).expanduser().exists() or looks_like_path(data)):
+            error = unknown("data set", data, [name for name in DATA_SETS if name != "own"])
+            raise UserError(f"{error} (nor is there such a file or folder)")
+        if "root" in given:
+            given = {**given, "images": given["root"]}
+        data, given = "own", {**given, "root": str(Path(data).expanduser())}
+    experiment = override(make_experiment(recipe, data, **given), *assignments)
+    if data not in OWN:
+        return experiment, None
+    source = source or read_own(experiment.data)
+    if isinstance(source.train, ImageArrays):
+        side = max(source.train.images.shape[1:3])
+        experiment = override(make_experiment(recipe, data, **given, side=side), *assignments)
+    return experiment, source
