@@ -2,8 +2,9 @@
 
 ``closer_look(folder)`` of a complete run gives, for its record:
 
-    heads         accuracy of the classifier used at test ("predict"), of ``fc`` and of ``fc`` minus log prior
-                  (Menon et al. 2021, tau = 1); of methods with one linear classifier the first two are the same
+    heads         accuracy of the classifier used at test ("predict"), of ``fc``, of ``fc`` minus log prior (Menon et
+                  al. 2021, tau = 1) and of its rows at length 1 without bias (tau-norm, Kang et al. 2020, tau = 1);
+                  of methods with one linear classifier the first two are the same
     calibration   expected calibration error on the test images as they are, and at a temperature
     norms         mean length of the backbone's features of test images, by group of their class
 
@@ -20,9 +21,8 @@ import numpy as np
 import torch
 
 from fsgl.evaluation.metrics import GROUPS, evaluate_predictions, expected_calibration_error, shot_groups
-from fsgl.evaluation.posthoc import fit_temperature
+from fsgl.evaluation.posthoc import fit_temperature, tau_normalised
 from fsgl.models.assemble import FourHeadNet, Net
-from fsgl.models.heads import CosineLinear
 from fsgl.runs.saved import load_network
 
 
@@ -50,9 +50,11 @@ def head_logits(model: Net, features_ND: np.ndarray, counts_K: np.ndarray) -> di
     """Logits ``N x K`` by name; ``fc`` only where it is linear."""
     logits = {"predict": classified(model.classifier, features_ND)}
     conventional = model.heads.fc if isinstance(model, FourHeadNet) else model.classifier
-    if not isinstance(conventional, CosineLinear):
+    if isinstance(conventional, torch.nn.Linear):
         logits["fc"] = classified(conventional, features_ND)
         logits["fc minus log prior"] = logits["fc"] - np.log(counts_K / counts_K.sum())
+        rows = tau_normalised(conventional.weight.detach().cpu().numpy(), 1.0)
+        logits["fc, rows of length 1"] = features_ND @ rows.T
     return logits
 
 

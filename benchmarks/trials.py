@@ -86,7 +86,7 @@ def experiment_of(backbone: str, recipe: str, settings: Sequence[str], root: str
     """A trial's experiment; candidates are backbones from here on."""
     BACKBONES.update(CANDIDATES)
     experiment = make_experiment(recipe, "cifar10", root)
-    return override(experiment, f"backbone={backbone}", "data.val=0", "data.imbalance_factor=100", *settings)
+    return override(experiment, f"backbone={backbone}", "data.val=0", *settings)
 
 
 @dataclass
