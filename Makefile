@@ -27,7 +27,7 @@ demo: .venv/ready
 	.venv/bin/python -m fsgl train digits
 
 test: test-env
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 fuzz: test-env
 	FSGL_FUZZ=10000 .venv/bin/python -m pytest tests/data/test_own_fuzz.py

@@ -5,17 +5,20 @@ import json
 import os
 import pickle
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-# Before torch is imported, and inherited by the programs that tests start: the nets here are too
-# small to gain from more threads, and the defaults of a large machine make them slower.
-THREADS = min(2, os.cpu_count() or 1)
+# Before torch is imported, and inherited by the programs that tests start: the nets here are too small to gain from
+# more threads, and the cores are better used by another test (pytest -n auto).
+THREADS = 1
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -33,6 +36,38 @@ torch.set_num_threads(THREADS)
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+# --- SIGTERM ends the suite, also in a test of something that takes the signal as a request -----------------------
+
+_arrived, _told = socket.socketpair()
+
+
+def pytest_unconfigure() -> None:
+    _arrived.close()
+    if sys.platform != "win32":
+        signal.set_wakeup_fd(-1)
+    _told.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if sys.platform == "win32":
+        return
+    for end in (_arrived, _told):
+        end.setblocking(False)
+    signal.set_wakeup_fd(_told.fileno(), warn_on_full_buffer=False)  # whoever handles a signal, its number lands here
+    signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("SIGTERM", returncode=128 + number))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A test that sends itself SIGTERM passes; one that it was sent to from outside fails, and is the last."""
+    report = yield
+    with suppress(BlockingIOError):
+        signalled = signal.SIGTERM in _arrived.recv(65536)
+        if signalled and call.excinfo is not None:
+            item.session.shouldstop = "SIGTERM"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import builders
 from torch import nn
 
 from fsgl.engine.step import Update, training_step
@@ -24,7 +25,7 @@ from fsgl.models.heads import FourHeads
 from fsgl.optim.sam import make_ascent
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import override
-from fsgl.types import Batch, Sample
+from fsgl.types import Batch
 
 # Not sorted: the most frequent class is 2. Frequency ranks and class indices differ.
 COUNTS = [20, 3, 100, 3, 45]
@@ -54,13 +55,7 @@ def make_net(method) -> FourHeadNet:
 
 
 def make_batch(seed: int) -> Batch:
-    random = torch.Generator().manual_seed(seed)
-
-    def sample() -> Sample:
-        views = tuple(torch.randn(SIZE, 3, SIDE, SIDE, generator=random) for _ in range(2))
-        return Sample(views, torch.randint(CLASSES, (SIZE,), generator=random))
-
-    return Batch(sample(), sample())
+    return builders.make_batch(SIZE, (3, SIDE, SIDE), CLASSES, views=2, streams=2, seed=seed)
 
 
 # ---------------------------------------------------------------- the second implementation

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import builders
 from torch import nn
 
 from fsgl.engine.step import Update, training_step
@@ -13,7 +14,7 @@ from fsgl.engine.tally import NonFiniteLoss, Tally
 from fsgl.methods import CrossEntropy
 from fsgl.models.assemble import Classifier
 from fsgl.optim.sam import SamSpec, make_ascent
-from fsgl.types import Batch, Losses, Mixed, Sample
+from fsgl.types import Batch, Losses, Mixed
 
 NAN, INF = float("nan"), float("inf")
 
@@ -24,8 +25,7 @@ def make_net() -> Classifier:
 
 
 def make_batch(seed: int = 0) -> Batch:
-    random = torch.Generator().manual_seed(seed)
-    return Batch(Sample((torch.randn(8, 3, 2, 2, generator=random),), torch.randint(4, (8,), generator=random)))
+    return builders.make_batch(8, (3, 2, 2), 4, seed=seed)
 
 
 def make_sgd(net: nn.Module) -> torch.optim.SGD:

@@ -9,6 +9,7 @@ import scipy.special
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import builders
 from torch import nn
 
 import fsgl.methods.mixtures
@@ -27,13 +28,7 @@ K, B, SIDE = 4, 5, 6
 
 
 def make_batch(seed: int = 0) -> Batch:
-    random = torch.Generator().manual_seed(seed)
-
-    def sample() -> Sample:
-        views = tuple(torch.randn(B, 3, SIDE, SIDE, generator=random) for _ in range(2))
-        return Sample(views, torch.randint(K, (B,), generator=random))
-
-    return Batch(sample(), sample())
+    return builders.make_batch(B, (3, SIDE, SIDE), K, views=2, streams=2, seed=seed)
 
 
 def make_net(method: Glmc, counts: torch.Tensor = COUNTS) -> FourHeadNet:

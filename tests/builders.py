@@ -1,0 +1,30 @@
+"""Batches as many tests want them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fsgl.types import Batch, Sample
+
+
+def make_batch(
+    images: int,
+    shape: tuple[int, int, int],
+    classes: int,
+    views: int = 1,
+    streams: int = 1,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+) -> Batch:
+    """Noise with arbitrary labels. shape: C, H, W of an image.  streams: 2 adds the rebalanced one.  dtype: torch's own."""
+    random = torch.Generator().manual_seed(seed)
+
+    def sample() -> Sample:
+        drawn: tuple[Tensor, ...] = tuple(
+            torch.randn(images, *shape, generator=random, dtype=dtype) for _ in range(views)
+        )
+        return Sample(drawn, torch.randint(classes, (images,), generator=random))
+
+    return Batch(*(sample() for _ in range(streams)))
+
