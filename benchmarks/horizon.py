@@ -4,8 +4,7 @@
 
 Cross-entropy, GLMC, GLMC + SAM and FSGL, each schedule run to its own end, 5 seeds. Of every run: test accuracy of the
 classifier used at test, of ``fc``, and of ``fc`` minus log prior; calibration and feature lengths (closer_look.py); and
-the budget of ``fc_cb``: the sum over steps of rate / first rate x (1 - alpha), alpha = 1 - (t / T)^2, in full-rate
-steps, times the mean class weight of the original stream's images. Stopped, the same command goes on.
+the budget of ``fc_cb`` (recipes/budget.py). Stopped, the same command goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from closer_look import closer_look
 
@@ -26,9 +24,8 @@ from fsgl.data.load import load_data
 from fsgl.engine.environment import environment
 from fsgl.engine.runtime import RunInterrupted, Runtime
 from fsgl.files import read_json
-from fsgl.losses.class_weights import power_class_weights
-from fsgl.methods import Glmc
 from fsgl.recipes import make_experiment
+from fsgl.recipes.budget import fc_cb_budget
 from fsgl.recipes.experiment import Experiment, override
 from fsgl.report.records import write_record
 from fsgl.runs.saved import read_record
@@ -45,20 +42,6 @@ def experiment_of(recipe: str, epochs: int, seed: int) -> Experiment:
     return override(make_experiment(recipe, "digits"), *settings)
 
 
-def budget(experiment: Experiment, counts_K: np.ndarray) -> float | None:
-    """Full-rate steps' worth of gradient that ``fc_cb`` gets; None for methods without one."""
-    method, optim = experiment.method, experiment.optim
-    if not isinstance(method, Glmc):
-        return None
-    steps = -(-int(counts_K.sum()) // optim.batch_size)
-    share = sum(
-        experiment.schedule.rate(t, optim.epochs) / experiment.schedule.lr * (t / optim.epochs) ** 2
-        for t in range(optim.epochs)
-    )
-    weights = power_class_weights(counts_K.tolist(), method.label_weighting).numpy()
-    return float(steps * share * (weights @ counts_K) / counts_K.sum())
-
-
 def row_of(folder: Path, experiment: Experiment) -> dict[str, Any]:
     """What a finished run came to."""
     record = read_record(folder)
@@ -66,7 +49,7 @@ def row_of(folder: Path, experiment: Experiment) -> dict[str, Any]:
         "recipe": experiment.recipe, "epochs": experiment.optim.epochs, "seed": experiment.seed,
         "hash": experiment.hash, "split_hash": record["data"]["split_hash"],
         "train_seconds": record["result"]["train_seconds"], "ece": record["result"]["last"]["ece"],
-        "fc_cb_budget": budget(experiment, np.array(record["class_counts"])), **closer_look(folder),
+        "fc_cb_budget": fc_cb_budget(experiment, record["class_counts"]), **closer_look(folder),
     }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def tables_of(records: Sequence[Mapping[str, Any]]) -> list[Table]:
     """Accuracy and, where there is the reference, differences from it."""
     entries = make_entries([record["content"] for record in records])
     table = accuracy_table(entries, title_of(records[0]))
-    shared = describe_shared(records[0]["content"], records[0]["environment"])
+    shared = describe_shared([record["content"] for record in records], records[0]["environment"])
     tables = [replace(table, notes=(*table.notes, shared))]
     reference = _reference(entries)
     if reference is not None and len(entries) > 1:

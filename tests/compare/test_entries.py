@@ -12,6 +12,7 @@ from fsgl.compare.entries import (
     best_on_test,
     best_on_validation,
     compare_with,
+    describe_shared,
     differences_table,
     label_of,
     make_entries,
@@ -66,9 +67,26 @@ def test_entries_are_by_label_best_first_and_seeds_in_order() -> None:
     assert table.rows[0][2] == f"{np.mean(values):.1f} ± {half:.1f}"
 
 
+def test_learning_rate_and_decay_belong_to_the_method_and_are_named_with_it() -> None:
+    slow = [run("fsgl", seed, 80.0 + seed, schedule={"lr": 0.01, "kind": "cosine"}) for seed in range(2)]
+    fast = [run("ce", seed, 70.0, schedule={"lr": 0.1, "kind": "cosine"}) for seed in range(2)]
+    entries = make_entries([*fast, *slow])
+    assert [(entry.label, entry.seeds) for entry in entries] == [("fsgl", [0, 1]), ("ce", [0, 1])]
+    other = run("ce", 0, 60.0, schedule={"lr": 0.2, "kind": "cosine"})
+    assert [entry.seeds for entry in make_entries([*fast, other])] == [[0, 1], [0]]  # not one more seed of the same
+    shared = {"data": {"split_hash": "f" * 64, "train": 5, "test": 5, "largest_class": 4, "smallest_class": 1}}
+    cost = {"cost": {"backbone_parameters": 1, "multiply_adds_per_image": 1}}
+    environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}}
+    words = describe_shared([{**each, **shared, **cost} for each in (*fast, *slow)], environment)
+    assert "learning rate and weight decay 0.01 and 0.1 (fsgl); 0.1 and 0.1 (ce), 2 epochs" in words
+    alone = describe_shared([{**each, **shared, **cost} for each in fast], environment)
+    assert "learning rate 0.1, weight decay 0.1, 2 epochs" in alone
+
+
 @pytest.mark.parametrize(
     "other",
     [
+        run("fsgl", 0, 70.0, schedule={"lr": 0.1, "kind": "warmup-cosine"}),
         run("fsgl", 0, 70.0, epochs=3), run("fsgl", 0, 70.0, backbone="resnet34"),
         run("fsgl", 0, 70.0, data={"name": "digits", "imbalance_factor": 20.0, "draw": "release"}),
         {**run("fsgl", 0, 70.0), "data": {"split_hash": "0" * 64}},

@@ -31,6 +31,7 @@ from fsgl.report.transfers import describe_transfer, transfer_key
 
 Run = Mapping[str, Any]
 _OF_A_METHOD = ("recipe", "method", "sam", "seed", "transfer", "averaging")
+_TUNED = ("schedule", "lr"), ("optim", "weight_decay")
 _GROUPS = ("many", "medium", "few")
 
 
@@ -43,10 +44,12 @@ def label_of(run: Run) -> str:
 def ranked_with(run: Run) -> str:
     """Equal for runs that may be ranked against each other: those that differ in method and seed only.
 
-    The images and their split, draw, backbone, what it began with, optimiser, schedule and epochs, test set and groups;
-    a sorting key.
+    The images and their split, draw, backbone, what it began with, batch, form of the schedule and epochs, test set and
+    groups; a sorting key. Learning rate and weight decay count to the method: what suits one does not suit the other.
     """
     shared = {name: part for name, part in run["settings"].items() if name not in _OF_A_METHOD}
+    for part, name in _TUNED:
+        shared[part] = {key: value for key, value in shared[part].items() if key != name}
     return json.dumps([shared["data"]["name"], shared, run["data"]["split_hash"], transfer_key(run)], sort_keys=True)
 
 
@@ -54,7 +57,14 @@ def method_of(run: Run) -> str:
     """Equal for runs that differ in their seed only, of those that may be ranked against each other."""
     settings = run["settings"]
     own = [settings[name] for name in ("recipe", "method", "sam")]
-    return json.dumps([*own, settings.get("averaging"), (run.get("adjustment") or {}).get("name")], sort_keys=True)
+    adjusted = (run.get("adjustment") or {}).get("name")
+    return json.dumps([*own, settings.get("averaging"), adjusted, tuned(run)], sort_keys=True)
+
+
+def tuned(run: Run) -> tuple[float, float]:
+    """Learning rate and weight decay."""
+    lr, decay = (run["settings"][part][name] for part, name in _TUNED)
+    return lr, decay
 
 
 @dataclass(frozen=True)
@@ -249,8 +259,9 @@ def differences_table(comparisons: Sequence[Comparison], reference: Entry) -> Ta
     return Table(f"Against {reference.label}", headings, tuple(rows), (note,))
 
 
-def describe_shared(run: Run, environment: Mapping[str, Any]) -> str:
-    """What all rows of a comparison share, in words."""
+def describe_shared(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
+    """What all rows of a comparison share, in words, with their learning rates and decays. environment: of a run."""
+    run = runs[0]
     settings, data, cost = run["settings"], run["data"], run["cost"]
     draw = "" if settings["data"]["imbalance_factor"] is None else f"draw `{settings['data']['draw']}`, "  # own tails
     threads = f"{environment['threads']} thread{'s' if environment['threads'] != 1 else ''}"
@@ -259,10 +270,21 @@ def describe_shared(run: Run, environment: Mapping[str, Any]) -> str:
         f"split `{data['split_hash'][:12]}`), {data['test']:,} test images; "
         f"{settings['backbone']} ({cost['backbone_parameters'] / 1e6:.2f} M parameters, "
         f"{cost['multiply_adds_per_image'] / 1e6:.3g} M multiply-adds), batch {settings['optim']['batch_size']}, "
-        f"learning rate {settings['schedule']['lr']:g}, weight decay {settings['optim']['weight_decay']:g}, "
+        f"{_describe_tuned(runs)}, "
         f"{settings['optim']['epochs']} epochs, {describe_transfer(run)}; accuracy of the last epoch. Measured on "
         f"{environment['processor']}, {threads} a run, torch {environment['versions']['torch']}."
     )
+
+
+def _describe_tuned(runs: Sequence[Run]) -> str:
+    labels: dict[tuple[float, float], set[str]] = defaultdict(set)
+    for run in runs:
+        labels[tuned(run)].add(label_of(run))
+    if len(labels) == 1:
+        ((lr, decay),) = labels
+        return f"learning rate {lr:g}, weight decay {decay:g}"
+    each = (f"{lr:g} and {decay:g} ({', '.join(sorted(of))})" for (lr, decay), of in sorted(labels.items()))
+    return f"learning rate and weight decay {'; '.join(each)}"
 
 
 def _over_images(reference: Entry, entry: Entry) -> Difference | None:

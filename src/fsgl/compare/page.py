@@ -102,7 +102,7 @@ def _tell_group(
     """Entries that may be ranked against each other. Returns their differences from the reference as JSON."""
     first = entries[0].runs[0]
     table = accuracy_table(entries, f"Test set, {first['settings']['data']['name']}, {first['settings']['backbone']}")
-    shared = describe_shared(first, environment)
+    shared = describe_shared([run for entry in entries for run in entry.runs], environment)
     told.add(f"accuracy{suffix}", replace(table, notes=(*table.notes, shared)))
     reference = next((entry for entry in entries if entry.label == told.against and entry.runs), None)
     found = compare_with(entries, reference) if reference is not None else []

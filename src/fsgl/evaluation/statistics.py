@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE, ALPHA = 0.95, 0.05
+PAIRS_OF_AN_EFFECT = 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Difference:
 
     p_value: two-sided.  effect_size: d_z; 0.2 is called small, 0.8 large. Both are None for a single pair, and where
     all differences are the same (but 0), as they easily are of two seeds and a few hundred test images: a deviation of
-    0 would make any difference certain.
+    0 would make any difference certain. effect_size is None of two pairs as well, whose deviation is hardly known.
     """
 
     interval: Interval
@@ -84,9 +85,9 @@ def paired_difference(
         return Difference(Interval(interval.mean, None, None, interval.n), None, None)
     from scipy.stats import t
 
-    effect = interval.mean / deviation
-    statistic = effect * math.sqrt(len(differences))
-    return Difference(interval, float(2 * t.sf(abs(statistic), len(differences) - 1)), effect)
+    effect, n = interval.mean / deviation, len(differences)
+    p_value = float(2 * t.sf(abs(effect * math.sqrt(n)), n - 1))
+    return Difference(interval, p_value, effect if n >= PAIRS_OF_AN_EFFECT else None)
 
 
 def paired_bootstrap(

@@ -12,7 +12,8 @@ def records(backbone: str = "resnet8-slim", **scores: list[float]) -> list[dict[
     return [
         {"content": {
             "settings": {"recipe": name.replace("_", "-"), "seed": seed, "method": {}, "sam": {"rho": 0.05},
-                         "data": {"name": "digits"}, "backbone": backbone, "optim": {"epochs": 200}},
+                         "data": {"name": "digits"}, "backbone": backbone,
+                         "optim": {"epochs": 200, "weight_decay": 0.0}, "schedule": {"lr": 0.1}},
             "data": {"split_hash": "f"}, "cost": {}, "train_seconds": 1.0,
             "epochs": [{"val": None, "test": {"balanced": score}}],
         }}
