@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from fsgl.commands import train as command
 from fsgl.commands.cli import main
 from fsgl.commands.train import print_settings, runtime, train_and_explain
 from fsgl.recipes import RECIPES, make_experiment
@@ -30,9 +29,14 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The calls of ``train``, which does nothing, and no figures are printed."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(command, "train", lambda *arguments, data, placement: calls.append(arguments))
-    for name in ("print_run", "print_comparison", "read_record", "read_history"):
-        monkeypatch.setattr(command, name, lambda *_: None)
+    monkeypatch.setattr("fsgl.runs.train.train", lambda *arguments, data, placement: calls.append(arguments))
+    for name in (
+        "report.summary.print_run",
+        "report.summary.print_comparison",
+        "runs.saved.read_record",
+        "runs.saved.read_history",
+    ):
+        monkeypatch.setattr(f"fsgl.{name}", lambda *_: None)
     return calls
 
 
@@ -116,7 +120,7 @@ def test_demonstration_that_is_interrupted_ends_there(
         begun.append(folder)
         raise RunInterrupted(folder, signal.SIGTERM)
 
-    monkeypatch.setattr(command, "train", interrupted)
+    monkeypatch.setattr("fsgl.runs.train.train", interrupted)
     assert main(["train", "digits", "--run", "a demo"]) == 143
     assert begun == [Path("a demo/cross-entropy")]
     assert "to go on: fsgl train --run 'a demo/cross-entropy' --resume" in capsys.readouterr().err
@@ -137,7 +141,7 @@ def test_ends_that_are_explained(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(command, "train", fail)
+    monkeypatch.setattr("fsgl.runs.train.train", fail)
     assert train_and_explain(tiny, tmp_path / "run", Runtime(), False) == code
     assert capsys.readouterr().err.startswith(said)
 

@@ -1,1 +1,1 @@
-"""What the command line does, once it is parsed: one file a command, each with ``run(options, settings)``."""
+"""The command line: each file has the options of one command, and what it does."""

@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from fsgl.commands.numbers import within
-from fsgl.data.images.image_files import BadImage
-from fsgl.deploy.predict import find_images, predict_files, read_prior
-from fsgl.engine.runtime import Runtime
+from fsgl.commands.arguments import FORM, add_device, add_run, add_threads, add_workers, folder, within
 from fsgl.errors import UserError, unknown
-from fsgl.report.summary import print_table
-from fsgl.report.table import comparison_table
-from fsgl.runs.adjustment import ADJUSTMENTS, adjust
-from fsgl.runs.folder import unused_folder
-from fsgl.runs.saved import Trained, load_model, read_record
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from fsgl.runs.saved import Trained
+
+DESCRIPTION = """\
+Mend a trained run without training: a new run folder that names its parent.
+
+tau-norm, max-norm, logit-adjustment    the classifier's rows or biases, for the tail's sake
+temperature, group-temperature          honest probabilities; the second one a temperature for each of many,
+                                        medium and few (by the class predicted)
+prior                                   for class frequencies other than in training: given, or estimated from
+                                        unlabelled images of the place where it will be used
+
+What is to be chosen is chosen by the validation images, never by the test images; --value takes a value instead."""
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser(
+        "adjust", help="mend a trained run without training", description=DESCRIPTION, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    add_run(command)
+    command.add_argument("adjustment", metavar="ADJUSTMENT", help="one of those above")
+    command.add_argument("--value", type=float, metavar="X", help="tau, the radius or the temperature (default: tuned)")
+    command.add_argument("--prior", metavar="WHICH", help="uniform, training, or a CSV file of class and weight")
+    command.add_argument(
+        "--unlabelled", nargs="+", metavar="PATH", help="images, folders, patterns to estimate it from"
+    )
+    command.add_argument("--estimator", default="em", metavar="NAME", help="em (default) or bbse")
+    command.add_argument("--out", type=folder, metavar="FOLDER", help="the new run folder (default: RUN+ADJUSTMENT)")
+    add_device(command)
+    add_workers(command)
+    add_threads(command)
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl adjust RUN ADJUSTMENT``: a new run folder."""
+    from fsgl.deploy.predict import read_prior
+    from fsgl.engine.runtime import Runtime
+    from fsgl.report.summary import print_table
+    from fsgl.report.table import comparison_table
+    from fsgl.runs.adjustment import ADJUSTMENTS, adjust
+    from fsgl.runs.folder import unused_folder
+    from fsgl.runs.saved import load_model, read_record
+
     if options.adjustment not in ADJUSTMENTS:
         raise unknown("adjustment", options.adjustment, ADJUSTMENTS)
     if options.adjustment != "prior" and (options.prior or options.unlabelled):
@@ -55,6 +90,11 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 
 def _logits(options: argparse.Namespace, trained: Trained, device: torch.device, workers: int) -> np.ndarray:
+    import numpy as np
+
+    from fsgl.data.images.image_files import BadImage
+    from fsgl.deploy.predict import find_images, predict_files
+
     answers = predict_files(trained, find_images(options.unlabelled), device, workers)
     found = [answer for _, answer in answers if not isinstance(answer, BadImage)]
     if not found:

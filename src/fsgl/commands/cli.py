@@ -1,6 +1,6 @@
-"""The command line: ``fsgl train``, ``fsgl evaluate``, ``fsgl recipes``.
+"""The command line: the words are read, the command is run, and what goes wrong is answered in one line.
 
-Only the parser lives here, and nothing heavy is imported before a command is known: ``--help`` answers at once.
+Each command's file has its options and its run. Nothing heavy is imported before one runs: ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -8,16 +8,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import importlib
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from fsgl.commands import options as parsers
-from fsgl.commands.options import FORM, folder
+from fsgl.commands import (
+    adjust,
+    compare,
+    evaluate,
+    export,
+    inspect,
+    predict,
+    prepare,
+    recipes,
+    report,
+    serve,
+    train,
+)
+from fsgl.commands.arguments import FORM, within
 from fsgl.errors import PeerLost, UserError
 
 DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
@@ -34,15 +44,22 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
   fsgl prepare photos prepared                     decode and shrink images once, for fast training
   fsgl recipes                                     what can be trained, on which data"""
 
-TRAIN = """Train a recipe and say how well it does on many-, medium- and few-shot classes.
 
-Any setting of the recipe can be changed by its name: sam.rho=0.1 method.feature_scaling.gamma=0.5
-'fsgl train RECIPE --settings' lists them with their values."""
-
-
-USAGE = """fsgl train RECIPE [options] [name=value ...]
-       fsgl train --from FILE [options] [name=value ...]
-       fsgl train --run FOLDER --resume [CHECKPOINT] [--max-steps N]"""
+# Each has add(commands), its options, and run(options, settings), which imports what is heavy.
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+    "report": report,
+    "inspect": inspect,
+    "prepare": prepare,
+    "predict": predict,
+    "adjust": adjust,
+    "export": export,
+    "serve": serve,
+    "recipes": recipes,
+}
+WITH_SETTINGS = ("train", "compare")
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,62 +78,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
-    _add_train(commands)
-    _add_evaluate(commands)
-    parsers.add_compare(commands)
-    parsers.add_report(commands)
-    parsers.add_inspect(commands)
-    parsers.add_prepare(commands)
-    parsers.add_predict(commands)
-    parsers.add_adjust(commands)
-    parsers.add_export(commands)
-    parsers.add_serve(commands)
-    commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
+    for module in COMMANDS.values():
+        module.add(commands)
     return parser, dict(commands.choices)
-
-
-def _add_train(commands: Any) -> None:
-    train = commands.add_parser(
-        "train", help="train a recipe", description=TRAIN, formatter_class=FORM, usage=USAGE, allow_abbrev=False
-    )
-    train.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
-    what = train.add_argument_group("what is trained")
-    parsers.add_experiment(what)
-    what.add_argument("--seed", metavar="N", help="of the weights and of everything drawn in training")
-    what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
-    what.add_argument("--settings", action="store_true", help="print the settings and stop")
-    parsers.add_transfer(train)
-    how = train.add_argument_group("how it runs (changes a result by rounding at most)")
-    # Two names, as torchrun takes --run, wherever it stands, for an abbreviation of an option of its own.
-    how.add_argument(
-        "--run", "--run-folder", metavar="FOLDER", type=folder, help="the run folder (default: a new one under runs/)"
-    )
-    how.add_argument(
-        "--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT", help="go on in the --run folder"
-    )
-    how.add_argument("--max-steps", type=int, metavar="N", help="stop after N steps, for trying things")
-    how.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
-    how.add_argument("--devices", type=int, metavar="N", help="processes on this machine, one a GPU (1, or torchrun's)")
-    how.add_argument("--num-nodes", type=int, metavar="N", help="machines; see docs/several-machines.md (1)")
-    how.add_argument("--precision", default="auto", metavar="NAME", help="float32, tf32, bf16 or auto (default)")
-    how.add_argument("--compile", action="store_true", help="torch.compile the network: pays on GPUs only")
-    how.add_argument("--cuda-graphs", action="store_true", help="replay each step as one CUDA graph")
-    how.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="S", help="save so often (60)")
-    how.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
-    how.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process (default: all cores)")
-    how.add_argument(
-        "--track", action="append", metavar="NAME", help="tensorboard (default), wandb or none; repeatable"
-    )
-
-
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="score a run's network on its test set", allow_abbrev=False)
-    evaluate.add_argument("run", type=folder, metavar="RUN", help="a run folder")
-    evaluate.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
-    evaluate.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
-    evaluate.add_argument("--workers", type=int, default=2, metavar="N", help="processes that decode image files (2)")
-    evaluate.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
-    evaluate.add_argument("--json", action="store_true", help="print the metrics as JSON instead of tables")
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -144,7 +108,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
         if word.startswith("-"):
             near = difflib.get_close_matches(word.split("=")[0], command.options(), n=1)
             command.error(f"unknown option '{word}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-        has_settings = options.command in ("train", "compare")
+        has_settings = options.command in WITH_SETTINGS
         if not has_settings or "=" not in word:
             hint = "; settings are name=value" if has_settings else ""
             command.error(f"'{word}' is one word too many{hint}")
@@ -190,11 +154,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     if (threads := getattr(options, "threads", None)) is not None:
         import torch
 
-        from fsgl.commands.numbers import within
-
         torch.set_num_threads(within("--threads", threads, 1))
-    code: int = importlib.import_module(f"fsgl.commands.{options.command}").run(options, settings)
-    return code
+    return COMMANDS[options.command].run(options, settings)
 
 
 def _discard_output() -> None:

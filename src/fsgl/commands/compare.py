@@ -11,26 +11,60 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from fsgl.commands.numbers import within
-from fsgl.commands.train import assignments_of, given_images
-from fsgl.compare.grid import Cell, Interrupted, Launch, Word, describe, launch_process, make_cells, run_grid
-from fsgl.compare.page import tell
-from fsgl.engine.runtime import Runtime
+from fsgl.commands.arguments import FORM, add_workers, folder, within
+from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
 from fsgl.errors import UserError
-from fsgl.recipes.experiment import Experiment, override
-from fsgl.recipes.on_data import experiment_on
-from fsgl.report.recording import record
-from fsgl.report.summary import print_table
-from fsgl.runs.saved import read_record
 
+if TYPE_CHECKING:
+    from fsgl.compare.grid import Cell, Launch
+    from fsgl.recipes.experiment import Experiment
+
+DESCRIPTION = """\
+Recipes by seeds on the same images, each cell a run folder, and what can be said of their differences.
+
+RECIPE is one of 'fsgl recipes'; RECIPE+sam is that with SAM; RECIPE+ADJUSTMENT is its run adjusted afterwards, tuned on
+validation images (fsgl adjust): cross-entropy+tau-norm. Settings (name=value) and options hold for all of them.
+
+What is complete is not trained again and what was begun goes on, so the same command, run again, finishes the grid; a
+cell that fails is marked and the rest go on. Written into --runs: comparison.html, .md and .json."""
 WATCH_SECONDS = 60
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser(
+        "compare", help="train recipes by seeds, and tell which differ", description=DESCRIPTION, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    command.add_argument("recipes", nargs="+", metavar="RECIPE", help="the others are held against the first")
+    what = command.add_argument_group("what is trained")
+    add_experiment(what)
+    what.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (5)")
+    add_transfer(command)
+    how = command.add_argument_group("how it runs")
+    how.add_argument("--runs", type=folder, metavar="FOLDER", help="of the run folders (default: runs/compare-DATA)")
+    how.add_argument("--against", metavar="RECIPE", help="what the others are held against (the first)")
+    how.add_argument("--device", default="auto", help="auto (default): all GPUs, or the CPU; cpu, cuda, cuda:1, ...")
+    how.add_argument("--jobs", type=int, metavar="N", help="runs at a time (one a GPU; on CPUs one a core)")
+    how.add_argument("--threads", type=int, metavar="N", help="CPU threads of each run (cores / jobs)")
+    add_workers(how, "decoding processes of each run")
+    how.add_argument("--precision", default="auto", metavar="NAME", help="float32, tf32, bf16 or auto (default)")
+    how.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster that shares the disk: its address, or local")
+    how.add_argument("--record", type=folder, metavar="FOLDER", help="write a record of each run, as in results/")
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl compare``. Returns 1 where a cell failed."""
+    from fsgl.compare.grid import Interrupted, Word, describe, make_cells
+    from fsgl.compare.page import tell
+    from fsgl.recipes.experiment import override
+    from fsgl.recipes.on_data import experiment_on
+    from fsgl.report.recording import record
+    from fsgl.report.summary import print_table
+    from fsgl.runs.saved import read_record
+
     words = [Word.read(text) for text in dict.fromkeys(options.recipes)]
     if not words:
         raise UserError("name the recipes to compare (fsgl recipes lists them)")
@@ -89,6 +123,11 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 @contextlib.contextmanager
 def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]:
     """How to start a cell, and a device for each that runs at a time."""
+    import torch
+
+    from fsgl.compare.grid import launch_process
+    from fsgl.engine.runtime import Runtime
+
     if options.ray is not None:
         from fsgl.compare.ray_launch import ray_cluster
 
@@ -108,6 +147,8 @@ def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]
 
 def _train(cells: Sequence[Cell], devices: list[str], options: list[str], threads: int | None, launch: Launch) -> None:
     """Every cell, with a line as each ends and one a minute: how far they are, and how long the rest will take."""
+    from fsgl.compare.grid import run_grid
+
     todo = [cell for cell in cells if cell.status != "complete"]
     begun = {cell.folder: _share(cell) for cell in todo}
     start = said = time.monotonic()

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
-from fsgl.commands.numbers import within
-from fsgl.engine.runtime import Runtime
-from fsgl.report.summary import print_metrics
-from fsgl.runs.saved import load_network
+from fsgl.commands.arguments import add_device, add_run, add_threads, add_weights, add_workers, within
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser("evaluate", help="score a run's network on its test set", allow_abbrev=False)
+    add_run(command)
+    add_weights(command)
+    add_device(command)
+    add_workers(command)
+    add_threads(command)
+    command.add_argument("--json", action="store_true", help="print the metrics as JSON instead of tables")
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl evaluate RUN``: the test set once more, by the saved weights."""
+    from fsgl.engine.runtime import Runtime
+    from fsgl.report.summary import print_metrics
+    from fsgl.runs.saved import load_network
+
     device, workers = Runtime(options.device).torch_device(), within("--workers", options.workers, 0)
     network = load_network(options.run, options.weights, device)
     data = network.data

@@ -6,23 +6,43 @@ import argparse
 import contextlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fsgl.data.images.image_files import BadImage, open_rgb
-from fsgl.data.images.prepared import PreparedImages
-from fsgl.data.images.sources import ImageArrays, ImageFiles
-from fsgl.data.load import load_data
-from fsgl.deploy.export import SUFFIXES, export
-from fsgl.deploy.predict import find_images, view
+from fsgl.commands.arguments import FORM, add_run, add_weights, folder
 from fsgl.errors import UserError, unknown
-from fsgl.runs.saved import Trained, load_model
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fsgl.runs.saved import Trained
+
+DESCRIPTION = """\
+The backbone and the classifier that predicts, and nothing of training, as one file with class names,
+training counts and what must be done to an image in its metadata. The file is compared with the network before it is
+kept."""
 COMPARED = 100  # images
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser(
+        "export", help="a trained network as one file, without fsgl", description=DESCRIPTION, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    add_run(command)
+    command.add_argument("--format", default="onnx", help="onnx (default), torch (a torch.export program), safetensors")
+    command.add_argument("--output", type=folder, metavar="FILE", help="default: model-exported.* in the run folder")
+    command.add_argument("--preprocess", action="store_true", help="the graph takes 8-bit pixels and normalises them")
+    command.add_argument("--images", nargs="+", metavar="PATH", help="to compare on, instead of the run's test images")
+    command.add_argument("--licence", default="unstated", metavar="TEXT", help="of the weights, for the metadata")
+    add_weights(command)
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Export and compare. Returns the exit code: 1 where the file answers otherwise than the network."""
+    from fsgl.deploy.export import SUFFIXES, export
+    from fsgl.runs.saved import load_model
+
     if options.format not in SUFFIXES:
         raise unknown("format", options.format, SUFFIXES)
     trained = load_model(options.run, options.weights)
@@ -42,6 +62,14 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 def _views(trained: Trained, images: list[str] | None) -> tuple[np.ndarray, str]:
     """What to compare on: given images, else the run's test images, else noise; and what that was."""
+    import numpy as np
+
+    from fsgl.data.images.image_files import BadImage, open_rgb
+    from fsgl.data.images.prepared import PreparedImages
+    from fsgl.data.images.sources import ImageArrays, ImageFiles
+    from fsgl.data.load import load_data
+    from fsgl.deploy.predict import find_images, view
+
     if images:
         views = []
         for file in find_images(images)[:COMPARED]:

@@ -8,20 +8,39 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from fsgl.commands.numbers import within
-from fsgl.data.images.sources import Images, Source
-from fsgl.data.load import DATA_SETS, OWN, DataSpec, load_data
-from fsgl.data.readers.own import find_source
+from fsgl.commands.arguments import FORM, add_workers, folder, within
 from fsgl.errors import UserError
-from fsgl.files import write_atomically
-from fsgl.inspection.findings import findings, look_at_all
-from fsgl.inspection.page import render_page
+
+if TYPE_CHECKING:
+    from fsgl.data.images.sources import Source
+
+DESCRIPTION = """\
+Every image opened once: the tail and its groups, sizes, unreadable files, the same image twice (and across
+parts), missing classes, labels that may be wrong, and what to train. Nothing is written unless asked for."""
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser(
+        "inspect", help="look a set of images over before training", description=DESCRIPTION, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    command.add_argument("path", type=folder, metavar="PATH", help="as for train --data, or a data set's name")
+    command.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start, or archives are")
+    command.add_argument("--html", type=folder, metavar="FILE", help="write one self-contained page, with pictures")
+    command.add_argument("--json", metavar="FILE", help="write all findings as JSON; - prints that and nothing else")
+    command.add_argument("--no-label-errors", action="store_true", help="do not look for labels that may be wrong")
+    add_workers(command, "processes")
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Inspect, print, and write what is asked for. Returns the exit code."""
+    from fsgl.files import write_atomically
+    from fsgl.inspection.findings import findings, look_at_all
+    from fsgl.inspection.page import render_page
+
     workers = within("--workers", options.workers, 0)
     source = _source(options)
     total = sum(len(part) for part in (source.train, source.val, source.test) if part is not None)
@@ -45,6 +64,10 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 
 def _source(options: argparse.Namespace) -> Source:
+    from fsgl.data.images.sources import Images, Source
+    from fsgl.data.load import DATA_SETS, OWN, DataSpec, load_data
+    from fsgl.data.readers.own import find_source
+
     name = str(options.path)
     root = None if options.root is None else Path(options.root)
     if name not in DATA_SETS or name in OWN or Path(name).exists():

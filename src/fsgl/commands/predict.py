@@ -10,22 +10,46 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fsgl.commands.numbers import within
-from fsgl.data.images.image_files import BadImage
-from fsgl.deploy.predict import find_images, predict_files, read_prior
-from fsgl.engine.runtime import Runtime
+from fsgl.commands.arguments import FORM, add_device, add_run, add_threads, add_weights, add_workers, folder, within
 from fsgl.errors import UserError
-from fsgl.evaluation.posthoc import probabilities
-from fsgl.files import write_atomically
-from fsgl.runs.saved import load_model
 
+DESCRIPTION = """\
+The most probable classes of images. The training images are not needed.
+
+Probabilities are calibrated where the run had validation images (a temperature was fitted to them). --prior says how
+often each class is to be expected where the images come from; without it, as the network takes it: a rebalanced
+classifier (FSGL, GLMC) all classes alike, cross-entropy as often as in training."""
 FORMATS = ("table", "csv", "json")
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser(
+        "predict", help="ask a trained network about images", description=DESCRIPTION, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    add_run(command)
+    command.add_argument("paths", nargs="+", metavar="PATH", help="images, folders of them, or patterns like '*.jpg'")
+    command.add_argument("--format", default="table", help="table (default), csv or json")
+    command.add_argument("--output", type=folder, metavar="FILE", help="write there instead (a table as csv)")
+    command.add_argument("--top-k", type=int, default=1, metavar="K", help="so many classes for each image (1)")
+    command.add_argument("--prior", metavar="WHAT", help="class frequencies: uniform, training, or a CSV file")
+    add_weights(command)
+    add_device(command)
+    add_workers(command, "decoding threads")
+    add_threads(command)
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Predict. Returns the exit code: 1 where not one image could be read."""
+    import numpy as np
+
+    from fsgl.data.images.image_files import BadImage
+    from fsgl.deploy.predict import find_images, predict_files, read_prior
+    from fsgl.engine.runtime import Runtime
+    from fsgl.evaluation.posthoc import probabilities
+    from fsgl.runs.saved import load_model
+
     if options.format not in FORMATS:
         raise UserError(f"--format must be one of {', '.join(FORMATS)}, not '{options.format}'")
     workers = within("--workers", options.workers, 0)
@@ -62,6 +86,8 @@ def _watched(answers: Any) -> Any:
 
 
 def _write(rows: list[dict[str, Any]], form: str, top: int, output: Path | None) -> None:
+    from fsgl.files import write_atomically
+
     if form == "table" and output is None:
         _print_table(rows)
         return

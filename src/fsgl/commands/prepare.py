@@ -7,18 +7,45 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fsgl.commands.numbers import within
-from fsgl.data.images.bad_images import BadImages
-from fsgl.data.images.prepare import PrepareSpec, prepare, verify
-from fsgl.data.images.prepared import Prepared
-from fsgl.data.readers.own import find_source
-from fsgl.engine.interrupts import sigterm_as_ctrl_c
+from fsgl.commands.arguments import FORM, add_workers, folder, within
 from fsgl.errors import UserError
+
+if TYPE_CHECKING:
+    from fsgl.data.images.prepared import Prepared
+
+DESCRIPTION = """\
+Decode every image once, shrink it, and store all of them for access in any order.
+
+Training takes OUT as it takes PATH: fsgl train fsgl --data OUT. Stop it whenever you like; the same command goes on."""
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser(
+        "prepare", help="decode and shrink a set of images once, for fast training", description=DESCRIPTION,
+        formatter_class=FORM, allow_abbrev=False,
+    )  # fmt: skip
+    command.add_argument("path", type=folder, metavar="PATH", help="the images, as for --data; with --verify OUT")
+    command.add_argument("out", nargs="?", type=folder, metavar="OUT", help="a new folder")
+    command.add_argument("--root", metavar="FOLDER", help="where the paths of a table or list start")
+    command.add_argument("--short-side", type=int, default=256, metavar="N", help="pixels of the shorter side (256)")
+    command.add_argument(
+        "--encoding", default="raw", help="raw (default): pixels, the fastest; jpeg: a sixth of the space, quality 95"
+    )
+    add_workers(command, "processes")
+    command.add_argument("--bad-images", default="skip", metavar="WHAT", help="skip (default) and list, or error")
+    command.add_argument("--verify", action="store_true", help="check every byte of a prepared set")
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Prepare, or verify. Returns the exit code."""
+    from fsgl.data.images.bad_images import BadImages
+    from fsgl.data.images.prepare import PrepareSpec, prepare, verify
+    from fsgl.data.readers.own import find_source
+    from fsgl.engine.interrupts import sigterm_as_ctrl_c
+
     if options.verify:
         if options.out is not None:
             raise UserError("--verify takes one folder, the prepared one")

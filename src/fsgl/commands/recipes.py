@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from fsgl.data.load import DATA_SETS
-from fsgl.models.backbones import BACKBONES
-from fsgl.recipes import RECIPES
+
+def add(commands: Any) -> None:
+    """The options."""
+    commands.add_parser("recipes", help="list recipes, data sets and backbones", allow_abbrev=False)
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl recipes``."""
+    from fsgl.data.load import DATA_SETS
+    from fsgl.models.backbones import BACKBONES
+    from fsgl.recipes import RECIPES
+
     print("recipes (fsgl train RECIPE --data NAME)")
     print(f"  {'digits':<24}FSGL beside cross-entropy on the embedded digits: the demonstration")
     for name, recipe in RECIPES.items():

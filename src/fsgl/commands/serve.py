@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import argparse
 import socket
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
-from fsgl.commands.numbers import within
-from fsgl.data.images.sources import Images
-from fsgl.data.load import load_data
-from fsgl.deploy.serve.neighbours import Index, build_index
+from fsgl.commands.arguments import FORM, add_run, add_weights, within
 from fsgl.errors import UserError
-from fsgl.runs.saved import Trained, load_model
 
+if TYPE_CHECKING:
+    from fsgl.deploy.serve.neighbours import Index
+    from fsgl.runs.saved import Trained
+
+DESCRIPTION = """\
+A page on this machine: drop, paste or choose images, and see the most probable classes, how many training
+images each had, and the nearest training images. POST /predict with the image as the body answers in JSON. Nothing is
+written to disk."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser(
+        "serve", help="a local page that answers for images", description=DESCRIPTION, formatter_class=FORM,
+        allow_abbrev=False,
+    )  # fmt: skip
+    add_run(command)
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
+    command.add_argument("--port", type=int, default=8000, metavar="N", help="port (8000)")
+    command.add_argument("--no-nearest", action="store_true", help="do not look for the nearest training images")
+    add_weights(command)
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Serve until interrupted."""
+    from fsgl.runs.saved import load_model
+
     try:
         import uvicorn
 
@@ -45,6 +64,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _index(trained: Trained) -> Index | None:
+    from fsgl.data.images.sources import Images
+    from fsgl.data.load import load_data
+    from fsgl.deploy.serve.neighbours import build_index
+
     try:
         train = cast(Images, load_data(trained.experiment.data).train)
     except UserError as error:

@@ -7,26 +7,68 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from fsgl.commands.numbers import within
-from fsgl.data.images.sources import Source
-from fsgl.data.load import OWN, LoadedData
-from fsgl.engine.runtime import Placement, RunDiverged, RunInterrupted, Runtime
+from fsgl.commands.arguments import FORM, add_workers, folder, within
+from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
 from fsgl.errors import PeerLost, UserError
-from fsgl.recipes import digits
-from fsgl.recipes.experiment import Experiment, override, setting_names
-from fsgl.recipes.on_data import SHORT_NAMES, experiment_on
-from fsgl.report.summary import print_comparison, print_run
-from fsgl.runs.folder import new_folder, unused_folder
-from fsgl.runs.saved import read_experiment, read_history, read_record
-from fsgl.runs.train import load_together, train
+
+if TYPE_CHECKING:
+    from fsgl.data.images.sources import Source
+    from fsgl.data.load import LoadedData
+    from fsgl.engine.runtime import Placement, Runtime
+    from fsgl.recipes.experiment import Experiment
+
+DESCRIPTION = """\
+Train a recipe and say how well it does on many-, medium- and few-shot classes.
+
+Any setting of the recipe can be changed by its name: sam.rho=0.1 method.feature_scaling.gamma=0.5
+'fsgl train RECIPE --settings' lists them with their values."""
+
+USAGE = """fsgl train RECIPE [options] [name=value ...]
+       fsgl train --from FILE [options] [name=value ...]
+       fsgl train --run FOLDER --resume [CHECKPOINT] [--max-steps N]"""
+
+
+def add(commands: Any) -> None:
+    """The options."""
+    command = commands.add_parser(
+        "train", help="train a recipe", description=DESCRIPTION, formatter_class=FORM, usage=USAGE, allow_abbrev=False
+    )
+    command.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
+    what = command.add_argument_group("what is trained")
+    add_experiment(what)
+    what.add_argument("--seed", metavar="N", help="of the weights and of everything drawn in training")
+    what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
+    what.add_argument("--settings", action="store_true", help="print the settings and stop")
+    add_transfer(command)
+    how = command.add_argument_group("how it runs (changes a result by rounding at most)")
+    # Two names, as torchrun takes --run, wherever it stands, for an abbreviation of an option of its own.
+    how.add_argument(
+        "--run", "--run-folder", metavar="FOLDER", type=folder, help="the run folder (default: a new one under runs/)"
+    )
+    how.add_argument(
+        "--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT", help="go on in the --run folder"
+    )
+    how.add_argument("--max-steps", type=int, metavar="N", help="stop after N steps, for trying things")
+    how.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    how.add_argument("--devices", type=int, metavar="N", help="processes on this machine, one a GPU (1, or torchrun's)")
+    how.add_argument("--num-nodes", type=int, metavar="N", help="machines; see docs/several-machines.md (1)")
+    how.add_argument("--precision", default="auto", metavar="NAME", help="float32, tf32, bf16 or auto (default)")
+    how.add_argument("--compile", action="store_true", help="torch.compile the network: pays on GPUs only")
+    how.add_argument("--cuda-graphs", action="store_true", help="replay each step as one CUDA graph")
+    how.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="S", help="save so often (60)")
+    add_workers(how)
+    how.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process (default: all cores)")
+    how.add_argument(
+        "--track", action="append", metavar="NAME", help="tensorboard (default), wandb or none; repeatable"
+    )
 
 
 def runtime(options: argparse.Namespace) -> Runtime:
     """Where and how to execute, as the options say. Raises UserError for numbers out of range."""
+    from fsgl.engine.runtime import Runtime
+
     if options.max_steps is not None and options.max_steps < 1:
         raise UserError(f"--max-steps must be 1 or more, not {options.max_steps}")
     trackers = tuple(dict.fromkeys(options.track or ("tensorboard",)))
@@ -57,16 +99,14 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     return train_one(options, assignments + settings)
 
 
-def assignments_of(options: argparse.Namespace) -> list[str]:
-    """The options that are settings, as name=value."""
-    if options.pretrained == "":  # a shell variable that is not set; "none" is scratch
-        raise UserError("--pretrained is given an empty name; give a safetensors file, or nothing for the hub's")
-    given = {name: getattr(options, short, None) for short, name in SHORT_NAMES.items()}
-    return [f"{name}={value}" for name, value in given.items() if value is not None]
-
-
 def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
     """``fsgl train RECIPE``, ``--from FILE`` or ``--run FOLDER --resume``."""
+    from fsgl.data.load import OWN
+    from fsgl.report.summary import print_run
+    from fsgl.runs.folder import new_folder
+    from fsgl.runs.saved import read_history, read_record
+    from fsgl.runs.train import load_together
+
     experiment, source = _experiment(options, assignments)
     if options.settings:
         print_settings(experiment)
@@ -89,6 +129,12 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
 
 def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
     """The demonstration: both methods, one after the other, then side by side."""
+    from fsgl.recipes import digits
+    from fsgl.recipes.experiment import override
+    from fsgl.report.summary import print_comparison
+    from fsgl.runs.folder import unused_folder
+    from fsgl.runs.saved import read_history, read_record
+
     if options.replay or options.data or options.resume or given_images(options):
         raise UserError(
             "the recipe 'digits' takes no --data, --root, lists, --from or --resume; use 'fsgl' with --data digits, "
@@ -128,6 +174,11 @@ def train_and_explain(
     Of several processes the leader answers for all: where they end together the others return 0, as a process that
     fails makes whoever started it kill the rest.
     """
+    import torch
+
+    from fsgl.engine.runtime import RunDiverged, RunInterrupted
+    from fsgl.runs.train import train
+
     placement = placement or how.place()
     leader = placement.processes.leader
     try:
@@ -166,6 +217,8 @@ def _how_to_go_on(folder: Path) -> str:
 
 def print_settings(experiment: Experiment) -> None:
     """Every setting as the assignment that would set it."""
+    from fsgl.recipes.experiment import setting_names
+
     print(f"# {experiment.recipe} on {experiment.data.name}")
     for name in setting_names(experiment):
         value: Any = experiment
@@ -176,6 +229,10 @@ def print_settings(experiment: Experiment) -> None:
 
 def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Experiment, Source | None]:
     """What to train, and the images where they had to be read to find that out."""
+    from fsgl.recipes.experiment import Experiment, override
+    from fsgl.recipes.on_data import experiment_on
+    from fsgl.runs.saved import read_experiment, read_record
+
     if options.resume:
         if options.run is None:
             raise UserError("--resume needs --run FOLDER, the run to go on with")
@@ -198,9 +255,3 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
         raise UserError("name a recipe (fsgl recipes lists them), or a record with --from, or a run with --resume")
     data = "cifar100" if options.data is None else options.data  # an empty name is a mistake, no default
     return experiment_on(options.recipe, data, given_images(options), assignments)
-
-
-def given_images(options: argparse.Namespace) -> dict[str, Any]:
-    """Where the images are, as far as the command line says so."""
-    given = {name: getattr(options, name) for name in ("root", "train_list", "val_list", "test_list")}
-    return {name: value for name, value in given.items() if value is not None}

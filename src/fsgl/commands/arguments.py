@@ -1,0 +1,50 @@
+"""What the commands' options share: readers of words and numbers, and options that many commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from fsgl.errors import UserError
+
+FORM = argparse.RawDescriptionHelpFormatter
+
+
+def folder(text: str) -> Path:
+    """A path that was given; an empty one is a mistake."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
+
+
+def within(name: str, value: int, least: int, most: int = 1024) -> int:
+    """The value, if it is within these bounds. Raises UserError."""
+    if not least <= value <= most:  # more threads or processes than that end in a crash of the machine's making
+        raise UserError(f"{name} must be from {least} to {most}, not {value}")
+    return value
+
+
+def add_run(command: Any) -> None:
+    """``RUN``, a run folder."""
+    command.add_argument("run", type=folder, metavar="RUN", help="a run folder")
+
+
+def add_weights(command: Any) -> None:
+    """``--weights``, which of a run's two sets."""
+    command.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
+
+
+def add_device(command: Any) -> None:
+    """``--device``, on which to ask a network."""
+    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
+
+
+def add_workers(command: Any, what: str = "processes that decode image files") -> None:
+    """``--workers``: how many read images."""
+    command.add_argument("--workers", type=int, default=2, metavar="N", help=f"{what} (2)")
+
+
+def add_threads(command: Any) -> None:
+    """``--threads``, which the command line sets before the command runs."""
+    command.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")
