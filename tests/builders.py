@@ -17,7 +17,7 @@ def make_batch(
     seed: int = 0,
     dtype: torch.dtype | None = None,
 ) -> Batch:
-    """Noise with arbitrary labels. shape: C, H, W of an image.  streams: 2 adds the rebalanced one.  dtype: torch's own."""
+    """Noise with arbitrary labels. shape: C, H, W of an image.  streams: 2 adds the rebalanced one."""
     random = torch.Generator().manual_seed(seed)
 
     def sample() -> Sample:

@@ -18,7 +18,7 @@ import pytest
 
 from fsgl.commands.cli import main
 
-QUICK = ["--data", "digits", "--epochs", "2", "--seeds", "2", "--workers", "0", "optim.batch_size=64"]
+QUICK = ["--data", "digits", "--backbone", "resnet8-slim", "--epochs", "2", "--seeds", "2", "--workers", "0"]
 
 
 def compare(*arguments: str) -> int:
