@@ -25,8 +25,9 @@ from fsgl.data.load import DataSpec, LoadedData, load_data
 from fsgl.data.readers.cifar import load_cifar
 from fsgl.engine.runtime import RunInterrupted, Runtime
 from fsgl.files import read_json
+from fsgl.models.backbone import Backbone
 from fsgl.models.backbones import BACKBONES, BackboneInfo
-from fsgl.models.cifar_resnet import Backbone, BasicBlock, CifarResNet
+from fsgl.models.cifar_resnet import BasicBlock, CifarResNet
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import Experiment, override
 from fsgl.runs.saved import read_history, read_record
@@ -58,18 +59,18 @@ def _thin_stem(stem: int, depths: Sequence[int], widths: Sequence[int]) -> Calla
     return build
 
 
-def _candidate(name: str, feature_dim: int, build: Callable[[int], Backbone]) -> BackboneInfo:
-    return BackboneInfo(name, build, 32, feature_dim, 256, "default", "a candidate of benchmarks/network_search.py")
+def _candidate(name: str, build: Callable[[int], Backbone]) -> BackboneInfo:
+    return BackboneInfo(name, build, 32, "a candidate of benchmarks/network_search.py")
 
 
 CANDIDATES = {
     info.name: info
     for info in (
-        _candidate("strided-64-128-256-x1", 256, _strided((1, 1, 1), (64, 128, 256))),  # the first probe's
-        _candidate("strided-32-128-256-x1", 256, _strided((1, 1, 1), (32, 128, 256))),
-        _candidate("strided-48-96-192-x2", 192, _strided((2, 2, 2), (48, 96, 192))),
-        _candidate("strided-32-64-128-x2", 128, _strided((2, 2, 2), (32, 64, 128))),
-        _candidate("stem16-64-128-256-x1", 256, _thin_stem(16, (1, 1, 1), (64, 128, 256))),
+        _candidate("strided-64-128-256-x1", _strided((1, 1, 1), (64, 128, 256))),  # the first probe's
+        _candidate("strided-32-128-256-x1", _strided((1, 1, 1), (32, 128, 256))),
+        _candidate("strided-48-96-192-x2", _strided((2, 2, 2), (48, 96, 192))),
+        _candidate("strided-32-64-128-x2", _strided((2, 2, 2), (32, 64, 128))),
+        _candidate("stem16-64-128-256-x1", _thin_stem(16, (1, 1, 1), (64, 128, 256))),
         BACKBONES["resnet20-slim"],
     )
 }

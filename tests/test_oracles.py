@@ -19,7 +19,7 @@ from fsgl.engine.step import Update, training_step
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.methods.mixtures import cutmix_box, draw_lambda
 from fsgl.models.assemble import FourHeadNet
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 from fsgl.models.feature_scaling import FeatureScaling
 from fsgl.models.heads import FourHeads
 from fsgl.optim.sam import make_ascent

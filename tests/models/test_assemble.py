@@ -8,7 +8,7 @@ from torch import nn
 
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.models.assemble import Classifier, FourHeadNet, build_classifier, build_four_heads
-from fsgl.models.backbones import BACKBONES, build_backbone
+from fsgl.models.backbones import build_backbone
 from fsgl.models.feature_scaling import FeatureScaling, FeatureScalingSpec
 from fsgl.models.heads import FourHeads
 
@@ -69,19 +69,19 @@ def test_classifier_is_backbone_and_fc() -> None:
 
 @pytest.mark.parametrize("name", [SMALL, "resnet18"])
 def test_built_heads_fit_the_backbone(name: str) -> None:
-    info = BACKBONES[name]
     torch.manual_seed(3)
     spec = FeatureScalingSpec(0.5, "half", "index", 1)
-    net = build_four_heads(build_backbone(name, 1), COUNTS, spec, power_class_weights(COUNTS, 1.0))
+    backbone = build_backbone(name, 1)
+    net = build_four_heads(backbone, COUNTS, spec, power_class_weights(COUNTS, 1.0))
     assert net.feature_scaling.spec == spec
-    assert net.heads.fc_cb.weight.shape == (3, info.feature_dim)
-    assert net.heads.contrast_head.weight.shape == (info.head_width, info.head_width)
+    assert net.heads.fc_cb.weight.shape == (3, backbone.feature_dim)
+    assert net.heads.contrast_head.weight.shape == (backbone.head_width, backbone.head_width)
     assert net.class_weights_K.dtype == torch.get_default_dtype()
     assert next(net.backbone.parameters()).shape[1] == 1
     for head in (net.heads.fc, net.heads.fc_cb, net.heads.projection_head):
-        deviation = math.sqrt(2 / info.feature_dim) if info.linear_init == "kaiming_normal" else None
+        deviation = math.sqrt(2 / backbone.feature_dim) if backbone.linear_init == "kaiming_normal" else None
         if deviation is None:  # PyTorch's default: uniform up to 1 / sqrt(fan in)
-            assert head.weight.abs().max() <= 1 / math.sqrt(info.feature_dim)
+            assert head.weight.abs().max() <= 1 / math.sqrt(backbone.feature_dim)
         else:
             assert head.weight.std().item() == pytest.approx(deviation, rel=0.15)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 from fsgl.types import Batch, Losses, Mixed
 
 

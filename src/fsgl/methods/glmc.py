@@ -25,7 +25,7 @@ from fsgl.losses.margins import log_prior
 from fsgl.methods.base import Method
 from fsgl.methods.mixtures import global_local_mixture
 from fsgl.models.assemble import FourHeadNet, build_four_heads
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 from fsgl.models.feature_scaling import FeatureScalingSpec
 from fsgl.types import Batch, Losses, Mixed
 

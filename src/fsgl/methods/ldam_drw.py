@@ -22,7 +22,7 @@ from fsgl.losses.margins import ldam_margins
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
 from fsgl.models.assemble import Classifier
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 from fsgl.models.heads import CosineLinear
 
 

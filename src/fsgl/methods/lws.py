@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fsgl.methods.two_stage import TwoStage
 from fsgl.models.assemble import Classifier
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 from fsgl.models.heads import ScaledLinear, initialise
 
 

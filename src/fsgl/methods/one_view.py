@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fsgl.methods.base import Method
 from fsgl.methods.mixtures import one_hot
 from fsgl.models.assemble import Classifier, build_classifier
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 from fsgl.types import Batch, Losses, Mixed
 
 

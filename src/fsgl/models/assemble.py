@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 from fsgl.models.feature_scaling import FeatureScaling, FeatureScalingSpec
 from fsgl.models.heads import FourHeads, HeadOutputs, initialise
 

@@ -7,6 +7,7 @@ one. To add one: a line in ``BACKBONES`` with a function that takes the number o
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from fsgl.errors import UserError, unknown
-from fsgl.models.cifar_resnet import Backbone, BasicBlock, Bottleneck, CifarResNet, Init
+from fsgl.models.backbone import Backbone
+from fsgl.models.cifar_resnet import BasicBlock, Bottleneck, CifarResNet
 from fsgl.models.timm_backbones import PREFIX, TimmBackbone, configuration, is_timm, knows
 
 
@@ -24,16 +26,12 @@ class BackboneInfo:
 
     build: number of image channels -> the network with fresh weights.
     image_size: the side in pixels that it is meant for.
-    feature_dim, head_width, linear_init: as ``Backbone``'s.
     note: one line for people.
     """
 
     name: str
     build: Callable[[int], Backbone]
     image_size: int
-    feature_dim: int
-    head_width: int
-    linear_init: Init
     note: str
 
 
@@ -86,25 +84,25 @@ def _torchvision(builder: str, channels: int) -> Backbone:
 
 
 _ALL = (
-    BackboneInfo("resnet18", partial(_four_stages, BasicBlock, (2, 2, 2, 2)), 32, 512, 256, "default",
+    BackboneInfo("resnet18", partial(_four_stages, BasicBlock, (2, 2, 2, 2)), 32,
                  "3x3 stem, widths 64 to 512"),
-    BackboneInfo("resnet34", partial(_four_stages, BasicBlock, (3, 4, 6, 3)), 32, 512, 256, "default",
+    BackboneInfo("resnet34", partial(_four_stages, BasicBlock, (3, 4, 6, 3)), 32,
                  "3x3 stem, widths 64 to 512; the published CIFAR results"),
-    BackboneInfo("resnet50", partial(_four_stages, Bottleneck, (3, 4, 6, 3)), 32, 2048, 256, "default",
+    BackboneInfo("resnet50", partial(_four_stages, Bottleneck, (3, 4, 6, 3)), 32,
                  "3x3 stem, bottlenecks, widths 64 to 512 times 4"),
-    BackboneInfo("resnet32", partial(_three_stages, 5, 64), 32, 256, 128, "kaiming_normal",
+    BackboneInfo("resnet32", partial(_three_stages, 5, 64), 32,
                  "widths 64-128-256, the release's; four times as wide as the field's ResNet-32"),
-    BackboneInfo("resnet32-slim", partial(_three_stages, 5, 16), 32, 64, 128, "kaiming_normal",
+    BackboneInfo("resnet32-slim", partial(_three_stages, 5, 16), 32,
                  "widths 16-32-64, what most long-tail papers call ResNet-32"),
-    BackboneInfo("resnet20-slim", partial(_three_stages, 3, 16), 32, 64, 128, "kaiming_normal",
+    BackboneInfo("resnet20-slim", partial(_three_stages, 3, 16), 32,
                  "widths 16-32-64, three blocks a stage; for CPUs"),
-    BackboneInfo("resnet8-slim", partial(_three_stages, 1, 16), 32, 64, 128, "kaiming_normal",
+    BackboneInfo("resnet8-slim", partial(_three_stages, 1, 16), 32,
                  "widths 16-32-64, one block a stage; for tests and digits"),
-    BackboneInfo("resnet18-imagenet", partial(_torchvision, "resnet18"), 224, 512, 256, "default",
+    BackboneInfo("resnet18-imagenet", partial(_torchvision, "resnet18"), 224,
                  "torchvision's, 7x7 stem, without pretrained weights; photographs of your own"),
-    BackboneInfo("resnet50-imagenet", partial(_torchvision, "resnet50"), 224, 2048, 256, "default",
+    BackboneInfo("resnet50-imagenet", partial(_torchvision, "resnet50"), 224,
                  "torchvision's, 7x7 stem, bottlenecks, without pretrained weights"),
-    BackboneInfo("resnext50_32x4d", partial(_torchvision, "resnext50_32x4d"), 224, 2048, 256, "default",
+    BackboneInfo("resnext50_32x4d", partial(_torchvision, "resnext50_32x4d"), 224,
                  "torchvision's, without pretrained weights; ImageNet-LT, iNaturalist"),
 )  # fmt: skip
 
@@ -116,6 +114,9 @@ def check_backbone(name: str) -> None:
     if is_timm(name):
         configuration(name)
     elif name not in BACKBONES:
+        # Ours are looked at first: timm takes seconds to load, and a slip is likelier than a forgotten prefix.
+        if difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0.8):
+            raise UserError(f"{unknown('backbone', name, BACKBONES)} (a model of timm is {PREFIX}NAME)")
         if knows(name):
             raise UserError(f"unknown backbone '{name}'; did you mean '{PREFIX}{name}'?")
         raise unknown("backbone", name, BACKBONES)

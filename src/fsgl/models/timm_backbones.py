@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsgl.errors import UserError, unknown
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 
 PREFIX = "timm:"
 HEAD_WIDTH = 256  # of the projection and contrast heads, as for the other networks made for large images

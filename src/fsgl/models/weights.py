@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgl.errors import UserError
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 from fsgl.models.timm_backbones import PREFIX, TimmBackbone, configuration
 from fsgl.models.transfer import HUB
 

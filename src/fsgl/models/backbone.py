@@ -1,0 +1,25 @@
+"""The contract that every backbone keeps, ours, torchvision's and timm's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+Init = Literal["default", "kaiming_normal"]
+
+
+class Backbone(nn.Module):
+    """What every backbone offers: images ``B x C x H x W`` in, features ``B x D`` out, after global average pooling.
+
+    feature_dim: D.  head_width: width of the projection and contrast heads that suit it.
+    linear_init: how linear maps put on top are to be initialised: "default" (PyTorch's) or "kaiming_normal" (fan in).
+    """
+
+    feature_dim: int
+    head_width: int
+    linear_init: Init
+
+    def __call__(self, images: Tensor) -> Tensor:
+        features: Tensor = super().__call__(images)
+        return features
