@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Run": "fsgl.api.run",
+    "load": "fsgl.api.training",
+    "train": "fsgl.api.training",
     "FeatureScaling": "fsgl.models.feature_scaling",
     "FourHeadNet": "fsgl.models.assemble",
     "FourHeads": "fsgl.models.heads",
@@ -36,6 +39,8 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from fsgl.api.run import Run
+    from fsgl.api.training import load, train
     from fsgl.data.stream.samplers import ClassPowerSampler
     from fsgl.evaluation.metrics import evaluate_predictions
     from fsgl.losses.class_weights import power_class_weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ DESCRIPTION = """\
 The backbone and the classifier that predicts, and nothing of training, as one file with class names,
 training counts and what must be done to an image in its metadata. The file is compared with the network before it is
 kept."""
-COMPARED = 100  # images
 
 
 def add(commands: Any) -> None:
@@ -65,10 +63,8 @@ def _views(trained: Trained, images: list[str] | None) -> tuple[np.ndarray, str]
     import numpy as np
 
     from fsgl.data.images.image_files import BadImage, open_rgb
-    from fsgl.data.images.prepared import PreparedImages
-    from fsgl.data.images.sources import ImageArrays, ImageFiles
-    from fsgl.data.load import load_data
     from fsgl.deploy.predict import find_images, view
+    from fsgl.deploy.sample import COMPARED, sample_views
 
     if images:
         views = []
@@ -80,20 +76,7 @@ def _views(trained: Trained, images: list[str] | None) -> tuple[np.ndarray, str]
         if not views:
             raise UserError("none of the images to compare on can be read")
         return np.stack(views), "given images"
-    try:
-        test = load_data(trained.experiment.data).test
-        chosen = test.take(np.unique(np.linspace(0, len(test) - 1, min(COMPARED, len(test)), dtype=int)))
-        if isinstance(chosen, ImageArrays):
-            return chosen.images, "test images"
-        assert isinstance(chosen, ImageFiles | PreparedImages)
-        readable = []
-        for position in range(len(chosen)):
-            with contextlib.suppress(BadImage):
-                readable.append(view(trained, chosen.open(position)))
-        if not readable:
-            raise UserError("none of them can be read")
-        return np.stack(readable), "test images"
-    except UserError as error:
-        print(f"note: compared on noise, as the run's test images cannot be had ({error}); or give --images")
-        noise = np.random.default_rng(0).integers(0, 256, (COMPARED, *trained.input_size, trained.channels))
-        return noise.astype(np.uint8), "images of noise"
+    sample, what, problem = sample_views(trained)
+    if problem:
+        print(f"note: compared on noise, as the run's test images cannot be had ({problem}); or give --images")
+    return sample, what

@@ -229,16 +229,16 @@ def print_settings(experiment: Experiment) -> None:
 
 def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Experiment, Source | None]:
     """What to train, and the images where they had to be read to find that out."""
-    from fsgl.recipes.experiment import Experiment, override
+    from fsgl.recipes.experiment import override
     from fsgl.recipes.on_data import experiment_on
-    from fsgl.runs.saved import read_experiment, read_record
+    from fsgl.runs.saved import experiment_of, read_experiment, read_record
 
     if options.resume:
         if options.run is None:
             raise UserError("--resume needs --run FOLDER, the run to go on with")
         if assignments or options.data or options.replay or given_images(options):
             raise UserError("--resume takes all settings from the run folder; leave them off (--max-steps is allowed)")
-        experiment = Experiment.from_json(read_record(options.run)["settings"], str(options.run / "experiment.json"))
+        experiment = experiment_of(options.run, read_record(options.run))
         if isinstance(options.resume, str) and not Path(options.resume).is_file():
             where = options.run / "checkpoints"
             raise UserError(f"--resume {options.resume}: no such checkpoint; leave it off for the newest in {where}")

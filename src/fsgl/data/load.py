@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -154,7 +155,8 @@ class LoadedData:
     no image there, most often because they are too small to spare one.  hash: of the drawn images and their parts
     (split.py).  notes: how somebody's own images were read and parted, a sentence each.  bad: what could not be
     read so far.  image_size: side in pixels of what a network is shown of them.  array_size: height and width of images
-    that were in memory when they were loaded, else None.
+    that were in memory when they were loaded, else None.  given: of arrays from Python, what their labels were
+    (readers/arrays.py).
     """
 
     spec: DataSpec
@@ -172,6 +174,7 @@ class LoadedData:
     bad: BadImages = field(default_factory=BadImages)
     image_size: int = 224
     array_size: tuple[int, int] | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def in_memory(self) -> bool:
@@ -231,6 +234,8 @@ class LoadedData:
         }
         if self.spec.name in OWN:
             described |= {"classes_without_test": list(self.without_test), "found": list(self.notes)}
+        if self.given:
+            described["given"] = dict(self.given)
         return described
 
 
@@ -299,5 +304,6 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         without_test=without_test,
         notes=tuple(filter(None, (source.found, *source.notes, *notes))),
         bad=BadImages(spec.bad_images),
+        given=source.given,
         **({"image_size": size[0], "array_size": size} if size is not None else {}),
     )

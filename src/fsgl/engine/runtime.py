@@ -37,8 +37,8 @@ class Runtime:
     precision: "auto" or one of engine/precision.py.  compile: the network by torch.compile.  cuda_graphs: replay steps
     (engine/graphs.py).  devices: processes on this machine, one a GPU or, on CPUs, sharing the cores; None is one, or
     as torchrun or Slurm started them.  nodes: machines.  feature_cache: folder of frozen backbones' features, None for
-    the user's cache. (BatchNorm's statistics are each process's own, so that with several processes a network that
-    has it trains a little differently.)
+    the user's cache.  show: progress, on standard output. (BatchNorm's statistics are each process's own, so that with
+    several processes a network that has it trains a little differently.)
     """
 
     device: str = "auto"
@@ -53,6 +53,7 @@ class Runtime:
     devices: int | None = None
     nodes: int | None = None
     feature_cache: Path | None = None
+    show: bool = True
 
     def place(self) -> Placement:
         """Take this process's place: alone, or among others that this starts or joins. Raises UserError.

@@ -48,6 +48,15 @@ class Table:
             lines += textwrap.wrap(note, width)
         return "\n".join(lines) + "\n"
 
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from fsgl.report.web import table  # which knows this module
+
+        return table(self)
+
     def markdown(self) -> str:
         """A GitHub table, the title in bold above, the notes as a list below."""
         lines = [f"**{_escaped(self.title)}**", ""] if self.title else []

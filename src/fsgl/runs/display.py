@@ -18,11 +18,16 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-def make_display(epochs: int, steps_per_epoch: int, done: int, print_every: int | None = None) -> Display:
+def make_display(
+    epochs: int, steps_per_epoch: int, done: int, print_every: int | None = None, show: bool = True
+) -> Display:
     """The display for this terminal, or for none.
 
     done: steps that an earlier session took.  print_every: also a line after every so many steps of an epoch.
+    show: False shows nothing.
     """
+    if not show:
+        return NoDisplay()
     if sys.stdout.isatty():
         return LiveDisplay(epochs, steps_per_epoch, done, print_every)
     return LineDisplay(epochs, steps_per_epoch, done, print_every)
@@ -59,6 +64,22 @@ class Eta:
         seconds = round((time.monotonic() - self._start) / taken * (self._total - done))
         hours, rest = divmod(seconds, 3600)
         return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+class NoDisplay:
+    """Silence."""
+
+    def step(self, report: StepReport) -> None:
+        pass
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class LineDisplay:

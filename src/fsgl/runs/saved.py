@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fsgl.data.load import LoadedData, load_data
+from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError
 from fsgl.files import read_json
 from fsgl.models.assemble import Net
@@ -35,7 +36,20 @@ def read_experiment(path: Path) -> Experiment:
     """The experiment of a record, or of a bare settings file."""
     content = read_json(path)
     settings = content.get("settings", content) if isinstance(content, dict) else content
-    return Experiment.from_json(settings, str(path))
+    return _where_it_lies(Experiment.from_json(settings, str(path)), path.parent)
+
+
+def experiment_of(folder: Path, record: dict[str, Any]) -> Experiment:
+    """The experiment of a run's record."""
+    return _where_it_lies(Experiment.from_json(record["settings"], str(folder / "experiment.json")), folder)
+
+
+def _where_it_lies(experiment: Experiment, folder: Path) -> Experiment:
+    """With the arrays that were kept in the run's folder, wherever that has been moved to."""
+    kept = folder / KEPT
+    if experiment.data.name == "own" and Path(experiment.data.root).name == KEPT and kept.exists():
+        return replace(experiment, data=replace(experiment.data, root=str(kept)))
+    return experiment
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
@@ -65,7 +79,7 @@ def load_network(
     """The trained network of a run with its data. weights: a key of ``WEIGHTS``.  data: the run's, where they are in
     memory; None reads them. Raises UserError, also for data that are not the run's."""
     record = read_record(folder)
-    experiment = Experiment.from_json(record["settings"], str(folder / "experiment.json"))
+    experiment = experiment_of(folder, record)
     _require_weights(folder, weights, record)
     data = data or load_data(experiment.data)
     if data.hash != record["data"]["split_hash"]:
@@ -110,7 +124,7 @@ class Trained:
 def load_model(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> Trained:
     """The trained network of a run, in evaluation mode; its images are not needed. Raises UserError."""
     record = read_record(folder)
-    experiment = Experiment.from_json(record["settings"], str(folder / "experiment.json"))
+    experiment = experiment_of(folder, record)
     _require_weights(folder, weights, record)
     data, result = record["data"], record.get("result") or {}
     try:

@@ -181,7 +181,8 @@ class _Session:
                 closing.callback(tracker.close)
             self._set_status("running")
             self.files.history(self.history)
-            display = make_display(self.recipe.epochs, steps, self.steps_taken, self.runtime.print_every)
+            shown = self.runtime.print_every, self.runtime.show
+            display = make_display(self.recipe.epochs, steps, self.steps_taken, *shown)
             closing.callback(display.close)
             try:
                 with Interrupts(quiet=not self.processes.leader) as interrupts:

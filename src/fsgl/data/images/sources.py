@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,7 +88,7 @@ class Source:
     name: as recipes and results spell it.  test: None where a part of ``train`` is to be carved.
     class_names: ``K`` names; a label is an index into them.  mean, std: one value a channel, in [0, 1] units.
     val: None where the set comes without.  found: what it turned out to be, a sentence for people.  notes: more of
-    them, on what was passed over.
+    them, on what was passed over.  given: of arrays from Python, what their labels were (readers/arrays.py).
     Raises UserError where a label has no class name or the statistics do not fit the images.
     """
 
@@ -101,6 +101,7 @@ class Source:
     val: Images | None = None
     found: str = ""
     notes: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part, images in (("training", self.train), ("validation", self.val), ("test", self.test)):

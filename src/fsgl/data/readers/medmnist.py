@@ -3,20 +3,23 @@
     train_images   N x H x W (grey) or N x H x W x 3, uint8; also N x H x W x 1
     train_labels   N x 1 or N, whole numbers or names
     val_images, val_labels, test_images, test_labels   the same, if there
+    fsgl           only of arrays from Python that were kept: readers/arrays.py
 
 Whatever a file says of itself is checked before memory is taken for it, and nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
 import warnings
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -41,6 +44,7 @@ def read_medmnist(path: Path) -> Source:
             for name in names:
                 if name not in members:
                     raise UserError(f"{path}: has {_other(name)} but no {name}")
+            names += ["fsgl"] if "fsgl" in members else []
             infos = {name: archive.getinfo(members[name]) for name in names}
             _refuse_bombs(path, list(infos.values()))
             arrays = {name: _read_array(path, archive, name, info) for name, info in infos.items()}
@@ -64,7 +68,7 @@ def read_medmnist(path: Path) -> Source:
     height, width, channels = next(iter(shapes))
     kind = f"arrays of {width} x {height} pixels, {'grey' if channels == 1 else 'RGB'}"
     mean, std = statistics(found["train"].images)
-    return Source(
+    source = Source(
         title(path),
         found["train"],
         found.get("test"),
@@ -74,6 +78,33 @@ def read_medmnist(path: Path) -> Source:
         val=found.get("val"),
         found=describe(kind, len(class_names), {part: len(images[part]) for part in parts}),
     )
+    if "fsgl" not in arrays:
+        return source
+    return _as_kept(source, path, str(arrays["fsgl"]))
+
+
+def _as_kept(source: Source, path: Path, text: str) -> Source:
+    """Arrays from Python that were kept, with what the JSON text says of them. Raises UserError."""
+    try:
+        about = json.loads(text)
+        names, classes, white = tuple(about["names"]), list(about["classes"]), about["white"]
+        if not (len(set(names)) == len(names) == len(classes) >= source.num_classes and white in (None, 1, 255)):
+            raise ValueError("names and classes do not fit")
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("a name is no text")
+        if not all(isinstance(value, bool | int | str) for value in classes):
+            raise ValueError("a class is neither a whole number nor a name")
+        taken = [int(name) for name in source.class_names]  # of the labels that occur in the file
+        if not all(0 <= index < len(names) for index in taken):
+            raise ValueError("a label has no name")
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise UserError(f"{path}: its member 'fsgl' is not what fsgl wrote ({error})") from None
+
+    def renamed(part: Any) -> Any:
+        return None if part is None else ImageArrays(part.images, np.array(taken, dtype=np.int64)[part.labels])
+
+    parts = {part: renamed(getattr(source, part)) for part in ("train", "val", "test")}
+    return replace(source, class_names=names, given={"classes": classes, "names": list(names), "white": white}, **parts)
 
 
 def statistics(images_NHWC: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,0 +1,97 @@
+"""What is given from Python, understood: settings by name, class frequencies, images to be asked about."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fsgl.data.images.image_files import BadImage
+from fsgl.data.readers.arrays import as_pixels
+from fsgl.deploy.predict import find_images, predict_files, predict_views, read_prior, view
+from fsgl.engine.runtime import Runtime
+from fsgl.errors import UserError
+from fsgl.recipes.on_data import SHORT_NAMES
+from fsgl.runs.saved import Trained
+
+BATCH = 256  # images
+_RUNTIME = {item.name for item in dataclasses.fields(Runtime)}
+
+
+def split_settings(settings: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Settings of an experiment as name=value, and those of ``Runtime``.
+
+    A setting is named by its short name (lr), or its own with two underscores for a dot (sam__rho), or with the dot.
+    Whether there is such a setting is found out by whoever takes the assignments.
+    """
+    assignments, runtime = [], {}
+    for name, value in settings.items():
+        if name in _RUNTIME:
+            runtime[name] = value
+        else:
+            assignments.append(f"{setting_name(name)}={'none' if value is None else value}")
+    return assignments, runtime
+
+
+def setting_name(name: str) -> str:
+    """The dotted name of a setting by any of its names."""
+    return SHORT_NAMES.get(name, name.replace("__", "."))
+
+
+def prior_weights(trained: Trained, prior: Any) -> np.ndarray:
+    """Class weights ``K``: "uniform", "training", a CSV file, a dict of class and weight, or ``K`` weights.
+
+    Raises UserError.
+    """
+    if isinstance(prior, (str, Path)):
+        return read_prior(trained, str(prior))
+    if isinstance(prior, Mapping):
+        by_name = {str(name): weight for name, weight in prior.items()}
+        if by_name.keys() != set(trained.class_names):
+            raise UserError(f"prior: a weight is needed of each class: {', '.join(trained.class_names[:12])}")
+        prior = [by_name[name] for name in trained.class_names]
+    weights = np.asarray(prior, dtype=np.float64)
+    if weights.shape != (len(trained.class_names),) or not (weights >= 0).all() or not np.isfinite(weights).all():
+        raise UserError(f"prior: {len(trained.class_names)} weights of 0 or more are needed, one a class")
+    if not weights.any():
+        raise UserError("prior: all weights are 0")
+    return weights
+
+
+def logits_of(
+    trained: Trained, images: Any, device: torch.device, workers: int = 2, white: float | None = None
+) -> np.ndarray:
+    """Logits ``N x K`` of images as ``as_pixels`` takes them, or of files: a path, a pattern, a folder, a list of them.
+
+    white: of the images in training. Raises UserError, also for a file that is no image.
+    """
+    if is_path(images) or (isinstance(images, (list, tuple)) and images and all(map(is_path, images))):
+        names = [str(name) for name in ([images] if is_path(images) else images)]
+        found = []
+        for _, answer in predict_files(trained, find_images(names), device, workers):
+            if isinstance(answer, BadImage):
+                raise UserError(str(answer))
+            found.append(answer)
+        return np.stack(found)
+    pixels, _, _ = as_pixels(images, "new", white)
+    parts = [_views(trained, pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
+    return np.concatenate([predict_views(trained, part, device) for part in parts])
+
+
+def is_path(value: Any) -> bool:
+    """Whether this names something, rather than being it."""
+    return isinstance(value, (str, Path))
+
+
+def _views(trained: Trained, pixels: np.ndarray) -> Any:
+    """Images as the network is shown them; those of its own size and channels as they are."""
+    if trained.array_size is not None and pixels.shape[1:] == (*trained.array_size, trained.channels):
+        return pixels
+    from PIL import Image
+
+    return [view(trained, Image.fromarray(each[..., 0] if each.shape[2] == 1 else each).convert("RGB"))
+            for each in pixels]  # fmt: skip
