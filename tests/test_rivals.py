@@ -26,6 +26,7 @@ from fsgl.methods import (
     MixUp,
     VectorScaling,
 )
+from fsgl.methods.max_norm import class_balanced_binary_loss
 from fsgl.methods.mixtures import one_hot
 from fsgl.models.backbones import build_backbone
 from fsgl.types import Batch, Mixed, Sample
@@ -186,6 +187,33 @@ def trained(model: nn.Module) -> set[str]:
     return {name for name, weight in model.named_parameters() if weight.requires_grad}
 
 
+def test_max_norm_trains_the_authors_loss_in_its_second_stage_and_only_there() -> None:
+    """Torch's binary cross-entropy of softmax probabilities, weighted by class, a mean over images and classes."""
+    method = MaxNorm(beta=0.99)
+    model, mixed, logits, labels = shown(method)
+    assert loss(method, model, mixed) == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
+    method.enter_second_stage(model, fresh=True)
+    weights = np.array([(1 - 0.99) / (1 - 0.99**n) for n in COUNTS.tolist()])
+    weights = torch.from_numpy(weights * K / weights.sum())[labels][:, None].expand_as(logits)
+    expected = F.binary_cross_entropy(logits.softmax(1), F.one_hot(labels, K).double(), weights)
+    assert loss(method, model, mixed) == pytest.approx(expected.item(), rel=1e-6)
+    certain = torch.full((1, K), -300.0).index_fill_(1, torch.tensor([1]), 300.0).requires_grad_()
+    class_balanced_binary_loss(certain, F.one_hot(torch.tensor([0]), K).float(), torch.ones(K)).backward()
+    assert torch.isfinite(certain.grad).all()
+
+
+def test_crt_with_batch_norm_of_the_second_stages_batches() -> None:
+    for choice, follows in (("frozen", False), ("batch", True)):
+        method = Crt(batch_norm=choice)
+        model = make_net(method)
+        method.enter_second_stage(model, fresh=True)
+        model.train()
+        before = model.backbone.stem[1].running_mean.clone()
+        model(make_batch().original.views[0].double())
+        assert trained(model) == {"fc.weight", "fc.bias"}
+        assert torch.equal(model.backbone.stem[1].running_mean, before) != follows
+
+
 def test_crt_begins_a_new_classifier_and_freezes_the_rest() -> None:
     model = make_net(Crt())
     before = model.fc.weight.clone()
@@ -197,8 +225,11 @@ def test_crt_begins_a_new_classifier_and_freezes_the_rest() -> None:
     assert torch.equal(model.fc.weight, kept)
 
 
-def test_lws_learns_factors_only_and_only_then() -> None:
-    method, model = Lws(), make_net(Lws())
+@pytest.mark.parametrize("bias", ["scaled", "kept"])
+def test_lws_learns_factors_only_and_only_then(bias: str) -> None:
+    method, model = Lws(bias=bias), make_net(Lws(bias=bias))
+    with torch.no_grad():
+        model.fc.bias.copy_(torch.tensor([3.0, -1, 0, 2]))
     _, mixed, _, _ = shown(method)
     method.loss(model, mixed, 0.0).total.backward()
     assert model.fc.factors_K.grad is None  # so that no optimizer touches it
@@ -210,14 +241,14 @@ def test_lws_learns_factors_only_and_only_then() -> None:
     with torch.no_grad():
         assert torch.equal(model(mixed.images[0]), plain)
         model.fc.factors_K.copy_(torch.tensor([2.0, 1, 1, 1]))
-        bias = model.fc.bias[0]
-        torch.testing.assert_close(model(mixed.images[0])[:, 0] - bias, 2 * (plain[:, 0] - bias))
+        expected = 2 * plain[:, 0] if bias == "scaled" else 2 * (plain[:, 0] - 3) + 3
+        torch.testing.assert_close(model(mixed.images[0])[:, 0], expected)
     method.loss(model, mixed, 0.9).total.backward()
     assert model.fc.factors_K.grad.abs().min() > 0
 
 
 def test_max_norm_shortens_long_rows_and_no_others() -> None:
-    method, model = MaxNorm(radius=1.0), make_net(MaxNorm())
+    method, model = MaxNorm(), make_net(MaxNorm())
     with torch.no_grad():
         model.fc.weight.copy_(F.normalize(model.fc.weight, dim=1) * torch.tensor([[3.0], [1.2], [0.9], [0.2]]))
     before = model.fc.weight.clone()
@@ -227,7 +258,12 @@ def test_max_norm_shortens_long_rows_and_no_others() -> None:
     assert torch.equal(model.fc.weight, before)
     method.constrain(model)
     lengths = torch.linalg.vector_norm(model.fc.weight, dim=1)
-    torch.testing.assert_close(lengths, torch.tensor([1.0, 1.0, 0.9, 0.2]).double())
+    radius = 0.2 + 0.1 * (3.0 - 0.2)  # relative to the rows found
+    torch.testing.assert_close(lengths, torch.tensor([radius, radius, radius, 0.2]).double())
+    again = make_net(method)
+    again.load_state_dict(model.state_dict())
+    method.enter_second_stage(again, fresh=False)  # a resumption finds the radius of the beginning
+    assert again.radius == model.radius
     torch.testing.assert_close(F.cosine_similarity(model.fc.weight, before), torch.ones(K).double())
 
 
@@ -237,9 +273,10 @@ def test_max_norm_shortens_long_rows_and_no_others() -> None:
         lambda: MixUp(0.0), lambda: CutMix(probability=1.1), lambda: CutMix(beta=-1.0), lambda: Focal(-0.1),
         lambda: ClassBalanced(1.0), lambda: LogitAdjustment(float("nan")), lambda: VectorScaling(gamma=float("inf")),
         lambda: LdamDrw(largest_margin=-0.1), lambda: LdamDrw(scale=0.0), lambda: LdamDrw(beta=1.0),
-        lambda: LdamDrw(deferred=1.5), lambda: MaxNorm(radius=0.0),
+        lambda: LdamDrw(deferred=1.5), lambda: MaxNorm(threshold=1.1),
+        lambda: MaxNorm(weight_decay=-1.0), lambda: Crt(batch_norm="x"), lambda: Lws(bias="x"),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(wrong) -> None:
-    with pytest.raises(UserError, match="must be"):
+    with pytest.raises(UserError, match=r"must be|unknown"):
         wrong()

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from fsgl.data.stream.streams import StepPositions, StreamSpec
+from fsgl.engine.checkpoint import load_checkpoint
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.optim.schedule import cosine
@@ -79,19 +80,21 @@ def test_balanced_batches_from_an_epoch_on() -> None:
 
 
 def test_averaged_weights_are_those_of_the_late_epochs(tmp_path: Path) -> None:
-    """Against plain runs of the same seed, stopped after each epoch that counts."""
+    """Against the weights that checkpoints hold after each epoch that counts, at the constant rate."""
     averaged = make("weight-averaging", "optim.epochs=4", "averaging.start=0.5", QUICK[2])
-    plain = make("cross-entropy", "optim.epochs=4", QUICK[2])
     run(averaged, tmp_path / "averaged", 3 * STEPS + 1)  # with an interruption
-    states = []
-    for epoch in (3, 4):
-        train(plain, tmp_path / f"plain{epoch}", Runtime("cpu", trackers=(), max_steps=epoch * STEPS))
-        states.append(load_file(tmp_path / f"plain{epoch}" / "model.safetensors"))
-    for name, mean in load_file(tmp_path / "averaged" / "model.safetensors").items():
-        if mean.is_floating_point():
+    run(averaged, tmp_path / "again", 3 * STEPS)
+    checkpoints = sorted((tmp_path / "again" / "checkpoints").glob("*.pt"))
+    states = [load_checkpoint(path)["state"]["model"] for path in checkpoints]
+    whole, again = (load_file(tmp_path / name / "model.safetensors") for name in ("averaged", "again"))
+    for name, mean in whole.items():
+        assert torch.equal(mean, again[name])
+        if "running" not in name and mean.is_floating_point():
             torch.testing.assert_close(mean, (states[0][name] + states[1][name]) / 2)
     rows = read_history(tmp_path / "averaged")
-    assert rows[1]["test"] == read_history(tmp_path / "plain4")[1]["test"]  # before the first that counts
+    assert [row["lr"] for row in rows] == pytest.approx([0.1, 0.1, 0.05, 0.05])
+    with pytest.raises(UserError, match="cannot average"):
+        make("crt", "averaging.start=0.5")
     network = load_network(tmp_path / "averaged")
     metrics = network.measure(network.data.test, network.logits(network.data.test, torch.device("cpu")))
     assert metrics["top1"] == rows[-1]["test"]["top1"]

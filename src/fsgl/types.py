@@ -25,10 +25,13 @@ class Sample:
 
     views: tensors ``B x C x H x W``, float, normalised; view j of image i is ``views[j][i]``.
     labels: ``B``, int64, in ``[0, K)``.
+    positions: ``B``, int64: which of the training images they are, the same in every epoch and process; for methods
+        that keep something of each. (Of one that cannot be read: its own, though another of its class is shown.)
     """
 
     views: tuple[Tensor, ...]
     labels: Tensor
+    positions: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,12 @@ class Mixed:
     """What the network is shown: one entry for each forward pass of the step.
 
     images: tensors ``B x C x H x W``.  targets: soft labels ``B x K``, rows summing to 1.
+    extras: what else a method's loss needs, ``B`` rows each: labels, keys of a momentum encoder.
     """
 
     images: tuple[Tensor, ...]
     targets: tuple[Tensor, ...]
+    extras: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)

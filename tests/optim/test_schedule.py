@@ -36,6 +36,22 @@ def release_rates(lr: float, epochs: int) -> list[float]:
     return rates
 
 
+@given(RATES)
+def test_warmup_steps_are_the_rates_of_ldam_drws_authors(lr: float) -> None:
+    schedule = Schedule(lr, "warmup-steps")
+    for epoch in range(200):
+        theirs = epoch + 1  # they count from 1
+        expected = lr * theirs / 5 if theirs <= 5 else lr * (1 if theirs <= 160 else 0.01 if theirs <= 180 else 0.0001)
+        assert schedule.rate(epoch, 200) == pytest.approx(expected, rel=1e-12)
+    paco = Schedule(lr, "warmup-steps", warmup=10, drop=0.1)
+    assert [paco.rate(epoch, 400) / lr for epoch in (0, 9, 10, 319, 320, 360)] == pytest.approx(
+        [0.1, 1, 1, 1, 0.1, 0.01]
+    )
+    for wrong in ({"warmup": -1}, {"drop": 0.0}, {"kind": "cosine", "warmup": 3}):
+        with pytest.raises(UserError, match="schedule"):
+            Schedule(lr, **{"kind": "warmup-steps", **wrong})
+
+
 @given(RATES, EPOCHS)
 def test_full_first_epoch_is_the_release(lr: float, epochs: int) -> None:
     schedule = Schedule(lr, "warmup-cosine", "full")

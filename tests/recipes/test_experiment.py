@@ -52,8 +52,10 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "optim.momentum": ("0", 0.0),
     "optim.weight_decay": ("2e-4", 2e-4),
     "schedule.lr": ("0.1", 0.1),
-    "schedule.kind": ("warmup-cosine", "warmup-cosine"),
+    "schedule.kind": ("warmup-steps", "warmup-steps"),
     "schedule.first_epoch": ("full", "full"),
+    "schedule.warmup": ("3", 3),
+    "schedule.drop": ("0.1", 0.1),
     "sam.rho": ("-1", -1.0),
     "sam.batch_norm": ("both", "both"),
     "sam.climb": ("local", "local"),
@@ -68,8 +70,15 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "transfer.image_size": ("64", 64),
     "transfer.cached_views": ("3", 3),
     "averaging.start": ("0.5", 0.5),
+    "averaging.high": ("0.7", 0.7),
+    "averaging.low": ("0.1", 0.1),
+    "averaging.cycle": ("4", 4),
 }
-NEEDS = {"transfer.cached_views": "transfer.train=heads"}
+NEEDS = {
+    "transfer.cached_views": "transfer.train=heads",
+    "schedule.warmup": "schedule.kind=warmup-steps",
+    "schedule.drop": "schedule.kind=warmup-steps",
+}
 NOT_WITH_THE_REST = "transfer.backbone_lr"  # a frozen backbone has none
 NOT_FOR_CIFAR = {"data.train_list", "data.test_list"}
 # The same for settings that cifar10 has no use for, on sets that have.
@@ -131,6 +140,8 @@ def test_settings_of_own_images_are_saved_and_change_the_hash(name: str) -> None
 @pytest.mark.parametrize(("recipe", "data"), EARLIER_HASHES)
 def test_later_settings_leave_the_hashes_of_earlier_runs_alone(recipe: str, data: str) -> None:
     experiment = make(recipe, data)
+    if (recipe, data) == ("fsgl", "digits"):
+        experiment = override(experiment, "method.contrast_weight=1")  # its default there until it was the paper's
     assert experiment.hash == EARLIER_HASHES[recipe, data]
     earlier = experiment.to_json()
     for name in ON_OTHER_DATA:

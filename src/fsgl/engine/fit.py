@@ -15,6 +15,7 @@ from fsgl.engine.environment import seeded
 from fsgl.engine.step import Updates, training_step
 from fsgl.engine.tally import NonFiniteLoss, Tally
 from fsgl.methods.base import Method
+from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.schedule import Schedule, cosine
 from fsgl.randomness import generator
 
@@ -116,6 +117,7 @@ class Recipe:
 
     update: of that state's weights, with its tally.
     second_stage: the epoch at which one begins, None for training in one piece (``Method.second_stage``).
+    averaging: of weights; where it is on, the learning rate is its own.
     """
 
     method: Method
@@ -126,9 +128,12 @@ class Recipe:
     epochs: int
     seed: int
     second_stage: int | None = None
+    averaging: AveragingSpec = field(default_factory=AveragingSpec)
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch; a second stage has a schedule of its own, a cosine from the base rate."""
+        if self.averaging.on:
+            return self.averaging.rate(self.schedule.lr, epoch, self.epochs)
         if self.second_stage is None:
             return self.schedule.rate(epoch, self.epochs)
         if epoch < self.second_stage:
@@ -142,6 +147,9 @@ class Recipe:
         fresh = (state.epoch, state.step) == (self.second_stage, 0)
         with seeded(self.seed, "second stage"):
             self.method.enter_second_stage(state.model, fresh)
+        if (decay := self.method.second_weight_decay()) is not None:
+            for group in state.optimizer.param_groups:
+                group["weight_decay"] = decay
         if fresh:
             state.forget_momentum()
 
@@ -159,9 +167,7 @@ def fit(state: TrainState, recipe: Recipe, should_stop: Callable[[StepReport], b
             return
 
 
-def _epoch(
-    state: TrainState, recipe: Recipe, should_stop: Callable[[StepReport], bool]
-) -> tuple[EpochReport, bool]:
+def _epoch(state: TrainState, recipe: Recipe, should_stop: Callable[[StepReport], bool]) -> tuple[EpochReport, bool]:
     epoch, total_steps = state.epoch, recipe.stream.steps_per_epoch
     lr = recipe.rate(epoch)
     for group in state.optimizer.param_groups:

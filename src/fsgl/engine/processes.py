@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgl.errors import PeerLost, UserError
+from fsgl.types import Share
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=5)  # for what no operating system tells: a machine that went silent
@@ -63,6 +64,10 @@ class Processes:
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """The rows of all processes, one after another. rows: float32 ``n x K``."""
+        return rows
+
+    def join(self, rows: Tensor, share: Share) -> Tensor:
+        """The rows of a step that all processes hold together, in the order of the step. share: this one's of them."""
         return rows
 
     def rows(self, total: int) -> slice:
@@ -113,6 +118,14 @@ class ConnectedProcesses(Processes):
             parts: list[Any] = [None] * self.count
             torch.distributed.all_gather_object(parts, rows)
         return np.concatenate(parts)
+
+    def join(self, rows: Tensor, share: Share) -> Tensor:
+        # Everybody's rows in their place and zeros elsewhere: the sum is exact, and works on GPUs and whole numbers.
+        whole = rows.new_zeros((share.total, *rows.shape[1:]))
+        start = share.total * self.index // self.count
+        whole[start : start + share.own] = rows[: share.own]
+        self._sum(whole)
+        return whole
 
     def average_statistics(self, model: nn.Module) -> None:
         layers = [

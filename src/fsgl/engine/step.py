@@ -1,10 +1,12 @@
 """One training step, whole.
 
     mixed = method.mix(batch)                      what the network is shown, the same in both passes
+    method.prepare(model, mixed)                   where a method keeps state
     climb:    forward, backward, exchange          with SAM: to w + rho g / ||g||
     descend:  forward, backward, exchange          the gradient there
     optimizer.step()                               from w
     method.constrain(model)                        where weights must stay within bounds
+    method.remember(model, mixed)                  where a method keeps state
 
 Nothing in it waits for the device, and nothing in it asks for the configuration. ``exchange`` sums the gradients of
 several processes and does nothing in one.
@@ -56,11 +58,15 @@ class Update:
             self.tally.check(values)
             return losses, values
 
+        with torch.no_grad():
+            mixed = self.method.prepare(self.model, mixed)
         self.optimizer.zero_grad(set_to_none=True)
         with self.ascend(lambda: gradient(lambda losses: losses.climbed, self.climbing)):
             descended, values = gradient(lambda losses: losses.total, self.processes)
         self.optimizer.step()
         self.method.constrain(self.model)
+        with torch.no_grad():
+            self.method.remember(self.model, mixed, lambda rows: self.processes.join(rows, share))
         self.tally.add(values, share.total)
         # Detached: the graph behind it would keep the memory of this step, and its streams, alive into the next.
         return Losses(descended.total.detach(), terms=descended.terms)

@@ -2,7 +2,7 @@
 
     L = CE(o + log pi, y)          pi_k = n_k / N
 
-Logit adjustment with tau = 1 (methods/logit_adjustment.py) is the same; it has a name of its own in every table.
+Logit adjustment with tau = 1, its default (methods/logit_adjustment.py), is the same loss under another name.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ class BalancedSoftmax(OneView):
     """No settings."""
 
     name: ClassVar[str] = "balanced-softmax"
+    summary: ClassVar[str] = "Balanced Softmax (Ren et al. 2020)."
+    origins: ClassVar[Mapping[str, str]] = {}
     assumed_prior: ClassVar[str] = "uniform"
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:

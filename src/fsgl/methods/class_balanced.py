@@ -26,6 +26,10 @@ class ClassBalanced(OneView):
     beta: float = 0.9999
 
     name: ClassVar[str] = "class-balanced"
+    summary: ClassVar[str] = "Weights by the effective number of images (Cui et al. 2019)."
+    origins: ClassVar[Mapping[str, str]] = {
+        "beta": "code of LDAM-DRW (Cao et al. 2019), its re-weighting; within the paper's 0.9 to 0.9999"
+    }
     assumed_prior: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ image that the clipped box leaves, as in the authors' code. One box and one perm
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,6 +34,14 @@ class CutMix(OneView):
     probability: float = 0.5
 
     name: ClassVar[str] = "cutmix"
+    summary: ClassVar[str] = "CutMix (Yun et al. 2019)."
+    origins: ClassVar[Mapping[str, str]] = {
+        "beta": "paper, section 3.1: alpha = 1",
+        "probability": "authors' code, README: cutmix_prob 0.5 for CIFAR, 1 for ImageNet",
+    }
+    published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        name: {"probability": 1.0} for name in ("imagenet-lt", "inaturalist2018", "places-lt")
+    }
 
     def __post_init__(self) -> None:
         if not 0 < self.beta < float("inf"):

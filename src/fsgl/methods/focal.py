@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +20,10 @@ class Focal(OneView):
     gamma: float = 1.0
 
     name: ClassVar[str] = "focal"
+    summary: ClassVar[str] = "Focal loss (Lin et al. 2017)."
+    origins: ClassVar[Mapping[str, str]] = {
+        "gamma": "code of LDAM-DRW (Cao et al. 2019), the field's focal row; the paper has 2 for detection"
+    }
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma < float("inf"):

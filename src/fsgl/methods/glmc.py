@@ -12,6 +12,7 @@ FSGL is this with ``feature_scaling.gamma > 0`` and SAM; there is no class of th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -59,6 +60,17 @@ class Glmc(Method):
     rebalancing: str = field(default="weights", metadata={"later": True})
 
     name: ClassVar[str] = "glmc"
+    summary: ClassVar[str] = "Global and local mixture consistency cumulative learning (Du et al. 2023)."
+    origins: ClassVar[Mapping[str, str]] = {
+        "beta": "authors' README, table of arguments: 0.5",
+        "resample_weighting": "authors' README, CIFAR commands: 0; ImageNet-LT 0.2 (recipes/long_tail.py)",
+        "label_weighting": "authors' README, CIFAR commands: 1.2; ImageNet-LT 1 (recipes/long_tail.py)",
+        "contrast_weight": "authors' README, all published commands of FSGL: 4",
+        "feature_scaling": "FSGL's README (Wang et al. 2024), its commands; none is GLMC",
+        "cutmix_label": "ours: what the image shows; the authors' code keeps lambda",
+        "ascent": "authors' code: SAM's first pass leaves the consistency out",
+        "rebalancing": "paper, section 3: class weights",
+    }
     views: ClassVar[int] = 2
     assumed_prior: ClassVar[str] = "uniform"
     needs_two_streams: ClassVar[bool] = True

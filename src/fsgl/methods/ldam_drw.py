@@ -5,7 +5,8 @@
 m_k ~ n_k^(-1/4), the largest 0.5 (losses/margins.py); w = 1 until the last fifth of the epochs, then the effective-
 number weights of Cui et al. (losses/class_weights.py). The paper's algorithm leaves the divisor open. It is the
 authors' here, the sum of the batch's weights: a mean over images, most of which weigh little, would make the late steps
-several times smaller. Of several processes, each divides by its own images' weights.
+several times smaller. Of several processes, each divides by its own images' weights. The authors'
+learning rates are ``schedule.kind=warmup-steps`` (optim/schedule.py).
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ class LdamDrw(OneView):
     deferred: float = 0.8
 
     name: ClassVar[str] = "ldam-drw"
+    summary: ClassVar[str] = "Label-distribution-aware margins, deferred re-weighting (Cao et al. 2019)."
+    origins: ClassVar[Mapping[str, str]] = {
+        "largest_margin": "authors' code, cifar_train.py: max_m = 0.5",
+        "scale": "authors' code, cifar_train.py: s = 30",
+        "beta": "authors' code, cifar_train.py: 0.9999",
+        "deferred": "authors' code, cifar_train.py: from epoch 160 of 200",
+    }
     assumed_prior: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:

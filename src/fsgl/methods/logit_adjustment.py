@@ -1,6 +1,9 @@
 """Logit-adjusted loss (Menon et al., ICLR 2021, eq. 10); its post-hoc twin: evaluation/posthoc.py.
 
     L = CE(o + tau log pi, y)          pi_k = n_k / N
+
+With tau = 1, the paper's own value and the default, it coincides with Balanced Softmax (methods/balanced_softmax.py):
+the same runs, to the last bit, under another name.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from fsgl.methods.one_view import OneView
 
 @dataclass(frozen=True)
 class LogitAdjustment(OneView):
-    """tau: 0 is cross-entropy, 1 is Balanced Softmax (which is why the default is another); the paper tunes it to 0.6
-    to 2.4."""
+    """tau: 0 is cross-entropy, 1 is Balanced Softmax; the paper's figure 3 tries others around it."""
 
-    tau: float = 1.5
+    tau: float = 1.0
 
     name: ClassVar[str] = "logit-adjustment"
+    summary: ClassVar[str] = "Logit-adjusted loss (Menon et al. 2021); with tau = 1 it is Balanced Softmax."
+    origins: ClassVar[Mapping[str, str]] = {"tau": "paper, experiments: tau = 1 wherever it is not said to be tuned"}
     assumed_prior: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ One lambda and one permutation a batch, as in the authors' code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,11 +24,16 @@ from fsgl.types import Batch, Mixed
 
 @dataclass(frozen=True)
 class MixUp(OneView):
-    """beta: of lambda ~ Beta(beta, beta); 1 is uniform, as the paper's CIFAR experiments."""
+    """beta: of lambda ~ Beta(beta, beta); 1 is uniform, as the paper's CIFAR experiments; for ImageNet it has 0.2."""
 
     beta: float = 1.0
 
     name: ClassVar[str] = "mixup"
+    summary: ClassVar[str] = "MixUp (Zhang et al. 2018)."
+    origins: ClassVar[Mapping[str, str]] = {"beta": "paper, section 3.2: alpha = 1 for CIFAR"}
+    published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        name: {"beta": 0.2} for name in ("imagenet-lt", "inaturalist2018", "places-lt")
+    }
 
     def __post_init__(self) -> None:
         if not 0 < self.beta < float("inf"):

@@ -21,7 +21,7 @@ class Net(nn.Module):
 
     compute_dtype: torch.bfloat16 runs the backbone under autocast; what is on top, and the losses, stay in float32,
     where they cost nothing and a rounded logit could cost a rank. None is no autocast.
-    frozen: the backbone stays as it is in training, its BatchNorm statistics too; see ``freeze_backbone``.
+    frozen: the backbone's weights stay as they are; see ``freeze_backbone``.
     temperature_K: divides an image's logits by that of the class predicted (posthoc.py); None for no such buffer.
     """
 
@@ -30,20 +30,24 @@ class Net(nn.Module):
     backbone: nn.Module
     compute_dtype: torch.dtype | None = None
     frozen: bool = False
+    frozen_statistics: bool = False
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("temperature_K", None)
 
-    def freeze_backbone(self) -> None:
-        """From now on nothing trains the backbone: no gradients, and evaluation mode in training as well."""
-        self.frozen = True
+    def freeze_backbone(self, statistics: bool = True) -> None:
+        """From now on nothing trains the backbone: no gradients, and evaluation mode in training as well.
+
+        statistics: False leaves BatchNorm in training mode: it normalises by the batch, and its statistics follow.
+        """
+        self.frozen, self.frozen_statistics = True, statistics
         self.backbone.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.frozen:
+        if self.frozen_statistics:
             self.backbone.eval()
         return self
 

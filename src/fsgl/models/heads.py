@@ -54,16 +54,22 @@ class CosineLinear(nn.Module):
 
 
 class ScaledLinear(nn.Linear):
-    """f_k w_k h + b_k: a linear classifier with a learnable factor of each row (LWS, Kang et al., ICLR 2020, eq. 5)."""
+    """f_k (w_k h + b_k): a linear classifier with a learnable factor of each row (LWS, Kang et al., ICLR 2020, eq. 5).
 
-    def __init__(self, feature_dim: int, num_classes: int) -> None:
+    scale_bias: False is f_k w_k h + b_k.
+    """
+
+    def __init__(self, feature_dim: int, num_classes: int, scale_bias: bool = True) -> None:
         super().__init__(feature_dim, num_classes)
+        self.scale_bias = scale_bias
         self.factors_K = nn.Parameter(torch.ones(num_classes))
 
     def forward(self, features_BD: Tensor) -> Tensor:
         # While the rows themselves are trained, their factors are not: without a gradient no optimizer touches them.
         factors = self.factors_K.detach() if self.weight.requires_grad else self.factors_K
-        return linear(features_BD, factors[:, None] * self.weight, self.bias)
+        return linear(
+            features_BD, factors[:, None] * self.weight, self.bias * factors if self.scale_bias else self.bias
+        )
 
 
 def initialise(heads: nn.Module, rule: str) -> None:

@@ -1,15 +1,23 @@
 """Averaging the weights of late epochs (SWA, Izmailov et al., UAI 2018, eq. 1 and algorithm 1).
 
-    w_mean <- w_mean + (w - w_mean) / n          after each epoch from ``start`` on; n counts them
+    w_mean <- w_mean + (w - w_mean) / n             at the end of each cycle from ``start`` on; n counts them
+    rate(t) = lr                                    t <= s/2            s = start * T, the budget of plain training
+              from lr down to high lr, linearly     s/2 < t <= 0.9 s
+              high lr                               0.9 s < t < s
+              (1 - u) high lr + u low lr            from s on; u = ((t - s) mod c + 1) / c, the paper's section 3.1
 
-The mean is what is evaluated and saved; training goes on from w. Departures: the learning rate keeps its schedule (the
-paper holds or cycles it), and BatchNorm's running statistics are averaged with the weights (the paper takes a pass over
-the training images for them).
+The mean is what is evaluated and saved; training goes on from w. Its BatchNorm statistics are computed anew, in a pass
+over the training images. A cycle of one epoch (c = 1) has the constant rate ``high``: with low = high, the default.
+
+The rates are the paper's: from the budget's last quarter on they no longer fall, so that w moves on among good weights
+and the mean is of weights that differ. Departures: within a cycle the rate changes by epochs, the paper's by steps; and
+BatchNorm's pass is over the images as augmented in the last epoch, each batch weighing the same.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +25,50 @@ import torch
 from torch import nn
 
 from fsgl.errors import UserError
+from fsgl.types import Batch
 
 
 @dataclass(frozen=True)
 class AveragingSpec:
-    """start: share of the epochs before the first that counts; 1 is no averaging."""
+    """start: share of the epochs before the first that counts; 1 is no averaging.
+
+    high, low: the rate at the beginning and at the end of a cycle, as shares of schedule.lr; 0.5 is the authors' for
+    residual networks on CIFAR.  cycle: epochs of one; 1 averages every epoch at the rate ``low``.
+    """
 
     start: float = 1.0
+    high: float = 0.5
+    low: float = 0.5
+    cycle: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= 1:
             raise UserError(f"averaging.start must be from 0 to 1, a share of the epochs, not {self.start}")
+        if not 0 < self.low <= self.high < float("inf"):
+            raise UserError(f"averaging.low ({self.low}) must be above 0 and at most averaging.high ({self.high})")
+        if self.cycle < 1:
+            raise UserError(f"averaging.cycle must be 1 epoch or more, not {self.cycle}")
+
+    @property
+    def on(self) -> bool:
+        return self.start < 1
+
+    def counts(self, epoch: int, epochs: int) -> bool:
+        """Whether the weights at the end of this epoch (0-based) are counted in."""
+        place = epoch - self._first(epochs)
+        return self.on and place >= 0 and (place + 1) % self.cycle == 0
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        """The learning rate of one epoch (0-based)."""
+        first = self._first(epochs)
+        if epoch >= first:
+            passed = ((epoch - first) % self.cycle + 1) / self.cycle
+            return lr * ((1 - passed) * self.high + passed * self.low)
+        fallen = min(max((epoch / first - 0.5) / 0.4, 0.0), 1.0)
+        return lr * (1 - fallen * (1 - self.high))
+
+    def _first(self, epochs: int) -> int:
+        return min(round(self.start * epochs), epochs - 1)
 
 
 class WeightAverage:
@@ -39,14 +80,37 @@ class WeightAverage:
 
     @torch.no_grad()
     def add(self, model: nn.Module) -> None:
-        """Count the model's present weights and buffers in; whole numbers are taken over as they are."""
+        """Count the model's present weights in. Buffers are taken over as they are."""
         self.count += 1
-        present = model.state_dict()
-        for name, mean in self.model.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(present[name], 1 / self.count)
-            else:
-                mean.copy_(present[name])
+        averaged = dict(self.model.named_parameters())
+        for name, present in model.named_parameters():
+            averaged[name].lerp_(present, 1 / self.count)
+        kept = dict(self.model.named_buffers())
+        for name, buffer in model.named_buffers():
+            kept[name].copy_(buffer)
+
+    @torch.no_grad()
+    def renew_statistics(self, batches: Iterable[Batch]) -> None:
+        """BatchNorm's running statistics, of what the mean weights make of these batches' original images: their mean
+        over batches. Those of layers whose weights are frozen stay."""
+        found = [layer for layer in self.model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+        frozen = [layer for layer in found if not all(weight.requires_grad for weight in layer.parameters())]
+        layers = [layer for layer in found if layer not in frozen and layer.track_running_stats]
+        if not layers:
+            return
+        momenta = [layer.momentum for layer in layers]
+        was_training = self.model.training
+        self.model.train()
+        for layer in frozen:
+            layer.eval()
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a cumulative mean
+        for batch in batches:
+            self.model.predict(batch.original.views[0])  # type: ignore[operator]
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        self.model.train(was_training)
 
     def state_dict(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "count": self.count}

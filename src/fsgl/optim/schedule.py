@@ -3,6 +3,11 @@
     cosine          lr/2 (1 + cos(pi t / T))
     warmup-cosine   lr (t + 1) / 10                               t <= 10
                     lr/2 (1 + cos(pi (t - 9) / (T - 9)))          t > 10
+    warmup-steps    lr (t + 1) / warmup                           t < warmup
+                    lr, lr drop, lr drop^2                        up to 0.8 T, up to 0.9 T, after
+
+warmup-steps is the long-tail field's: warmup 5 and drop 0.01 in the code of LDAM-DRW (T = 200: 160 and 180; Cao et al.
+2019), drop 0.1 in SADE's and BCL's, drop 0.1 and warmup 10 in PaCo's (T = 400: 320 and 360).
 
 (The warm-up ends at 1.1 lr in epoch 10; so says the release's formula.) Departure: the release sets the rate of
 warmup-cosine at the end of each epoch for the next one, so its first epoch runs at the full rate and the rest lags by
@@ -12,21 +17,27 @@ one epoch: ``first_epoch="full"``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fsgl.errors import UserError, unknown
 
-SCHEDULES = ("cosine", "warmup-cosine")
+SCHEDULES = ("cosine", "warmup-cosine", "warmup-steps")
+STEPS = (0.8, 0.9)  # shares of the epochs after which the rate drops
 FIRST_EPOCHS = ("warmup", "full")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """lr: the base rate.  kind: "cosine" or "warmup-cosine".  first_epoch: of warmup-cosine; see above."""
+    """lr: the base rate.  kind: of ``SCHEDULES``.  first_epoch: of warmup-cosine; see above.
+
+    warmup: epochs, and drop: factor, both of warmup-steps.
+    """
 
     lr: float = 0.01
     kind: str = "cosine"
     first_epoch: str = "warmup"
+    warmup: int = field(default=5, metadata={"later": True})
+    drop: float = field(default=0.01, metadata={"later": True})
 
     def __post_init__(self) -> None:
         if self.kind not in SCHEDULES:
@@ -35,11 +46,19 @@ class Schedule:
             raise unknown("first_epoch", self.first_epoch, FIRST_EPOCHS)
         if not 0 < self.lr < float("inf"):
             raise UserError(f"the learning rate must be positive, not {self.lr}")
+        if self.warmup < 0:
+            raise UserError(f"schedule.warmup must be 0 epochs or more, not {self.warmup}")
+        if not 0 < self.drop <= 1:
+            raise UserError(f"schedule.drop must be above 0 and at most 1, not {self.drop}")
+        if self.kind != "warmup-steps" and (self.warmup, self.drop) != (5, 0.01):
+            raise UserError(f"schedule.warmup and schedule.drop belong to the kind warmup-steps, not to {self.kind}")
 
     def rate(self, epoch: int, epochs: int) -> float:
         """The learning rate of one epoch (0-based)."""
         if self.kind == "cosine":
             return cosine(self.lr, epoch, epochs)
+        if self.kind == "warmup-steps":
+            return warmup_steps(self.lr, epoch, epochs, self.warmup, self.drop)
         if self.first_epoch == "full":
             return self.lr if epoch == 0 else warmup_cosine(self.lr, epoch - 1, epochs)
         return warmup_cosine(self.lr, epoch, epochs)
@@ -55,3 +74,10 @@ def warmup_cosine(lr: float, epoch: int, epochs: int) -> float:
     if epoch <= 10:
         return lr * (epoch + 1) / 10
     return lr * 0.5 * (1 + math.cos(math.pi * (epoch - 9) / (epochs - 9)))
+
+
+def warmup_steps(lr: float, epoch: int, epochs: int, warmup: int, drop: float) -> float:
+    """A linear rise over the first epochs, then constant but for a drop after 80 and after 90 % of the epochs."""
+    if epoch < warmup:
+        return lr * (epoch + 1) / warmup
+    return lr * drop ** sum(epoch >= share * epochs for share in STEPS)

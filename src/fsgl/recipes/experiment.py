@@ -100,7 +100,9 @@ class Experiment:
                 f"{self.method.name} is shown {self.method.views} views of an image; transfer.cached_views must be "
                 f"{self.method.views} or more, not {self.transfer.cached_views}"
             )
-        self.method.second_stage(self.optim.epochs)  # of too few epochs, it says so
+        two_stages = self.method.second_stage(self.optim.epochs)  # of too few epochs, it says so
+        if two_stages is not None and self.averaging.on:
+            raise UserError(f"{self.method.name} trains in two stages; averaging.start cannot average over both")
         if self.seed < 0:
             raise UserError(f"seed must be 0 or more, not {self.seed}")
 

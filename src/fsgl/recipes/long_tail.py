@@ -58,7 +58,7 @@ SETTINGS: dict[str, Settings] = {
         "resnet8-slim",
         OptimSpec(epochs=40, batch_size=32, weight_decay=5e-4),
         Schedule(lr=0.1),
-        Glmc(contrast_weight=1.0),
+        Glmc(),
         gamma=0.5,
     ),
     "imagenet-lt": _IMAGENET,
@@ -131,7 +131,7 @@ def _rival(name: str) -> Callable[[DataSpec, Settings], Experiment]:
     def recipe(data: DataSpec, settings: Settings) -> Experiment:
         return rival(name, data, settings.backbone, settings.optim, settings.schedule)
 
-    recipe.__doc__ = RIVALS[name][1]
+    recipe.__doc__ = RIVALS[name]
     return recipe
 
 

@@ -205,20 +205,20 @@ def adjust(
     return _write(files, run, record, network, done, device, workers)
 
 
-def _subject(
-    run: Path, record: dict[str, Any], network: Network, device: torch.device, workers: int
-) -> Subject:
+def _subject(run: Path, record: dict[str, Any], network: Network, device: torch.device, workers: int) -> Subject:
     classifier = network.model.classifier
     if not isinstance(classifier, nn.Linear):
         raise UserError(f"{run}: the classifier of {network.experiment.method.name} is not linear; it is not adjusted")
-    weight = classifier.weight.detach().cpu().double()
+    weight, bias = classifier.weight.detach().cpu().double(), classifier.bias.detach().cpu().double()
     if isinstance(classifier, ScaledLinear):
-        weight = weight * classifier.factors_K.detach().cpu().double()[:, None]
+        factors = classifier.factors_K.detach().cpu().double()
+        weight = weight * factors[:, None]
+        bias = bias * factors if classifier.scale_bias else bias
     val, features, labels = network.data.val, None, None
     if val is not None:
         features, labels = readable(network.features(val, device, workers), val.labels)
     return Subject(
-        network, weight.numpy(), classifier.bias.detach().cpu().double().numpy(),
+        network, weight.numpy(), bias.numpy(),
         None if features is None else features.astype(np.float64), labels,
         assumed_prior(record, network.experiment, network.data.counts),
     )  # fmt: skip

@@ -63,12 +63,15 @@ def assemble(
     climbing = processes if experiment.sam.climb == "global" else ALONE
     update = Update(model, method, sgd, make_ascent(model, experiment.sam), state.tally, processes, climbing)
     second_stage = method.second_stage(optim.epochs)
+    if method.stateful and runtime.cuda_graphs:
+        raise UserError(f"{method.name} keeps state between steps, which CUDA graphs do not; leave --cuda-graphs off")
     if second_stage is not None and runtime.cuda_graphs:
         raise UserError(f"{method.name} trains in two stages, which CUDA graphs do not follow; leave --cuda-graphs off")
     q = method.resample_weighting if method.needs_two_streams else None
     shard = Shard(processes.index, processes.count)
+    balanced_from = second_stage if method.balanced_second_stage else None
     stream = network.data.stream(
-        StreamSpec(optim.batch_size, method.views, q, experiment.seed, shard, second_stage), device, runtime.workers
+        StreamSpec(optim.batch_size, method.views, q, experiment.seed, shard, balanced_from), device, runtime.workers
     )
     recipe = Recipe(
         method=method,
@@ -79,5 +82,6 @@ def assemble(
         epochs=optim.epochs,
         seed=experiment.seed,
         second_stage=second_stage,
+        averaging=experiment.averaging,
     )
     return state, recipe

@@ -73,9 +73,7 @@ def readable(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return logits[kept], labels[kept]
 
 
-def build_network(
-    experiment: Experiment, data: LoadedData, device: torch.device, pretrained: bool = True
-) -> Network:
+def build_network(experiment: Experiment, data: LoadedData, device: torch.device, pretrained: bool = True) -> Network:
     """A network before training; what is fresh in it follows from the experiment's seed.
 
     pretrained: False leaves out the weights that ``experiment.transfer`` names, for one whose own will be loaded.
@@ -96,6 +94,7 @@ def build_model(
         model = experiment.method.build(backbone, class_counts)
     if transfer.weights is not None and pretrained:
         origin = load_weights(backbone, experiment.backbone, transfer.weights)
+    experiment.method.begin(model)
     if transfer.train == "heads":
         if not isinstance(model, Net):
             raise TypeError(f"{experiment.method.name} builds no Net, whose backbone could be frozen")

@@ -101,11 +101,9 @@ class _Session:
         self, experiment: Experiment, files: RunFolder, runtime: Runtime, placement: Placement, network: Network
     ) -> None:
         self.experiment, self.files, self.runtime = experiment, files, runtime
-        self.network, self.processes = network, placement.processes
-        self.device = placement.device
+        self.network, self.processes, self.device = network, placement.processes, placement.device
         self.processes.begin_alike(network.model)
-        self.averaged_from = experiment.averaging.start * experiment.optim.epochs
-        self.average = WeightAverage(network.model) if experiment.averaging.start < 1 else None
+        self.average = WeightAverage(network.model) if experiment.averaging.on else None
         self.state, self.recipe = assemble(experiment, network, runtime, placement)
         self.history: list[dict[str, Any]] = []
         self.best_validation = -1.0
@@ -212,8 +210,7 @@ class _Session:
         for report in fit(self.state, self.recipe, should_stop):
             self._list_bad_images(display)
             if report.finished:
-                if self.average is not None and report.epoch >= self.averaged_from:
-                    self.processes.average_statistics(self.network.model)
+                if self.average is not None and self.experiment.averaging.counts(report.epoch, self.recipe.epochs):
                     self.average.add(self.network.model)
                 row = self._row(report)
                 self.history.append(row)
@@ -272,6 +269,9 @@ class _Session:
         }
         if scored:
             self.processes.average_statistics(self.network.model)
+            if self.average is not None and self.average.count:
+                self.average.renew_statistics(self.recipe.stream.batches(report.epoch))
+                self.processes.average_statistics(self.average.model)
             row |= self.scorer.scores()
             if row["val"] is not None and not extra and row["val"]["balanced"] > self.best_validation:
                 self.best_validation = row["val"]["balanced"]

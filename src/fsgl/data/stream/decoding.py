@@ -283,7 +283,8 @@ class DecodingStream:
         return [normalise(view, self._mean, self._std, self._device) for view in views]
 
     def _sample(self, positions: np.ndarray, views: list[Tensor]) -> Sample:
-        return Sample(tuple(views), to_device(self._labels[torch.from_numpy(positions)], self._device))
+        which = torch.from_numpy(positions)
+        return Sample(tuple(views), to_device(self._labels[which], self._device), to_device(which, self._device))
 
 
 def decoded_batches(

@@ -67,7 +67,8 @@ class FeatureStream:
         order = torch.rand(len(positions), len(self._features.views), generator=draws).argsort(dim=1).numpy()
         positions, chosen = positions[rows], order[rows, : self._spec.views]
         views = tuple(self._gather(positions, chosen[:, view]) for view in range(self._spec.views))
-        return Sample(views, to_device(torch.from_numpy(self._features.labels[positions]), self._device))
+        labels = torch.from_numpy(self._features.labels[positions])
+        return Sample(views, to_device(labels, self._device), to_device(torch.from_numpy(positions), self._device))
 
     def _gather(self, positions: np.ndarray, chosen: np.ndarray) -> Tensor:
         first = self._features.views[0]

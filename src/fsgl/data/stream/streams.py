@@ -157,7 +157,7 @@ class ArrayStream:
         size = len(rows) if self._spec.q is None else len(rows) // 2
         views = [self._cut(positions[:, 0], view).split(size) for view in draws]
         labels = self._labels[positions[:, 0]].split(size)
-        original, *rebalanced = map(Sample, zip(*views, strict=True), labels)
+        original, *rebalanced = map(Sample, zip(*views, strict=True), labels, positions[:, 0].split(size))
         return Batch(original, rebalanced[0] if rebalanced else None, share)
 
     def _cut(self, positions: Tensor, draws: Tensor) -> Tensor:
