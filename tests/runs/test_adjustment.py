@@ -75,12 +75,13 @@ def test_rows_by_hand(recipe: str, name: str, value: float, run: Path, tmp_path:
         features = torch.cat([network.model.eval().features(images) for images in batches]).numpy()
     logits = np.empty((len(features), 10))
     for k in range(10):
-        row = classifier.weight[k].detach().numpy() * (classifier.factors_K[k].item() if recipe == "lws" else 1.0)
+        factor = classifier.factors_K[k].item() if recipe == "lws" else 1.0
+        row, bias = classifier.weight[k].detach().numpy() * factor, classifier.bias[k].item() * factor
         length = np.sqrt((row**2).sum())
         if name == "tau-norm":
             logits[:, k] = features @ row / length**value
         else:
-            logits[:, k] = features @ row * (value / length if length > value else 1) + classifier.bias[k].item()
+            logits[:, k] = features @ row * (value / length if length > value else 1) + bias
     np.testing.assert_allclose(predictions(tmp_path / "new").logits, logits, rtol=1e-4, atol=1e-4)
     scores_again(tmp_path / "new")
 
