@@ -25,7 +25,7 @@ from fsgl.errors import UserError
 from fsgl.losses.class_weights import effective_number_weights
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.two_stage import TwoStage
-from fsgl.models.cifar_resnet import Backbone
+from fsgl.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
