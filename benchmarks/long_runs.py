@@ -27,7 +27,7 @@ from closer_look import closer_look
 from settings_search import EPOCHS, RECORD, search, trials_of
 
 from fsgl.commands.cli import guarded
-from fsgl.compare.grid import Cell, Interrupted, Word, make_cells, run_grid
+from fsgl.comparison.grid import Cell, Interrupted, Word, make_cells, run_grid
 from fsgl.errors import UserError
 from fsgl.files import read_json, sole_user
 from fsgl.methods import Glmc

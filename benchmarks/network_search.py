@@ -26,7 +26,7 @@ import torch
 from trials import CANDIDATES, Trial, experiment_of, held_out_data, known_trials, make_trial, outcome
 
 from fsgl.commands.cli import guarded
-from fsgl.compare.grid import Interrupted, run_grid
+from fsgl.comparison.grid import Interrupted, run_grid
 from fsgl.data.load import LoadedData
 from fsgl.engine.environment import environment
 from fsgl.engine.runtime import Runtime

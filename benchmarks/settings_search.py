@@ -22,7 +22,7 @@ import torch
 from trials import Trial, known_trials, make_trial, outcome
 
 from fsgl.commands.cli import guarded
-from fsgl.compare.grid import Interrupted, run_grid
+from fsgl.comparison.grid import Interrupted, run_grid
 from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fsgl.commands.cli import guarded
-from fsgl.compare.grid import Cell, Word
+from fsgl.comparison.grid import Cell, Word
 from fsgl.data.draw.split import carve_validation
 from fsgl.data.load import DataSpec, LoadedData, load_data
 from fsgl.data.readers.cifar import load_cifar

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fsgl.compare.entries import Entry, accuracy, make_entries
+from fsgl.comparison.entries import Entry, accuracy, make_entries
 from fsgl.evaluation.statistics import ALPHA, Difference, holm, paired_difference
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.pages.fsm import fsm_page
 from benchmarks.pages.speed import speed_page
 
-from fsgl.compare.entries import (
+from fsgl.comparison.entries import (
     Entry,
     accuracy_table,
     compare_with,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fsgl.commands.cli import main
-from fsgl.compare.grid import Cell
+from fsgl.comparison.grid import Cell
 from fsgl.data.readers.cifar import load_cifar
 from fsgl.files import read_json, write_json
 

@@ -18,7 +18,7 @@ from fsgl.commands.experiment_options import add_experiment, add_transfer, assig
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
-    from fsgl.compare.grid import Cell, Launch
+    from fsgl.comparison.grid import Cell, Launch
     from fsgl.recipes.experiment import Experiment
 
 DESCRIPTION = """\
@@ -57,8 +57,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl compare``. Returns 1 where a cell failed."""
-    from fsgl.compare.grid import Interrupted, Word, describe, make_cells
-    from fsgl.compare.page import tell
+    from fsgl.comparison.grid import Interrupted, Word, describe, make_cells
+    from fsgl.comparison.page import tell
     from fsgl.recipes.experiment import override
     from fsgl.recipes.on_data import experiment_on
     from fsgl.report.recording import record
@@ -125,11 +125,11 @@ def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]
     """How to start a cell, and a device for each that runs at a time."""
     import torch
 
-    from fsgl.compare.grid import launch_process
+    from fsgl.comparison.grid import launch_process
     from fsgl.engine.runtime import Runtime
 
     if options.ray is not None:
-        from fsgl.compare.ray_launch import ray_cluster
+        from fsgl.comparison.ray_launch import ray_cluster
 
         with ray_cluster(options.ray, options.device) as (launch, slots):
             jobs = len(slots) if options.jobs is None else within("--jobs", options.jobs, 1)
@@ -147,7 +147,7 @@ def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]
 
 def _train(cells: Sequence[Cell], devices: list[str], options: list[str], threads: int | None, launch: Launch) -> None:
     """Every cell, with a line as each ends and one a minute: how far they are, and how long the rest will take."""
-    from fsgl.compare.grid import run_grid
+    from fsgl.comparison.grid import run_grid
 
     todo = [cell for cell in cells if cell.status != "complete"]
     begun = {cell.folder: _share(cell) for cell in todo}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fsgl.compare.entries import (
+from fsgl.comparison.entries import (
     accuracy_table,
     best_on_test,
     best_on_validation,

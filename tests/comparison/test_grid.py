@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fsgl.compare.grid import Cell, Interrupted, Word, last_line, make_cells, run_grid
+from fsgl.comparison.grid import Cell, Interrupted, Word, last_line, make_cells, run_grid
 from fsgl.errors import UserError
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import Experiment, override

@@ -1,4 +1,4 @@
-"""Complete runs, read from their folders and told: tables, pictures, one page. The statistics: compare/entries.py."""
+"""Complete runs, read from their folders and told: tables, pictures, one page. The statistics: entries.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fsgl.compare.entries import (
+from fsgl.comparison.entries import (
     Comparison,
     Entry,
     accuracy,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fsgl.compare.grid import Launch, Poll
+from fsgl.comparison.grid import Launch, Poll
 from fsgl.errors import UserError
 
 
