@@ -16,17 +16,9 @@ from typing import Any
 from benchmarks.pages.fsm import fsm_page
 from benchmarks.pages.speed import speed_page
 
-from fsgl.comparison.entries import (
-    Entry,
-    accuracy_table,
-    compare_with,
-    describe_shared,
-    differences_table,
-    make_entries,
-    priors_table,
-    ranked_with,
-    reliability_table,
-)
+from fsgl.comparison.differences import compare_with
+from fsgl.comparison.entries import Entry, describe_shared, make_entries, ranked_with
+from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
 from fsgl.errors import UserError
 from fsgl.files import write_atomically
 from fsgl.report.records import read_records

@@ -7,26 +7,19 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fsgl.comparison.entries import (
-    accuracy_table,
-    best_on_test,
-    best_on_validation,
-    compare_with,
-    describe_shared,
-    differences_table,
-    label_of,
-    make_entries,
-    priors_table,
-    reliability_table,
-)
+from fsgl.comparison.differences import compare_with
+from fsgl.comparison.entries import best_on_test, best_on_validation, describe_shared, label_of, make_entries
+from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
+from fsgl.evaluation.power import seeds_needed
 from fsgl.report.table import EMPTY
 
 
 def run(
     recipe: str, seed: int, last: float, *, earlier: tuple[float, float] = (50.0, 40.0), epochs: int = 2,
-    adjustment: str | None = None, right: list[bool] | None = None, **changes: Any,
+    adjustment: str | None = None, right: list[bool] | None = None, top1: float | None = None,
+    class_images: list[int] | None = None, **changes: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """earlier: test and validation accuracy of the epoch before the last."""
+    """earlier: test and validation accuracy of the epoch before the last.  top1: of the last, where it is another."""
 
     def scores(accuracy: float) -> dict[str, Any]:
         return {"top1": accuracy, "balanced": accuracy, "many": accuracy + 1, "medium": None, "few": 1.0, "ece": 5.0}
@@ -43,10 +36,11 @@ def run(
         "train_seconds": 2.5,
         "epochs": [
             {"epoch": 0, "val": scores(earlier[1]), "test": scores(earlier[0])},
-            {"epoch": 1, "val": scores(30.0), "test": scores(last)},
+            {"epoch": 1, "val": scores(30.0), "test": {**scores(last), "top1": last if top1 is None else top1}},
         ],
         **({} if right is None else {
             "right": base64.b64encode(np.packbits(right).tobytes()).decode(), "n": len(right),
+            "class_images": class_images,
         }),
     }  # fmt: skip
 
@@ -106,21 +100,29 @@ def test_which_epoch() -> None:
     assert (best_on_validation(chosen), best_on_test(chosen)) == (45.0, 50.0)
     row = accuracy_table(make_entries([chosen]), "t")
     cells = dict(zip(row.headings, row.rows[0], strict=True))
-    assert (cells["accuracy"], cells["best on val"], cells["best on test (unfair)"]) == ("45.0", "45.0", "50.0")
+    headings = ("mean over classes", "best on val", "best on test (unfair)")
+    assert tuple(cells[heading] for heading in headings) == ("45.0", "45.0", "50.0")
 
 
 def test_differences_are_scipys_at_the_seeds_that_both_have() -> None:
-    entries = make_entries([*GRID, run("mixup", 0, 71.0), run("mixup", 1, 72.0), run("mixup", 7, 99.0)])
+    mixed = [run("mixup", seed, value) for seed, value in ((0, 71.0), (1, 72.0), (2, 70.5), (7, 99.0))]
+    entries = make_entries([*GRID, *mixed])
     reference = next(entry for entry in entries if entry.label == "ce")
     found = {each.entry.label: each for each in compare_with(entries, reference)}
     fsgl = scipy.stats.ttest_rel([75.0, 76.5, 76.2], [70.0, 72.0, 71.0])
-    mixup = scipy.stats.ttest_rel([71.0, 72.0], [70.0, 72.0])
-    assert found["fsgl"].over_seeds.p_value == pytest.approx(fsgl.pvalue)
-    assert found["mixup"].over_seeds.interval.n == 2
-    assert found["mixup"].p_adjusted == pytest.approx(max(mixup.pvalue, 2 * fsgl.pvalue))
-    assert found["fsgl"].p_adjusted == pytest.approx(2 * fsgl.pvalue)
+    mixup = scipy.stats.ttest_rel([71.0, 72.0, 70.5], [70.0, 72.0, 71.0])
+    assert found["fsgl"].headline.difference.p_value == pytest.approx(fsgl.pvalue)
+    assert found["mixup"].headline.difference.interval.n == 3
+    assert found["mixup"].headline.p_adjusted == pytest.approx(max(mixup.pvalue, 2 * fsgl.pvalue))
+    assert found["fsgl"].headline.p_adjusted == pytest.approx(2 * fsgl.pvalue)
     assert found["fsgl"].words == "fsgl is better than ce by 4.9 points (3 seeds)"
-    assert found["mixup"].words == "ce and mixup are not distinguishable with 2 seeds"
+    needed = seeds_needed(1 / 6, np.std([1.0, 0.0, -0.5], ddof=1), 0.05 / 2)
+    assert found["mixup"].words == (
+        f"ce and mixup are not distinguishable with 3 seeds: about {needed - 3} more would tell, were the +0.2 seen "
+        "the true difference"
+    )
+    assert (found["fsgl"].headline.sign, found["mixup"].headline.sign) == (1, 0)
+    assert all(each.top1 is None for each in found.values()), "one metric where classes have as many test images"
     table = differences_table(list(found.values()), reference)
     assert [row[0] for row in table.rows] == list(found)
     assert all(row[5] == EMPTY for row in table.rows)  # no per-image results
@@ -135,7 +137,7 @@ def test_over_images_uses_what_is_right_image_by_image() -> None:
     assert found.over_images is not None
     assert found.over_images.interval.mean == pytest.approx(10)
     assert found.over_images.interval.low > 3
-    assert found.p_adjusted is None
+    assert found.headline.p_adjusted is None
     assert "says nothing of chance" in found.words
 
 
@@ -150,3 +152,59 @@ def test_more_than_accuracy() -> None:
     )  # fmt: skip
     assert priors_table(entries).rows == (("ce", "80.0", "70.0"), ("fsgl", EMPTY, EMPTY))
     assert accuracy_table(entries, "t").rows[0][6:8] == ("3.0", "9.0")
+
+
+def test_two_metrics_are_named_and_each_has_its_own_verdict() -> None:
+    """The mean over classes gains and top-1 loses, as re-weighting does on an unequal test set."""
+    grid = [run("ce", seed, value, top1=90 + value / 100) for seed, value in enumerate((60.0, 61.0, 62.0))]
+    grid += [run("cb", seed, 70.0 + seed, top1=85.0 + 0.1 * seed) for seed in range(3)]
+    grid += [run("lws", seed, value, top1=95.0 + 0.1 * seed) for seed, value in enumerate((61.0, 60.0, 63.0))]
+    entries = make_entries(grid)
+    reference = next(entry for entry in entries if entry.label == "ce")
+    found = {each.entry.label: each for each in compare_with(entries, reference)}
+    assert found["cb"].headline.sign == 0, "the same difference in all seeds leaves nothing to test"
+    grid[3] = run("cb", 0, 70.1, top1=85.0)
+    entries = make_entries(grid)
+    reference = next(entry for entry in entries if entry.label == "ce")
+    found = {each.entry.label: each for each in compare_with(entries, reference)}
+    assert found["cb"].words == (
+        "cb gains 10.0 points in the mean over classes and loses 5.5 in top-1, against ce (3 seeds)"
+    )
+    assert "not distinguishable in the mean over classes with 3 seeds: about" in found["lws"].words
+    assert found["lws"].words.endswith("; lws gains 4.5 points in top-1")
+    table = differences_table(list(found.values()), reference)
+    assert table.headings == (
+        "method", "mean over classes, over seeds", "effect", "p", "p (Holm)", "mean over classes, over images",
+        "top-1, over seeds", "in words",
+    )  # fmt: skip
+    shown = accuracy_table(entries, "t")
+    assert shown.headings[2:4] == ("mean over classes", "top-1")
+
+
+def test_a_second_look_is_tested_at_its_own_level() -> None:
+    """At half the level a difference that is just significant no longer is."""
+    noise = np.array([-1.0, 1.0, 0.3, -0.3, 0.0])
+    gain = scipy.stats.t.isf(0.04 / 2, 4) * scipy.stats.sem(noise)  # p = 0.04
+    grid = [run("ce", seed, 70.0) for seed in range(5)]
+    grid += [run("fsgl", seed, 70.0 + gain + value) for seed, value in enumerate(noise)]
+    entries = make_entries(grid)
+    (first,) = compare_with(entries, entries[1])
+    (second,) = compare_with(entries, entries[1], {"fsgl": 0.025})
+    assert first.headline.p_adjusted == pytest.approx(0.04)
+    assert second.headline.p_adjusted == pytest.approx(0.08)
+    assert (first.headline.sign, second.headline.sign) == (1, 0)
+
+
+def test_over_images_is_of_the_headline() -> None:
+    """Class by class where records have the images so; None where only top-1 could be resampled."""
+    a = [True] * 80 + [False] * 10 + [True] * 2 + [False] * 8
+    b = [True] * 70 + [False] * 20 + [True] * 8 + [False] * 2
+    pair = [run("ce", 0, 54.4, top1=82.0, right=a, class_images=[90, 10]),
+            run("cb", 0, 78.9, top1=78.0, right=b, class_images=[90, 10])]  # fmt: skip
+    entries = make_entries(pair)
+    (found,) = compare_with(entries, entries[1])
+    assert found.over_images.interval.mean == pytest.approx((-100 * 10 / 90 + 100 * 6 / 10) / 2)
+    for each in pair:
+        each["class_images"] = None
+    (found,) = compare_with(entries, entries[1])
+    assert found.over_images is None

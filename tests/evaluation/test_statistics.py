@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsgl.evaluation.statistics import holm, mean_interval, paired_bootstrap, paired_difference, verdict, wilson
+from fsgl.evaluation.statistics import holm, mean_interval, paired_bootstrap, paired_difference, wilson
 
 VALUES = st.lists(st.floats(0, 100), min_size=2, max_size=12)
 
@@ -42,7 +42,6 @@ def test_one_seed_and_equal_differences() -> None:
     assert paired_difference([1.0, 2.0], [1.0, 2.0]).p_value == 1
     same = paired_difference([1.0, 2.0], [2.0, 3.0])  # by 1.0 each: no certainty, but nothing to go by
     assert (same.interval.mean, same.interval.low, same.p_value) == (1.0, None, None)
-    assert "the same difference in all 2 seeds" in verdict("a", "b", same, None)
     with pytest.raises(ValueError, match="pairs are needed"):
         paired_difference([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="a mean needs values"):
@@ -92,6 +91,26 @@ def test_bootstrap_is_the_plain_one() -> None:
         paired_bootstrap(a[0], b[0, :-1])
 
 
+def test_bootstrap_by_class_is_one_that_draws_images_class_by_class() -> None:
+    """The rare class weighs as much as the frequent one, and its few images make the interval wide."""
+    random = np.random.default_rng(4)
+    classes = random.permutation(np.repeat([0, 1, 2], [200, 50, 10]))
+    a, b = random.random((2, 260)) < 0.6, random.random((2, 260)) < 0.5 + 0.1 * classes
+    found = paired_bootstrap(a, b, classes, resamples=4000)
+    gain = 100 * (b.mean(0) - a.mean(0))
+    own = [gain[classes == k] for k in range(3)]
+    means = sum(part[random.integers(0, len(part), (4000, len(part)))].mean(1) for part in own) / 3
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert found.interval.mean == pytest.approx(np.mean([part.mean() for part in own]))
+    assert (found.interval.low, found.interval.high) == (pytest.approx(low, abs=0.6), pytest.approx(high, abs=0.6))
+    plain = paired_bootstrap(a, b).interval
+    assert found.interval.high - found.interval.low > 1.5 * (plain.high - plain.low)
+    assert found.interval.mean > plain.mean + 2, "top-1 is another figure"
+    assert paired_bootstrap(a, b, np.zeros(260)).interval == plain
+    with pytest.raises(ValueError, match="each image needs its class"):
+        paired_bootstrap(a, b, classes[1:])
+
+
 def test_holm_by_hand() -> None:
     """Holm's step-down: 0.01 x 4, 0.02 x 3, 0.03 x 2, 0.5 x 1, none below one before it."""
     assert holm([0.03, 0.01, None, 0.5, 0.02]) == pytest.approx([0.06, 0.04, None, 0.5, 0.06])
@@ -126,14 +145,6 @@ def test_family_wise_error_holds_under_the_null() -> None:
         plain += min(p_values) < 0.05
     assert alarms / 3000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 3000)
     assert plain / 3000 > 0.1  # what it is for
-
-
-def test_verdicts_in_words() -> None:
-    clear = paired_difference([70.0, 71, 72], [75.0, 76.1, 77])
-    assert verdict("ce", "fsgl", clear, 0.01) == "fsgl is better than ce by 5.0 points (3 seeds)"
-    assert verdict("fsgl", "ce", paired_difference([75.0, 76.1, 77], [70.0, 71, 72]), 0.01).startswith("fsgl is better")
-    assert verdict("ce", "fsgl", clear, 0.05) == "ce and fsgl are not distinguishable with 3 seeds"
-    assert "says nothing of chance" in verdict("ce", "fsgl", paired_difference([1.0], [2.0]), None)
 
 
 def test_wilson_is_scipys() -> None:

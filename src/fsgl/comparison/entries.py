@@ -1,13 +1,12 @@
-"""Runs beside each other: what may be ranked, means with intervals over seeds, paired differences, and in words.
+"""Runs beside each other: which may be ranked, all seeds of one method as an entry, and the figures of a run.
 
 A run is the content of its record (report/records.py, recording.py): from a run folder or from results/. Its label is
-its recipe and adjustment; runs of one label differ in their seeds. Accuracy is that of the last epoch, the mean over
-classes, which is top-1 where every class has as many test images.
+its recipe and adjustment; runs of one label differ in their seeds. The headline is the accuracy of the last epoch, the
+mean over classes, which is top-1 where every class has as many test images.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,23 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from fsgl.evaluation.statistics import (
-    Difference,
-    Interval,
-    holm,
-    mean_interval,
-    paired_bootstrap,
-    paired_difference,
-    verdict,
-)
-from fsgl.report.render import Table
+from fsgl.evaluation.statistics import Interval, mean_interval
 from fsgl.report.table import EMPTY
 from fsgl.report.transfers import describe_transfer, transfer_key
 
 Run = Mapping[str, Any]
 _OF_A_METHOD = ("recipe", "method", "sam", "seed", "transfer", "averaging")
 _TUNED = ("schedule", "lr"), ("optim", "weight_decay")
-_GROUPS = ("many", "medium", "few")
+HEADLINE = "mean over classes"
 
 
 def label_of(run: Run) -> str:
@@ -121,9 +111,21 @@ def make_entries(runs: Sequence[Run], failed: Mapping[str, Sequence[int]] | None
 
 
 def accuracy(run: Run) -> float | None:
-    """Last epoch, mean over classes, %."""
+    """The headline: last epoch, mean over classes, %."""
     value: float | None = run["epochs"][-1]["test"]["balanced"]
     return value
+
+
+def top1(run: Run) -> float | None:
+    """Last epoch, over images whatever their class, %."""
+    value: float | None = run["epochs"][-1]["test"]["top1"]
+    return value
+
+
+def top1_differs(entries: Sequence[Entry]) -> bool:
+    """Whether the mean over classes and top-1 are two metrics here: where the classes' test images differ in number."""
+    pairs = [(top1(run), accuracy(run)) for entry in entries for run in entry.runs]
+    return any(a is not None and b is not None and abs(a - b) > 1e-6 for a, b in pairs)
 
 
 def best_on_validation(run: Run) -> float | None:
@@ -140,7 +142,8 @@ def best_on_test(run: Run) -> float | None:
     return max(epoch["test"]["balanced"] for epoch in run["epochs"])
 
 
-def _last(name: str) -> Callable[[Run], float | None]:
+def last(name: str) -> Callable[[Run], float | None]:
+    """A figure of the last epoch's test metrics."""
     return lambda run: run["epochs"][-1]["test"][name]
 
 
@@ -154,109 +157,6 @@ def beyond(*path: str) -> Callable[[Run], float | None]:
         return None if value is None else float(value)
 
     return figure
-
-
-def with_interval(interval: Interval | None) -> str:
-    """71.3 ± 0.4, or the mean alone."""
-    if interval is None:
-        return EMPTY
-    return f"{interval.mean:.1f}" + ("" if interval.half_width is None else f" ± {interval.half_width:.1f}")
-
-
-def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
-    """A row a label: accuracy with its interval over seeds, groups, what it cost, and the other two epochs."""
-    rows = []
-    for entry in entries:
-        cost = entry.runs[0]["cost"] if entry.runs else {}
-        seeds = str(len(entry.runs)) + (f" ({len(entry.failed)} failed)" if entry.failed else "")
-        rows.append((
-            entry.label, seeds, with_interval(entry.interval(accuracy)),
-            *(entry.mean(_last(group)) for group in _GROUPS),
-            entry.mean(beyond("worst_class")), entry.mean(beyond("harmonic_mean")), entry.mean(_last("ece")),
-            str(cost.get("passes_per_step", EMPTY)), _seconds(entry),
-            entry.mean(best_on_validation), entry.mean(best_on_test),
-        ))  # fmt: skip
-    headings = (
-        "method", "seeds", "accuracy", *_GROUPS, "worst class", "harmonic", "ECE", "passes", "seconds",
-        "best on val", "best on test (unfair)",
-    )  # fmt: skip
-    note = (
-        "accuracy: last epoch, mean over classes, % (± 95 % interval over seeds, Student's t); passes: forward passes "
-        "of the backbone a step; seconds: of training; best on val: the epoch that is best on validation images; best "
-        "on test: what papers often report, and no fair figure."
-    )
-    return Table(title, headings, tuple(rows), (note,))
-
-
-def reliability_table(entries: Sequence[Entry]) -> Table:
-    """Calibration by group and accuracy with abstention."""
-    figures = (
-        *(beyond("ece", group) for group in _GROUPS), *(beyond("selective", share) for share in ("90", "80", "50")),
-        beyond("aurc"),
-    )  # fmt: skip
-    headings = ("method", *(f"ECE {group}" for group in _GROUPS), "acc at 90 %", "at 80 %", "at 50 %", "AURC")
-    rows = tuple((entry.label, *(entry.mean(figure) for figure in figures)) for entry in entries if entry.runs)
-    note = "acc at 90 %: of the 90 % of test images that the network is surest of; AURC: mean risk over all coverages."
-    return Table("Calibration and abstention, %", headings, rows, (note,))
-
-
-def priors_table(entries: Sequence[Entry]) -> Table:
-    """Accuracy under long-tailed, even and reversed test classes."""
-    names = next((list(run["beyond"]["priors"]) for entry in entries for run in entry.runs if run.get("beyond")), [])
-    rows = tuple(
-        (entry.label, *(entry.mean(beyond("priors", name)) for name in names)) for entry in entries if entry.runs
-    )
-    note = "forward-50: test classes as unequal as by imbalance factor 50 in training; backward: the tail is frequent."
-    return Table("Accuracy by the classes' frequency at test, %", ("method", *names), rows, (note,))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """An entry against the reference.  over_images: over resampled test images; None without per-image results."""
-
-    entry: Entry
-    over_seeds: Difference
-    p_adjusted: float | None
-    over_images: Difference | None
-    words: str
-
-
-def compare_with(entries: Sequence[Entry], reference: Entry) -> list[Comparison]:
-    """Every other entry against the reference, at the seeds that both have; p-values adjusted for their number (Holm).
-
-    Raises ValueError where the reference has no run.
-    """
-    if not reference.runs:
-        raise ValueError(f"{reference.label} has no result to compare with")
-    others = [entry for entry in entries if entry is not reference and reference.paired(entry, accuracy)[0]]
-    differences = [paired_difference(*reference.paired(entry, accuracy)) for entry in others]
-    adjusted = holm([difference.p_value for difference in differences])
-    return [
-        Comparison(
-            entry, difference, p, _over_images(reference, entry),
-            verdict(reference.label, entry.label, difference, p),
-        )
-        for entry, difference, p in zip(others, differences, adjusted, strict=True)
-    ]  # fmt: skip
-
-
-def differences_table(comparisons: Sequence[Comparison], reference: Entry) -> Table:
-    """A row a comparison, the sentence at its end."""
-    rows = []
-    for comparison in comparisons:
-        seeds, images = comparison.over_seeds, comparison.over_images
-        rows.append((
-            comparison.entry.label, _signed(seeds.interval),
-            EMPTY if seeds.effect_size is None else f"{seeds.effect_size:+.1f}", _p(seeds.p_value),
-            _p(comparison.p_adjusted), EMPTY if images is None else _signed(images.interval), comparison.words,
-        ))  # fmt: skip
-    headings = ("method", "difference", "effect", "p", "p (Holm)", "over images", "in words")
-    note = (
-        f"difference: from {reference.label}, in points, at equal seeds and splits, with its 95 % interval (paired t); "
-        "effect: d_z, mean over deviation of the differences; p (Holm): adjusted for the number of rows; over images: "
-        "top-1, 95 % interval over resampled test images (paired bootstrap) for these trained networks."
-    )
-    return Table(f"Against {reference.label}", headings, tuple(rows), (note,))
 
 
 def describe_shared(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
@@ -285,37 +185,3 @@ def _describe_tuned(runs: Sequence[Run]) -> str:
         return f"learning rate {lr:g}, weight decay {decay:g}"
     each = (f"{lr:g} and {decay:g} ({', '.join(sorted(of))})" for (lr, decay), of in sorted(labels.items()))
     return f"learning rate and weight decay {'; '.join(each)}"
-
-
-def _over_images(reference: Entry, entry: Entry) -> Difference | None:
-    pairs = []
-    for run in reference.runs:
-        other = next((each for each in entry.runs if each["settings"]["seed"] == run["settings"]["seed"]), None)
-        if other is not None and run.get("right") and other.get("right") and run["n"] == other["n"]:
-            pairs.append((_right(run), _right(other)))
-    if not pairs:
-        return None
-    a, b = zip(*pairs, strict=True)
-    return paired_bootstrap(np.stack(a), np.stack(b))
-
-
-def _right(run: Run) -> np.ndarray:
-    packed = np.frombuffer(base64.b64decode(run["right"]), dtype=np.uint8)
-    return np.unpackbits(packed, count=run["n"]).astype(bool)
-
-
-def _seconds(entry: Entry) -> str:
-    seconds = [run["train_seconds"] for run in entry.runs]
-    if not seconds:
-        return EMPTY
-    mean = float(np.mean(seconds))
-    return f"{mean:.1f}" if mean < 10 else f"{mean:.0f}"
-
-
-def _signed(interval: Interval) -> str:
-    bounds = "" if interval.low is None else f" [{interval.low:+.1f}, {interval.high:+.1f}]"
-    return f"{interval.mean:+.1f}{bounds}"
-
-
-def _p(value: float | None) -> str:
-    return EMPTY if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

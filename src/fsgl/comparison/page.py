@@ -1,4 +1,4 @@
-"""Complete runs, read from their folders and told: tables, pictures, one page. The statistics: entries.py."""
+"""Complete runs, read from their folders and told: tables, pictures, one page."""
 
 from __future__ import annotations
 
@@ -10,20 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fsgl.comparison.entries import (
-    Comparison,
-    Entry,
-    accuracy,
-    accuracy_table,
-    compare_with,
-    describe_shared,
-    differences_table,
-    label_of,
-    make_entries,
-    priors_table,
-    ranked_with,
-    reliability_table,
-)
+from fsgl.comparison.differences import Comparison, Judged, compare_with
+from fsgl.comparison.entries import HEADLINE, Entry, accuracy, describe_shared, label_of, make_entries, ranked_with
+from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
 from fsgl.files import write_atomically, write_json
 from fsgl.report import figures, web
 from fsgl.report.drawing import Draw, as_svg, draw, write_files
@@ -108,12 +97,13 @@ def _tell_group(
     found = compare_with(entries, reference) if reference is not None else []
     if reference is not None and found:
         told.add(f"differences{suffix}", differences_table(found, reference))
-        intervals = [(each.entry.label, each.over_seeds.interval) for each in found]
-        rows = [(label, interval.mean, interval.low, interval.high) for label, interval in intervals]
+        rows = [(e.entry.label, i.mean, i.low, i.high, e.headline.sign)
+                for e in found for i in [e.headline.difference.interval]]  # fmt: skip
         told.draw(
-            f"forest{suffix}", figures.forest(rows, reference.label), (8.0, 1.2 + 0.28 * len(rows)),
+            f"forest{suffix}", figures.forest(rows, reference.label, HEADLINE), (8.0, 1.2 + 0.28 * len(rows)),
             f"Differences from {reference.label} with their intervals over seeds: {'; '.join(e.words for e in found)}.",
-            "Blue: above, orange: below by an interval that leaves out 0 (before any correction); grey: neither.",
+            "Blue: a gain, orange: a loss, by p (Holm), as in the words; grey: not distinguishable. The intervals are "
+            "of each row alone, so that one may leave out 0 and its row be grey.",
         )  # fmt: skip
     _draw_classes(told, entries, suffix)
     told.add(f"reliability{suffix}", reliability_table(entries))
@@ -140,17 +130,28 @@ def _draw_classes(told: Told, entries: Sequence[Entry], suffix: str) -> None:
 
 
 def _as_json(comparison: Comparison, reference: Entry) -> dict[str, Any]:
-    seeds, images = comparison.over_seeds, comparison.over_images
+    images = comparison.over_images
     return {
         "method": comparison.entry.label,
         "against": reference.label,
-        "seeds": seeds.interval.n,
+        "metric": HEADLINE,
+        "seeds": comparison.headline.difference.interval.n,
         "means": [reference.mean(accuracy), comparison.entry.mean(accuracy)],
+        **_judged_as_json(comparison.headline),
+        "over_images": images and [images.interval.mean, images.interval.low, images.interval.high],
+        "top1": comparison.top1 and _judged_as_json(comparison.top1),
+        "words": comparison.words,
+    }
+
+
+def _judged_as_json(judged: Judged) -> dict[str, Any]:
+    seeds = judged.difference
+    return {
         "difference": seeds.interval.mean,
         "interval": [seeds.interval.low, seeds.interval.high],
         "effect_size": seeds.effect_size,
         "p": seeds.p_value,
-        "p_holm": comparison.p_adjusted,
-        "over_images": images and [images.interval.mean, images.interval.low, images.interval.high],
-        "words": comparison.words,
+        "p_holm": judged.p_adjusted,
+        "distinguished": bool(judged.sign),
+        "seeds_needed": judged.needed,
     }

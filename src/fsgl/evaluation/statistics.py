@@ -2,7 +2,7 @@
 
     mean and interval       Student's t over seeds
     paired difference       Student's t over the differences at equal seeds; effect size d_z, mean / deviation
-    paired bootstrap        over test images: how much of a difference is the choice of test images
+    paired bootstrap        over test images, class by class: how much of a difference is the choice of test images
     Holm (1979)             p-values adjusted so that in a whole family of comparisons an error is as rare as in one
 
 Seeds and test images are two sources of chance. An interval over seeds holds for these test images and other seeds, one
@@ -91,28 +91,52 @@ def paired_difference(
 
 
 def paired_bootstrap(
-    a_correct: ArrayLike, b_correct: ArrayLike, resamples: int = 10_000, seed: int = 0, confidence: float = CONFIDENCE
+    a_correct: ArrayLike,
+    b_correct: ArrayLike,
+    classes: ArrayLike | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> Difference:
     """b minus a in points of accuracy over resampled test images, with a percentile interval.
 
     correct: which of the same ``N`` test images are right, ``N``, or ``S x N`` for S networks each (whose mean is then
-    compared). p_value: twice the share of resamples on the other side of 0, at least 1 / resamples.
+    compared).  classes: of the images, ``N``; the accuracy is then the mean over classes, and images are drawn class by
+    class, as many of each as there are (a bootstrap stratified by class). None is top-1 over images of any class.
+    p_value: twice the share of resamples on the other side of 0, at least 1 / resamples.
     Raises ValueError where they are not of the same images.
     """
     a, b = (np.atleast_2d(np.asarray(correct, dtype=np.float64)).mean(axis=0) for correct in (a_correct, b_correct))
     if a.shape != b.shape or not a.size:
         raise ValueError(f"pairs are needed, and there are {a.size} images and {b.size}")
     gain = 100 * (b - a)
-    # An image counts as often as it is drawn, and images of equal gain are alike: draw how many of each gain instead.
-    levels, counts = np.unique(gain, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(gain), counts / len(gain), size=resamples)
-    means = drawn @ levels / len(gain)
+    if classes is None:
+        parts = [gain]
+    else:
+        of_image = np.asarray(classes)
+        if of_image.shape != gain.shape:
+            raise ValueError(f"each image needs its class, and {of_image.size} are given for {gain.size} images")
+        parts = [gain[of_image == k] for k in np.unique(of_image)]
+    random = np.random.default_rng(seed)
+    means, variance = np.zeros(resamples), 0.0
+    for part in parts:
+        # An image counts as often as it is drawn, and images of equal gain are alike: draw how many of each gain.
+        levels, counts = np.unique(part, return_counts=True)
+        if len(levels) == 1:
+            means += levels[0]
+            continue
+        means += random.multinomial(len(part), counts / len(part), size=resamples) @ levels / len(part)
+        variance += float(part.var()) / len(part)
+    means /= len(parts)
+    mean = float(np.mean([part.mean() for part in parts]))
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     beyond = min(np.mean(means <= 0), np.mean(means >= 0))
     p_value = float(min(1.0, max(2 * beyond, 1 / resamples)))
-    deviation = float(gain.std())
-    interval = Interval(float(gain.mean()), float(low), float(high), len(gain))
-    return Difference(interval, p_value, float(gain.mean()) / deviation if deviation > 0 else None)
+    # Of one image drawn at random it would be the deviation of the gains; of a mean over classes its like.
+    deviation = math.sqrt(variance * len(gain)) / len(parts)
+    return Difference(
+        Interval(mean, float(low), float(high), len(gain)), p_value, mean / deviation if deviation > 0 else None
+    )
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -125,19 +149,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, (len(order) - rank) * (p_values[i] or 0.0)))
         adjusted[i] = highest
     return adjusted
-
-
-def verdict(a: str, b: str, difference: Difference, p_adjusted: float | None, alpha: float = ALPHA) -> str:
-    """A sentence. p_adjusted: of the whole family."""
-    n = difference.interval.n
-    if p_adjusted is None and n == 1:
-        return f"{a} and {b}: one seed each says nothing of chance"
-    if p_adjusted is None:
-        return f"{a} and {b}: the same difference in all {n} seeds, which leaves nothing to test"
-    if p_adjusted >= alpha:
-        return f"{a} and {b} are not distinguishable with {n} seeds"
-    better, worse = (b, a) if difference.interval.mean > 0 else (a, b)
-    return f"{better} is better than {worse} by {abs(difference.interval.mean):.1f} points ({n} seeds)"
 
 
 def wilson(

@@ -24,6 +24,8 @@ GROUP_COLOURS = {"many": "#0072B2", "medium": "#CC8400", "few": "#D55E00"}
 OTHER, GREY = "#009E73", "#80868c"
 MARKERS = {"many": "o", "medium": "s", "few": "^"}
 MOST_CLASSES = 60  # more cannot be told apart on a page 50 rem wide: they are drawn in bands of frequency
+
+
 def class_accuracy(
     accuracy_K: NDArray[np.float64], bounds_K2: NDArray[np.float64], counts_K: NDArray[np.integer],
     groups: Mapping[str, NDArray[np.bool_]], names: Sequence[str],
@@ -265,21 +267,24 @@ def _name_classes(axes: Axes, shown: Sequence[str]) -> None:
                     fontsize=8)  # fmt: skip
 
 
-def forest(rows: Sequence[tuple[str, float, float | None, float | None]], zero: str) -> Draw:
-    """Differences with their intervals, the largest on top. rows: label, mean, low, high.  zero: what they are from."""
+def forest(rows: Sequence[tuple[str, float, float | None, float | None, int]], zero: str, metric: str) -> Draw:
+    """Differences with their intervals, the largest on top.
+
+    rows: label, mean, low, high, and what is held of it: 1 for a gain, -1 for a loss, 0 for neither.  zero: what they
+    are from.  metric: of which they are.
+    """
     ordered = sorted(rows, key=lambda row: row[1])
+    colours = {1: GROUP_COLOURS["many"], -1: GROUP_COLOURS["few"], 0: GREY}
 
     def drawing(figure: Figure) -> None:
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=1)
-        for place, (_, mean, low, high) in enumerate(ordered):
-            apart = low is not None and high is not None and (low > 0 or high < 0)
-            colour = GROUP_COLOURS["many"] if mean > 0 and apart else GROUP_COLOURS["few"] if apart else GREY
+        for place, (_, mean, low, high, sign) in enumerate(ordered):
             if low is not None and high is not None:
-                axes.plot([low, high], [place, place], color=colour, linewidth=2)
-            axes.plot([mean], [place], "o", color=colour)
+                axes.plot([low, high], [place, place], color=colours[sign], linewidth=2)
+            axes.plot([mean], [place], "o", color=colours[sign])
         axes.set_yticks(range(len(ordered)), [row[0] for row in ordered], fontsize=8)
-        axes.set_xlabel(f"points of accuracy from {zero}, 95 % interval over seeds")
+        axes.set_xlabel(f"{metric}: points from {zero}, 95 % interval over seeds")
         axes.grid(axis="x", alpha=0.4)
         axes.set_ylim(-0.7, len(ordered) - 0.3)
 

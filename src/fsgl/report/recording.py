@@ -63,9 +63,15 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray]:
 
 
 def from_predictions(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
-    """More than accuracy, and which test images are right: a bit an image, base64 of NumPy's packbits."""
+    """More than accuracy, and which test images are right: a bit an image, base64 of NumPy's packbits.
+
+    right: class by class, in the images' order within a class.  class_images: test images of each class.  n: of all.
+    """
     saved, boundaries = read_predictions(folder), run["settings"]["evaluation"]
     logits, labels = saved["logits"], saved["labels"]
     beyond = beyond_accuracy(logits, labels, saved["class_counts"], many=boundaries["many"], few=boundaries["few"])
-    right = np.packbits(logits.argmax(axis=1) == labels)
-    return {"beyond": beyond, "right": base64.b64encode(right.tobytes()).decode(), "n": len(labels)}
+    right = np.packbits((logits.argmax(axis=1) == labels)[np.argsort(labels, kind="stable")])
+    return {
+        "beyond": beyond, "right": base64.b64encode(right.tobytes()).decode(), "n": len(labels),
+        "class_images": np.bincount(labels, minlength=len(saved["class_counts"])).tolist(),
+    }  # fmt: skip

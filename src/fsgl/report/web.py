@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from fsgl.report.render import Table
 
+LONG = 30  # characters: longer cells are sentences
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #5f6872; --line: #dfe3e8; --paper: #fff; --bar: #3a6ea5;
   --warn: #a1440b; }
@@ -25,9 +26,12 @@ th { font-weight: 600; color: var(--soft); } td.n { font-variant-numeric: tabula
 img { height: 64px; border-radius: 4px; margin-right: .4rem; vertical-align: middle; image-rendering: auto; }
 svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhere; }
 .scroll { max-height: 26rem; overflow: auto; } .wide { overflow-x: auto; }
-.wide td, .wide th { white-space: nowrap; }
+.wide td { white-space: nowrap; } .wide th { vertical-align: bottom; overflow-wrap: normal; }
+.wide { position: relative; left: 50%; transform: translateX(-50%); width: max-content; min-width: 100%;
+  max-width: calc(100vw - 3rem); }
 .wide td:not(:first-child), .wide th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
 .wide td.long { white-space: normal; min-width: 15rem; text-align: left; }
+.told tr.head th:last-child { text-align: left; }
 tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
 figure { margin: 1rem 0; break-inside: avoid; } figcaption { color: var(--soft); max-width: 46rem; }
 figure div { overflow-x: auto; }
@@ -35,8 +39,15 @@ figure svg { height: auto; min-width: 34rem; max-width: 52rem; color: var(--ink)
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .75rem; padding: 0; }
 .cards li { list-style: none; font-size: .85rem; overflow-wrap: anywhere; break-inside: avoid; }
 .cards img { display: block; width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; margin: 0; }
+@media (max-width: 40rem) { .told tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  .told tr.head { display: none; } .told td, .told td:not(:first-child) { display: block; border: 0; padding: 0;
+    text-align: left; white-space: normal; min-width: 0; }
+  .told tr { display: flex; flex-direction: column; } .told td:first-child { order: -2; font-weight: 600; }
+  .told td.long { order: -1; margin-bottom: .3rem; }
+  .told td:not(:first-child):not(.long)::before { content: attr(data-of) ": "; color: var(--soft); } }
 @media print { body { max-width: none; padding: 0; } .scroll { max-height: none; overflow: visible; }
-  .wide { overflow: visible; font-size: .7rem; } .wide td, .wide th { white-space: normal; }
+  .wide { overflow: visible; font-size: .7rem; left: 0; transform: none; width: auto; max-width: none; }
+  .wide td, .wide th { white-space: normal; }
   .wide td.long { min-width: 0; }
   figure svg { min-width: 0; } }
 """
@@ -57,19 +68,29 @@ def escape(value: object) -> str:
 
 
 def table(content: Table) -> str:
-    """A table with its title as a heading and its notes below; wide ones scroll by themselves."""
+    """A table with its title as a heading and its notes below; wide ones scroll by themselves.
+
+    Where the last column holds sentences a phone shows each row as a block, the sentence first.
+    """
     heading = f"<h2>{escape(content.title)}</h2>" if content.title else ""
     titles = "".join(f"<th scope=col>{escape(name)}</th>" for name in content.headings)
+    told = any(len(row[-1]) > LONG for row in content.rows)
+    names = content.headings if told else None
     rows = []
     for number, row in enumerate(content.rows):
         kind = " class=strong" if number in content.strong else " class=faint" if number in content.faint else ""
-        rows.append(f"<tr{kind}>" + "".join(map(_cell, row)) + "</tr>")
+        cells = (_cell(text, names and names[column]) for column, text in enumerate(row))
+        rows.append(f"<tr{kind}>" + "".join(cells) + "</tr>")
     notes = "".join(f"<p class=soft>{_with_code(note)}</p>" for note in content.notes)
-    return f"{heading}<div class=wide tabindex=0><table><tr>{titles}</tr>{''.join(rows)}</table></div>{notes}"
+    kind = '"wide told"' if told else "wide"
+    body = f"<table><tr class=head>{titles}</tr>{''.join(rows)}</table>"
+    return f"{heading}<div class={kind} tabindex=0>{body}</div>{notes}"
 
 
-def _cell(text: str) -> str:
-    return f"<td{' class=long' if len(text) > 30 else ''}>{escape(text)}</td>"
+def _cell(text: str, heading: str | None) -> str:
+    """heading: of its column, where the table may be shown without its first row."""
+    of = f' data-of="{escape(heading)}"' if heading else ""
+    return f"<td{' class=long' if len(text) > LONG else ''}{of}>{escape(text)}</td>"
 
 
 def _with_code(note: str) -> str:

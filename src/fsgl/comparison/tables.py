@@ -1,0 +1,125 @@
+"""The tables of a comparison, from its entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fsgl.comparison.differences import Comparison
+from fsgl.comparison.entries import (
+    HEADLINE,
+    Entry,
+    accuracy,
+    best_on_test,
+    best_on_validation,
+    beyond,
+    last,
+    top1,
+    top1_differs,
+)
+from fsgl.evaluation.statistics import Interval
+from fsgl.report.render import Table
+from fsgl.report.table import EMPTY
+
+_GROUPS = ("many", "medium", "few")
+
+
+def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
+    """A row a label: accuracy with its interval over seeds, groups, what it cost, and the other two epochs."""
+    two = top1_differs(entries)
+    rows = []
+    for entry in entries:
+        cost = entry.runs[0]["cost"] if entry.runs else {}
+        seeds = str(len(entry.runs)) + (f" ({len(entry.failed)} failed)" if entry.failed else "")
+        rows.append((
+            entry.label, seeds, with_interval(entry.interval(accuracy)),
+            *([with_interval(entry.interval(top1))] if two else []),
+            *(entry.mean(last(group)) for group in _GROUPS),
+            entry.mean(beyond("worst_class")), entry.mean(beyond("harmonic_mean")), entry.mean(last("ece")),
+            str(cost.get("passes_per_step", EMPTY)), _seconds(entry),
+            entry.mean(best_on_validation), entry.mean(best_on_test),
+        ))  # fmt: skip
+    headings = (
+        "method", "seeds", HEADLINE, *(["top-1"] if two else []), *_GROUPS, "worst class", "harmonic", "ECE",
+        "passes", "seconds", "best on val", "best on test (unfair)",
+    )  # fmt: skip
+    note = (
+        f"{HEADLINE}: accuracy of the last epoch, % (± 95 % interval over seeds, Student's t); passes: forward passes "
+        "of the backbone a step; seconds: of training; best on val: the epoch that is best on validation images; best "
+        "on test: what papers often report, and no fair figure."
+    )
+    return Table(title, headings, tuple(rows), (note,))
+
+
+def reliability_table(entries: Sequence[Entry]) -> Table:
+    """Calibration by group and accuracy with abstention."""
+    figures = (
+        *(beyond("ece", group) for group in _GROUPS), *(beyond("selective", share) for share in ("90", "80", "50")),
+        beyond("aurc"),
+    )  # fmt: skip
+    headings = ("method", *(f"ECE {group}" for group in _GROUPS), "acc at 90 %", "at 80 %", "at 50 %", "AURC")
+    rows = tuple((entry.label, *(entry.mean(figure) for figure in figures)) for entry in entries if entry.runs)
+    note = "acc at 90 %: of the 90 % of test images that the network is surest of; AURC: mean risk over all coverages."
+    return Table("Calibration and abstention, %", headings, rows, (note,))
+
+
+def priors_table(entries: Sequence[Entry]) -> Table:
+    """Accuracy under long-tailed, even and reversed test classes."""
+    names = next((list(run["beyond"]["priors"]) for entry in entries for run in entry.runs if run.get("beyond")), [])
+    rows = tuple(
+        (entry.label, *(entry.mean(beyond("priors", name)) for name in names)) for entry in entries if entry.runs
+    )
+    note = "forward-50: test classes as unequal as by imbalance factor 50 in training; backward: the tail is frequent."
+    return Table("Accuracy by the classes' frequency at test, %", ("method", *names), rows, (note,))
+
+
+def differences_table(comparisons: Sequence[Comparison], reference: Entry, note: str = "") -> Table:
+    """A row a comparison, the sentence at its end. note: of what else is to be known, such as earlier looks."""
+    two = any(each.top1 is not None for each in comparisons)
+    rows = []
+    for each in comparisons:
+        seeds, images = each.headline.difference, each.over_images
+        rows.append((
+            each.entry.label, signed(seeds.interval),
+            EMPTY if seeds.effect_size is None else f"{seeds.effect_size:+.1f}", _p(seeds.p_value),
+            _p(each.headline.p_adjusted), EMPTY if images is None else signed(images.interval),
+            *([EMPTY if each.top1 is None else signed(each.top1.difference.interval)] if two else []), each.words,
+        ))  # fmt: skip
+    headings = (
+        "method", f"{HEADLINE}, over seeds", "effect", "p", "p (Holm)", f"{HEADLINE}, over images",
+        *(["top-1, over seeds"] if two else []), "in words",
+    )  # fmt: skip
+    notes = (
+        f"Differences from {reference.label}, in points, at equal seeds and splits. Over seeds: 95 % interval of the "
+        "paired t test, which p is of, too; effect: d_z, mean over deviation of the differences; p (Holm): adjusted "
+        "for the number of rows, and what the words go by. Over images: 95 % interval over test images resampled class "
+        "by class (paired bootstrap), for these trained networks. Seeds that would tell: with a probability of 80 %.",
+        *([note] if note else []),
+    )
+    return Table(f"Against {reference.label}", headings, tuple(rows), notes)
+
+
+def with_interval(interval: Interval | None) -> str:
+    """71.3 ± 0.4, or the mean alone."""
+    if interval is None:
+        return EMPTY
+    return f"{interval.mean:.1f}" + ("" if interval.half_width is None else f" ± {interval.half_width:.1f}")
+
+
+def signed(interval: Interval) -> str:
+    """+1.2 [+0.3, +2.1], or the mean alone."""
+    bounds = "" if interval.low is None else f" [{interval.low:+.1f}, {interval.high:+.1f}]"
+    return f"{interval.mean:+.1f}{bounds}"
+
+
+def _seconds(entry: Entry) -> str:
+    seconds = [run["train_seconds"] for run in entry.runs]
+    if not seconds:
+        return EMPTY
+    mean = float(np.mean(seconds))
+    return f"{mean:.1f}" if mean < 10 else f"{mean:.0f}"
+
+
+def _p(value: float | None) -> str:
+    return EMPTY if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
