@@ -130,7 +130,7 @@ def paired_bootstrap(
     means /= len(parts)
     mean = float(np.mean([part.mean() for part in parts]))
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    beyond = min(np.mean(means <= 0), np.mean(means >= 0))
+    beyond = min(float(np.mean(means <= 0)), float(np.mean(means >= 0)))
     p_value = float(min(1.0, max(2 * beyond, 1 / resamples)))
     # Of one image drawn at random it would be the deviation of the gains; of a mean over classes its like.
     deviation = math.sqrt(variance * len(gain)) / len(parts)

@@ -75,11 +75,10 @@ def table(content: Table) -> str:
     heading = f"<h2>{escape(content.title)}</h2>" if content.title else ""
     titles = "".join(f"<th scope=col>{escape(name)}</th>" for name in content.headings)
     told = any(len(row[-1]) > LONG for row in content.rows)
-    names = content.headings if told else None
     rows = []
     for number, row in enumerate(content.rows):
         kind = " class=strong" if number in content.strong else " class=faint" if number in content.faint else ""
-        cells = (_cell(text, names and names[column]) for column, text in enumerate(row))
+        cells = (_cell(text, content.headings[column] if told else None) for column, text in enumerate(row))
         rows.append(f"<tr{kind}>" + "".join(cells) + "</tr>")
     notes = "".join(f"<p class=soft>{_with_code(note)}</p>" for note in content.notes)
     kind = '"wide told"' if told else "wide"
