@@ -30,7 +30,7 @@ from fsgl.runs.train import train
 MENDED = {
     "logit-adjustment": "tau 1, the paper's, for 1.5: it is Balanced Softmax",
     "lws": "the bias is scaled with its row, as in the authors' code",
-    "max-norm": "radius relative to the rows found, the authors' loss and weight decay, images drawn as they are; "
+    "max-norm": "radius relative to the rows found; the authors' loss, rate, decay, and images drawn as they are; "
     "before: every row clipped to length 1, every class drawn as often",
     "weight-averaging": "SWA's rates (constant in the last quarter) and new BatchNorm statistics; before: a mean of "
     "weights at rates that fall to 0",

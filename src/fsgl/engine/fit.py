@@ -131,14 +131,15 @@ class Recipe:
     averaging: AveragingSpec = field(default_factory=AveragingSpec)
 
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch; a second stage has a schedule of its own, a cosine from the base rate."""
+        """The learning rate of an epoch; a second stage has a schedule of its own, a cosine from its base rate."""
         if self.averaging.on:
             return self.averaging.rate(self.schedule.lr, epoch, self.epochs)
         if self.second_stage is None:
             return self.schedule.rate(epoch, self.epochs)
         if epoch < self.second_stage:
             return self.schedule.rate(epoch, self.second_stage)
-        return cosine(self.schedule.lr, epoch - self.second_stage, self.epochs - self.second_stage)
+        base = self.method.second_optim()[0] or self.schedule.lr
+        return cosine(base, epoch - self.second_stage, self.epochs - self.second_stage)
 
     def enter_stage(self, state: TrainState) -> None:
         """Let the network and the optimizer be as the present epoch wants them; again, after a resumption."""
@@ -147,7 +148,7 @@ class Recipe:
         fresh = (state.epoch, state.step) == (self.second_stage, 0)
         with seeded(self.seed, "second stage"):
             self.method.enter_second_stage(state.model, fresh)
-        if (decay := self.method.second_weight_decay()) is not None:
+        if (decay := self.method.second_optim()[1]) is not None:
             for group in state.optimizer.param_groups:
                 group["weight_decay"] = decay
         if fresh:

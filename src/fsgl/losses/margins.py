@@ -28,6 +28,16 @@ def log_prior(class_counts: Tensor) -> Tensor:
     return torch.log(counts / counts.sum())
 
 
+def inverse_log_prior(class_counts: Tensor) -> Tensor:
+    """log pi with the ranks turned round, ``K`` float64: the most frequent class has the rarest one's, and so on.
+
+    Of equal counts the lower index is taken for the rarer, as in SADE's code. Raises ValueError where a class has none.
+    """
+    prior = log_prior(class_counts)
+    order = torch.argsort(prior, stable=True)
+    return torch.empty_like(prior).index_copy_(0, order, prior[order].flip(0))
+
+
 def relative_frequency(class_counts: Tensor, power: float) -> Tensor:
     """(n_k / n_max)^power, ``K`` float64. Raises ValueError where a class has no image."""
     counts = _positive(class_counts)

@@ -61,8 +61,9 @@ class Method(Protocol):
         """A network on this backbone, fresh on top of it, for classes with these training counts (``K`` int64)."""
         ...
 
-    def begin(self, model: Any) -> None:
-        """Called once the weights that training begins with are in place, pretrained ones too: copies are made here."""
+    def begin(self, model: Any, pretrained: bool) -> None:
+        """Called once the weights that training begins with are in place: copies of them are made here. pretrained:
+        whether the backbone's are."""
         return
 
     def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
@@ -91,9 +92,9 @@ class Method(Protocol):
         in one piece."""
         return None
 
-    def second_weight_decay(self) -> float | None:
-        """Weight decay of the second stage; None is that of the first."""
-        return None
+    def second_optim(self) -> tuple[float | None, float | None]:
+        """Base learning rate and weight decay of the second stage; None is that of the first."""
+        return None, None
 
     def enter_second_stage(self, model: Any, fresh: bool) -> None:
         """Freeze what the second stage leaves alone; fresh: it begins now (it is no resumption), so also initialise

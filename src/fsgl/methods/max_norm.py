@@ -5,8 +5,9 @@
     radius = shortest + threshold (longest - shortest)      of the rows ||w_k|| found when it begins
 
 The second stage goes on with the classifier that it finds, on the frozen backbone, over the images as they are; it
-rebalances by the loss, not by the draw, and has a weight decay of its own. The loss is what the authors' code calls
-the class-balanced softmax loss: binary cross-entropy of the softmax's probabilities, a mean over images and classes.
+rebalances by the loss, not by the draw, and has a rate and a weight decay of its own. The loss is what the authors'
+code calls the class-balanced softmax loss: binary cross-entropy of the softmax's probabilities, a mean over images and
+classes.
 
 Departures: the projection comes after every step, as in the paper's section 4.3 (the authors' code projects after every
 epoch); their first stage has a weight decay tuned for it (5e-3), ours the data set's.
@@ -32,10 +33,12 @@ from fsgl.models.backbone import Backbone
 class MaxNorm(TwoStage):
     """threshold: where the radius lies between the shortest row found (0) and the longest (1).
 
-    weight_decay: of the second stage.  beta: of the class weights.  second: share of the epochs that train with it.
+    lr, weight_decay: of the second stage; they belong together, as SGD decays by their product.  beta: of the class
+    weights.  second: share of the epochs that train with it.
     """
 
     threshold: float = 0.1
+    lr: float = 0.01
     weight_decay: float = 0.1
     beta: float = 0.9999
     second: float = 0.1
@@ -44,6 +47,7 @@ class MaxNorm(TwoStage):
     summary: ClassVar[str] = "MaxNorm and weight decay on the classifier, two stages (Alshammari et al. 2022)."
     origins: ClassVar[Mapping[str, str]] = {
         "threshold": "authors' code, demo of the second stage on CIFAR-100-LT, IF 100: thresh = 0.1",
+        "lr": "authors' code, the same demo: base_lr = 0.01",
         "weight_decay": "authors' code, the same demo: 0.1",
         "beta": "authors' code, the same demo: 0.9999",
         "second": "ours: a tenth, as the other two-stage methods; the authors' code has 10 epochs after 200",
@@ -54,6 +58,8 @@ class MaxNorm(TwoStage):
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise UserError(f"threshold must be from 0 to 1, not {self.threshold}")
+        if not 0 < self.lr < float("inf"):
+            raise UserError(f"lr must be positive, not {self.lr}")
         if not 0 <= self.weight_decay < float("inf"):
             raise UserError(f"weight_decay must be 0 or more, not {self.weight_decay}")
         if not 0 <= self.beta < 1:
@@ -73,8 +79,8 @@ class MaxNorm(TwoStage):
             return soft_cross_entropy(logits_BK, target_BK)
         return class_balanced_binary_loss(logits_BK, target_BK, model.class_weights_K)
 
-    def second_weight_decay(self) -> float:
-        return self.weight_decay
+    def second_optim(self) -> tuple[float, float]:
+        return self.lr, self.weight_decay
 
     def enter_second_stage(self, model: Any, fresh: bool) -> None:
         model.freeze_backbone()

@@ -69,13 +69,17 @@ class Net(nn.Module):
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """Features ``B x D`` of the backbone. What has that shape already is taken for features (feature_cache.py)."""
+        return self.encode(self.backbone, images_BCHW)
+
+    def encode(self, backbone: nn.Module, images_BCHW: Tensor) -> Tensor:
+        """As ``features``, by a backbone like this network's."""
         if images_BCHW.ndim == 2:
             return images_BCHW
         if self.compute_dtype is None:
-            plain: Tensor = self.backbone(images_BCHW)
+            plain: Tensor = backbone(images_BCHW)
             return plain
         with torch.autocast(images_BCHW.device.type, self.compute_dtype):
-            rounded: Tensor = self.backbone(images_BCHW)
+            rounded: Tensor = backbone(images_BCHW)
         return rounded.float()
 
 

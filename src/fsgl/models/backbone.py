@@ -14,6 +14,7 @@ class Backbone(nn.Module):
 
     feature_dim: D.  head_width: width of the projection and contrast heads that suit it.
     linear_init: how linear maps put on top are to be initialised: "default" (PyTorch's) or "kaiming_normal" (fan in).
+    ``parted`` and ``initialise`` are for networks with several experts (models/experts.py), and have answers.
     """
 
     feature_dim: int
@@ -23,3 +24,13 @@ class Backbone(nn.Module):
     def __call__(self, images: Tensor) -> Tensor:
         features: Tensor = super().__call__(images)
         return features
+
+    def parted(self) -> tuple[nn.Module, nn.Module]:
+        """The network as what several experts can share and what each has for itself: images -> ... -> ``B x D``."""
+        return self, nn.Identity()
+
+    def initialise(self, part: nn.Module) -> None:
+        """Fresh weights for a part of it, from torch's global generator."""
+        for module in part.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()

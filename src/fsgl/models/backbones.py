@@ -62,6 +62,16 @@ class TorchvisionBackbone(Backbone):
         features: Tensor = self.net(images)
         return features
 
+    def parted(self) -> tuple[nn.Module, nn.Module]:
+        *first, last, pool, _ = self.net.children()
+        return nn.Sequential(*first), nn.Sequential(last, pool, nn.Flatten())
+
+    def initialise(self, part: nn.Module) -> None:
+        super().initialise(part)
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
 
 def _four_stages(block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], channels: int) -> Backbone:
     return CifarResNet(block, depths, (64, 128, 256, 512), in_channels=channels)

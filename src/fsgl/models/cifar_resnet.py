@@ -143,10 +143,23 @@ class CifarResNet(Backbone):
         self.head_width = head_width
         self.linear_init = init
         if init == "kaiming_normal":
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            self._draw_convolutions(self)
+
+    @staticmethod
+    def _draw_convolutions(part: nn.Module) -> None:
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.stages(self.stem(images)).mean((2, 3))
         return features
+
+    def parted(self) -> tuple[nn.Module, nn.Module]:
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return nn.Sequential(self.stem, self.stages[:-1]), nn.Sequential(self.stages[-1], pool)
+
+    def initialise(self, part: nn.Module) -> None:
+        super().initialise(part)
+        if self.linear_init == "kaiming_normal":
+            self._draw_convolutions(part)

@@ -72,6 +72,44 @@ class ScaledLinear(nn.Linear):
         )
 
 
+class AlignedLinear(nn.Module):
+    """A linear classifier and a learnable alignment of its logits (DisAlign, Zhang et al., CVPR 2021).
+
+    (1 + c a_k) o_k + c b_k, c = sigmoid(confidence(h)). While the linear part is trained the rest is not, and only once
+    ``aligned`` is 1 does it change anything.
+    """
+
+    aligned: Tensor
+
+    def __init__(self, feature_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(feature_dim, num_classes)
+        self.confidence = nn.Linear(feature_dim, 1)
+        nn.init.constant_(self.confidence.weight, 0.1)
+        self.scale_K = nn.Parameter(torch.ones(num_classes))
+        self.shift_K = nn.Parameter(torch.zeros(num_classes))
+        self.register_buffer("aligned", torch.zeros(()))
+
+    @property
+    def learns_linear(self) -> bool:
+        return self.linear.weight.requires_grad
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        logits: Tensor = self.linear(features_BD)
+        # While the linear part is trained: without a gradient no optimizer touches the alignment.
+        own = (self.confidence.weight, self.confidence.bias, self.scale_K, self.shift_K)
+        weight, bias, scale, shift = (each.detach() for each in own) if self.learns_linear else own
+        confidence = torch.sigmoid(linear(features_BD, weight, bias))
+        return logits + self.aligned * confidence * (scale * logits + shift)
+
+
+def projection_head(feature_dim: int, hidden: int, width: int) -> nn.Sequential:
+    """The MLP of contrastive methods: linear, BatchNorm, ReLU, linear; ``B x feature_dim`` to ``B x width``."""
+    return nn.Sequential(
+        nn.Linear(feature_dim, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width)
+    )
+
+
 def initialise(heads: nn.Module, rule: str) -> None:
     """Initial weights of linear maps: "default" is PyTorch's; "kaiming_normal" is He et al. 2015, fan in."""
     if rule == "default":

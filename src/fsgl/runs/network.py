@@ -94,7 +94,7 @@ def build_model(
         model = experiment.method.build(backbone, class_counts)
     if transfer.weights is not None and pretrained:
         origin = load_weights(backbone, experiment.backbone, transfer.weights)
-    experiment.method.begin(model)
+    experiment.method.begin(model, origin is not None)
     if transfer.train == "heads":
         if not isinstance(model, Net):
             raise TypeError(f"{experiment.method.name} builds no Net, whose backbone could be frozen")
