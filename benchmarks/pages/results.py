@@ -1,7 +1,7 @@
 """The results pages and the README's table, generated from results/: ``python -m benchmarks.pages.results``.
 
-docs/results.md, docs/leaderboard.md, docs/fsm.md and docs/speed.md are written whole; in README.md the part between the
-two marker comments is replaced.
+docs/results.md, docs/leaderboard.md, docs/fsm.md, docs/rivals.md and docs/speed.md are written whole; in README.md the
+part between the two marker comments is replaced.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages.fsm import fsm_page
+from benchmarks.pages.rivals import rivals_page
 from benchmarks.pages.speed import speed_page
 
 from fsgl.comparison.differences import compare_with
@@ -126,6 +127,7 @@ def write_pages(root: Path) -> list[Path]:
         root / "docs" / "results.md": page,
         root / "docs" / "leaderboard.md": leaderboard_page(board),
         root / "docs" / "fsm.md": fsm_page([(title_of(records[0]), records) for records in every]),
+        root / "docs" / "rivals.md": rivals_page(results),
         root / "docs" / "speed.md": speed_page(results),
         readme: before + BEGIN + "\n\n" + "\n".join(results_sections(results, 1)) + "\n" + END + after,
     }
