@@ -47,19 +47,23 @@ def test_printed_settings_are_assignments_that_give_the_same_experiment(
     experiment = override(make_experiment(recipe, "cifar10"), "schedule.lr=0.123", "data.val=0.25")
     print_settings(experiment)
     title, *lines = capsys.readouterr().out.splitlines()
-    assert title == f"# {recipe} on cifar10"
-    assert "schedule.lr=0.123" in lines
-    assert override(make_experiment(recipe, "cifar10"), *lines) == experiment
+    assert title == f"# {recipe} on cifar10; * marks what is not at its default"
+    assignments = [line.split(" ")[0] for line in lines]
+    assert "schedule.lr=0.123" in assignments
+    assert override(make_experiment(recipe, "cifar10"), *assignments) == experiment
+    rate = next(line for line in lines if line.startswith("schedule.lr="))
+    assert rate.split("# ", 1)[1].split() == "* positive base learning rate (default 0.01)".split()
+    assert all(line.split("# ", 1)[1].strip("* ") for line in lines)  # each says something of itself
 
 
 def test_settings_are_printed_and_nothing_is_trained(
     trained: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "fsgl", "--data", "digits", "--epochs", "7", "--lr", "0.5", "--settings"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line.split(" ")[0] for line in capsys.readouterr().out.splitlines()]
     assert {"optim.epochs=7", "schedule.lr=0.5", "backbone=resnet8-slim"} <= set(lines)
     assert main(["train", "digits", "--settings"]) == 0
-    assert capsys.readouterr().out.count("# ") == 2
+    assert capsys.readouterr().out.count("* marks what") == 2
     assert not trained
 
 

@@ -160,11 +160,11 @@ def test_omega_is_saved_and_takes_any_kind_of_counts() -> None:
     [
         ({"profile": "liner"}, "did you mean 'linear'"),
         ({"profile": "linear*sane"}, "did you mean 'same'"),
-        ({"profile": ""}, "unknown feature scaling profile"),
+        ({"profile": ""}, "unknown method.feature_scaling.profile"),
         ({"rank": "freq"}, "did you mean 'frequency'"),
-        ({"gamma": -1.0}, "gamma > -1"),
-        ({"gamma": math.nan}, "gamma > -1"),
-        ({"gamma": math.inf}, "gamma > -1"),
+        ({"gamma": -1.0}, "gamma must be above -1"),
+        ({"gamma": math.nan}, "gamma must be above -1"),
+        ({"gamma": math.inf}, "gamma must be above -1"),
         ({"decimals": -1, "gamma": 0.5}, "decimals"),
     ],
 )

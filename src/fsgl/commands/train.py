@@ -216,15 +216,17 @@ def _how_to_go_on(folder: Path) -> str:
 
 
 def print_settings(experiment: Experiment) -> None:
-    """Every setting as the assignment that would set it."""
-    from fsgl.recipes.experiment import setting_names
+    """Every setting as the assignment that would set it, with what it may be and what it means."""
+    from fsgl.settings import settings_of
 
-    print(f"# {experiment.recipe} on {experiment.data.name}")
-    for name in setting_names(experiment):
-        value: Any = experiment
-        for part in name.split("."):
-            value = getattr(value, part)
-        print(f"{name}={value}")
+    settings = [each for each in settings_of(experiment) if each.name != "recipe"]
+    assignments = [f"{each.name}={each.value}" for each in settings]
+    wide, allowed = max(map(len, assignments)), min(40, max(len(each.allowed) for each in settings))
+    print(f"# {experiment.recipe} on {experiment.data.name}; * marks what is not at its default")
+    for assignment, each in zip(assignments, settings, strict=True):
+        mark = "*" if each.changed else " "
+        default = f" (default {each.default})" if each.changed else ""
+        print(f"{assignment:<{wide}}  # {mark} {each.allowed:<{allowed}}  {each.rule.meaning}{default}".rstrip())
 
 
 def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Experiment, Source | None]:

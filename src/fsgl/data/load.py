@@ -27,7 +27,8 @@ from fsgl.data.stream.features import FeatureStream, ImageFeatures, feature_batc
 from fsgl.data.stream.streams import ArrayStream, Stream, StreamSpec, array_batches
 from fsgl.data.stream.transforms import CropFlip
 from fsgl.data.stream.views import ViewSpec
-from fsgl.errors import UserError, unknown
+from fsgl.errors import UserError
+from fsgl.settings import check, setting
 
 NORMALIZATIONS = ("own", "release")
 # The release normalises CIFAR-100 by these, neither its mean nor its deviation; its CIFAR-10 values are the set's own.
@@ -61,68 +62,48 @@ DATA_SETS: dict[str, DataKind] = {
     "own": DataKind("your images: --data PATH, a folder, a table, a list or an .npz", None, None),
 }
 OWN = ("lists", "own")  # whose classes and parts are found out when they are read
-# For settings that came after the first run folders: at its default such a setting is no part of an experiment's hash
-# (recipes/experiment.py), so that earlier runs can be resumed.
-LATER = {"later": True}
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Settings of the data.
+    """Settings of the data."""
 
-    name: one of ``DATA_SETS``.  root: folder of the archives, or of the images that the lists name; for "own" what is
-    read, a folder or a file.
-    train_list, test_list, val_list: the text lists of ImageNet-LT and its like; for "lists" also tables.
-    images: for "own", the folder that a table's or list's paths start from; None is where it lies.
-    imbalance_factor: largest over smallest class, 1 to 1000; None is the set's default.
-    draw: "ldam" or "release" (see data/draw/imbalance.py).  draw_seed: None is the published one.
-    val: share of the training images set aside for choosing an epoch, 0 for none.  val_seed: which. A set that comes
-    with validation images uses those instead, and with 0 none.
-    test: share of the training images set aside where somebody's own come without test images; None is
-    ``DEFAULT_TEST``.  test_seed: which.
-    normalization: "own" mean and deviation of the set, or the "release"'s.
-    augmentation: of images that are decoded, "fast" or "classic" (data/stream/decoding.py).
-    bad_images: "skip" those that cannot be read, and list them, or end with an "error".
-    """
-
-    name: str = "cifar100"
-    root: str = "data"
-    train_list: str | None = None
-    test_list: str | None = None
-    imbalance_factor: float | None = None
-    draw: str = "ldam"
-    draw_seed: int | None = None
-    val: float = 0.1
-    val_seed: int = 0
-    normalization: str = "own"
-    augmentation: str = field(default="fast", metadata=LATER)
-    bad_images: str = field(default="skip", metadata=LATER)
-    val_list: str | None = field(default=None, metadata=LATER)
-    images: str | None = field(default=None, metadata=LATER)
-    test: float | None = field(default=None, metadata=LATER)
-    test_seed: int = field(default=0, metadata=LATER)
+    name: str = setting("cifar100", "the data set", choices=DATA_SETS, noun="data set")
+    root: str = setting("data", "folder of the archives or of the images that lists name; of own, what is read")
+    train_list: str | None = setting(None, "list of training images, for ImageNet-LT and its like; or a table")
+    test_list: str | None = setting(None, "list of test images")
+    imbalance_factor: float | None = setting(
+        None, "largest over smallest class; none is the data set's own", at_least=1, at_most=1000
+    )
+    draw: str = setting("ldam", "which images make the tail (data/draw/imbalance.py)", choices=DRAW_SEEDS)
+    draw_seed: int | None = setting(None, "of the draw; none is the published one", at_least=0, at_most=2**32 - 1)
+    val: float = setting(
+        0.1, "share of the training images set aside for choosing an epoch; 0 for none, not even the set's own",
+        at_least=0, below=1,
+    )  # fmt: skip
+    val_seed: int = setting(0, "which images are set aside for that")
+    normalization: str = setting("own", "by the set's own mean and deviation, or the release's", choices=NORMALIZATIONS)
+    augmentation: str = setting(
+        "fast", "of images that are decoded (data/stream/decoding.py)", choices=AUGMENTATIONS, later=True
+    )
+    bad_images: str = setting(
+        "skip", "images that cannot be read are skipped and listed, or end the run", choices=POLICIES, later=True
+    )
+    val_list: str | None = setting(None, "list of validation images", later=True)
+    images: str | None = setting(
+        None, "of own: folder that a table's or list's paths start from; none is where it lies", later=True
+    )
+    test: float | None = setting(
+        None, "share of the training images set aside where somebody's own come without test images", above=0, below=1,
+        later=True,
+    )  # fmt: skip
+    test_seed: int = setting(0, "which images are set aside for that", later=True)
 
     def __post_init__(self) -> None:
-        if self.name not in DATA_SETS:
-            raise unknown("data set", self.name, DATA_SETS)
-        if self.draw not in DRAW_SEEDS:
-            raise unknown("draw", self.draw, DRAW_SEEDS)
-        if self.normalization not in NORMALIZATIONS:
-            raise unknown("normalization", self.normalization, NORMALIZATIONS)
-        if self.augmentation not in AUGMENTATIONS:
-            raise unknown("augmentation", self.augmentation, AUGMENTATIONS)
-        if self.bad_images not in POLICIES:
-            raise unknown("bad-images policy", self.bad_images, POLICIES)
-        if self.draw_seed is not None and not 0 <= self.draw_seed < 2**32:  # NumPy's RandomState takes no other
-            raise UserError(f"data.draw_seed must be from 0 to {2**32 - 1}, not {self.draw_seed}")
-        if not 0 <= self.val < 1:
-            raise UserError(f"data.val is a share of the training images, at least 0 and below 1, not {self.val}")
+        check(self, "data")
         has_own_tail = DATA_SETS[self.name].default_factor is None
-        if self.imbalance_factor is not None:
-            if has_own_tail:
-                raise UserError(f"{self.title} has its own tail; data.imbalance_factor does not apply to it")
-            if not 1 <= self.imbalance_factor <= 1000:
-                raise UserError(f"data.imbalance_factor must be from 1 to 1000, not {self.imbalance_factor}")
+        if self.imbalance_factor is not None and has_own_tail:
+            raise UserError(f"{self.title} has its own tail; data.imbalance_factor does not apply to it")
         needed = DATA_SETS[self.name].lists
         if not needed and (self.train_list or self.test_list or self.val_list):
             hint = "; a list for each part is --data lists --train-list FILE ..." if self.name == "own" else ""
@@ -137,8 +118,6 @@ class DataSpec:
             raise UserError(f"{self.name} takes its images from data.root; data.images does not apply to it")
         if self.name not in OWN and (self.test is not None or self.test_seed):
             raise UserError(f"{self.name} has a test set; data.test and data.test_seed do not apply to it")
-        if self.test is not None and not 0 < self.test < 1:
-            raise UserError(f"data.test is a share of the training images, above 0 and below 1, not {self.test}")
 
     @property
     def title(self) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import UserError, unknown
+from fsgl.settings import check, setting
 
 # Each profile maps ranks (0 .. K-1, float) and K to omega's rise above 1 as a share of gamma.
 PROFILES: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -36,28 +36,15 @@ RANKS = ("frequency", "index")
 
 @dataclass(frozen=True)
 class FeatureScalingSpec:
-    """Settings of the FSM.
+    """Settings of the FSM. Scales of several profiles joined by ``*`` multiply, as the release's ablation flags do."""
 
-    gamma: strength; 0 switches it off.  profile: one of ``PROFILES``, or several joined by ``*`` whose
-    scales multiply (as the release's ablation flags do).  rank: "frequency" or "index".
-    decimals: round omega to so many; None keeps it exact.
-    """
-
-    gamma: float = 0.0
-    profile: str = "linear"
-    rank: str = "frequency"
-    decimals: int | None = None
+    gamma: float = setting(0.0, "strength; 0 switches it off", above=-1, reason="so that no feature is scaled to 0")
+    profile: str = setting("linear", "how the scales fall with the rank", choices=PROFILES, joined="*")
+    rank: str = setting("frequency", "by training counts, or the class index taken for it", choices=RANKS)
+    decimals: int | None = setting(None, "round the scales to so many decimals; none keeps them exact", at_least=0)
 
     def __post_init__(self) -> None:
-        for name in self.profile.split("*"):
-            if name not in PROFILES:
-                raise unknown("feature scaling profile", name, PROFILES)
-        if self.rank not in RANKS:
-            raise unknown("rank", self.rank, RANKS)
-        if not -1 < self.gamma < float("inf"):
-            raise UserError(f"feature scaling needs gamma > -1, so that no feature is scaled to 0; got {self.gamma}")
-        if self.decimals is not None and self.decimals < 0:
-            raise UserError(f"decimals of the feature scales must be 0 or more, not {self.decimals}")
+        check(self, "method.feature_scaling")
 
 
 def frequency_ranks(counts_K: Tensor) -> Tensor:

@@ -25,29 +25,27 @@ import torch
 from torch import nn
 
 from fsgl.errors import UserError
+from fsgl.settings import check, setting
 from fsgl.types import Batch
 
 
 @dataclass(frozen=True)
 class AveragingSpec:
-    """start: share of the epochs before the first that counts; 1 is no averaging.
+    """When weights begin to count, and the cycles of the rate from then on."""
 
-    high, low: the rate at the beginning and at the end of a cycle, as shares of schedule.lr; 0.5 is the authors' for
-    residual networks on CIFAR.  cycle: epochs of one; 1 averages every epoch at the rate ``low``.
-    """
-
-    start: float = 1.0
-    high: float = 0.5
-    low: float = 0.5
-    cycle: int = 1
+    start: float = setting(
+        1.0, "share of the epochs before the first that counts; 1 is no averaging", at_least=0, at_most=1
+    )
+    high: float = setting(
+        0.5, "rate at the beginning of a cycle, as a share of schedule.lr; 0.5 is the authors' on CIFAR", above=0
+    )
+    low: float = setting(0.5, "rate at the end of a cycle", above=0)
+    cycle: int = setting(1, "epochs of a cycle; 1 averages every epoch, at the rate low", at_least=1)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start <= 1:
-            raise UserError(f"averaging.start must be from 0 to 1, a share of the epochs, not {self.start}")
-        if not 0 < self.low <= self.high < float("inf"):
-            raise UserError(f"averaging.low ({self.low}) must be above 0 and at most averaging.high ({self.high})")
-        if self.cycle < 1:
-            raise UserError(f"averaging.cycle must be 1 epoch or more, not {self.cycle}")
+        check(self, "averaging")
+        if self.low > self.high:
+            raise UserError(f"averaging.low ({self.low}) must be at most averaging.high ({self.high})")
 
     @property
     def on(self) -> bool:

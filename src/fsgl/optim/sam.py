@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import UserError, unknown
+from fsgl.settings import check, setting
 
 STATISTICS = ("first", "both")
 CLIMBS = ("global", "local")
@@ -32,26 +32,24 @@ CLIMBS = ("global", "local")
 
 @dataclass(frozen=True)
 class SamSpec:
-    """Settings of SAM.
+    """Settings of SAM."""
 
-    rho: radius of the climb; 0 or less is plain descent.
-    batch_norm: which passes update BatchNorm's running statistics: "first", at the weights that are
-    kept; "both", as the release does.
-    climb: with several processes, along the gradient over the images of them all ("global", the same step as in one
-    process), or each along that of its own ("local", one exchange of gradients less).
-    """
-
-    rho: float = 0.0
-    batch_norm: str = "first"
-    climb: str = "global"
+    rho: float = setting(0.0, "radius of the climb; 0 or less is plain descent")
+    batch_norm: str = setting(
+        "first",
+        "pass that updates BatchNorm's running statistics: the first, at the weights that are kept, or both (the "
+        "release)",
+        choices=STATISTICS,
+    )
+    climb: str = setting(
+        "global",
+        "with several processes: along the gradient over the images of all of them, as in one process, or each along "
+        "that of its own, which saves an exchange of gradients",
+        choices=CLIMBS,
+    )
 
     def __post_init__(self) -> None:
-        if self.batch_norm not in STATISTICS:
-            raise unknown("batch_norm", self.batch_norm, STATISTICS)
-        if self.climb not in CLIMBS:
-            raise unknown("climb", self.climb, CLIMBS)
-        if not float("-inf") < self.rho < float("inf"):
-            raise UserError(f"rho must be a number (0 or less for no SAM), not {self.rho}")
+        check(self, "sam")
 
 
 class Sam:

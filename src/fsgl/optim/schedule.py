@@ -17,9 +17,10 @@ one epoch: ``first_epoch="full"``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from fsgl.errors import UserError, unknown
+from fsgl.errors import UserError
+from fsgl.settings import check, setting
 
 SCHEDULES = ("cosine", "warmup-cosine", "warmup-steps")
 STEPS = (0.8, 0.9)  # shares of the epochs after which the rate drops
@@ -28,28 +29,16 @@ FIRST_EPOCHS = ("warmup", "full")
 
 @dataclass(frozen=True)
 class Schedule:
-    """lr: the base rate.  kind: of ``SCHEDULES``.  first_epoch: of warmup-cosine; see above.
+    """The learning rate of each epoch."""
 
-    warmup: epochs, and drop: factor, both of warmup-steps.
-    """
-
-    lr: float = 0.01
-    kind: str = "cosine"
-    first_epoch: str = "warmup"
-    warmup: int = field(default=5, metadata={"later": True})
-    drop: float = field(default=0.01, metadata={"later": True})
+    lr: float = setting(0.01, "base learning rate", above=0)
+    kind: str = setting("cosine", "how it falls", choices=SCHEDULES)
+    first_epoch: str = setting("warmup", "of warmup-cosine: the warm-up's rate, or the full one", choices=FIRST_EPOCHS)
+    warmup: int = setting(5, "epochs, of warmup-steps", at_least=0, later=True)
+    drop: float = setting(0.01, "factor, of warmup-steps", above=0, at_most=1, later=True)
 
     def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            raise unknown("schedule", self.kind, SCHEDULES)
-        if self.first_epoch not in FIRST_EPOCHS:
-            raise unknown("first_epoch", self.first_epoch, FIRST_EPOCHS)
-        if not 0 < self.lr < float("inf"):
-            raise UserError(f"the learning rate must be positive, not {self.lr}")
-        if self.warmup < 0:
-            raise UserError(f"schedule.warmup must be 0 epochs or more, not {self.warmup}")
-        if not 0 < self.drop <= 1:
-            raise UserError(f"schedule.drop must be above 0 and at most 1, not {self.drop}")
+        check(self, "schedule")
         if self.kind != "warmup-steps" and (self.warmup, self.drop) != (5, 0.01):
             raise UserError(f"schedule.warmup and schedule.drop belong to the kind warmup-steps, not to {self.kind}")
 

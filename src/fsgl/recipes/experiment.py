@@ -26,49 +26,38 @@ from fsgl.models.transfer import HUB, TransferSpec
 from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
-
-HEADLINES = ("last", "validation", "test")
+from fsgl.settings import check, default_of, setting, settings_of
 
 
 @dataclass(frozen=True)
 class OptimSpec:
     """SGD. weight_decay applies to every parameter."""
 
-    epochs: int = 200
-    batch_size: int = 64
-    momentum: float = 0.9
-    weight_decay: float = 5e-3
+    epochs: int = setting(200, "passes over the training images", at_least=1)
+    batch_size: int = setting(64, "images of one stream in a step", at_least=2, reason="BatchNorm needs a batch")
+    momentum: float = setting(0.9, "of SGD", at_least=0, below=1)
+    weight_decay: float = setting(5e-3, "L2 penalty on every parameter", at_least=0)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise UserError(f"optim.epochs must be 1 or more, not {self.epochs}")
-        if self.batch_size < 2:
-            raise UserError(f"optim.batch_size must be 2 or more (BatchNorm needs a batch), not {self.batch_size}")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"optim.momentum must be at least 0 and below 1, not {self.momentum}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise UserError(f"optim.weight_decay must be 0 or more, not {self.weight_decay}")
+        check(self, "optim")
 
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """When and how accuracy is measured.
+    """When and how accuracy is measured."""
 
-    every: epochs between evaluations; the last is always evaluated.  many, few: boundaries of the groups, many-shot is
-    n > many and few-shot n <= few.  headline: the epoch whose figure is reported: "last"; "validation", the best
-    there; "test", the best on the test set, which is what the release reports and not a fair figure.
-    """
-
-    every: int = 1
-    many: int = 100
-    few: int = 20
-    headline: str = "last"
+    every: int = setting(1, "epochs between evaluations; the last epoch is always evaluated", at_least=1)
+    many: int = setting(100, "a class of more training images than this is many-shot")
+    few: int = setting(20, "a class of at most so many training images is few-shot")
+    headline: str = setting(
+        "last",
+        "epoch whose figure is reported: the last; the best on validation images; or the best on the test set, which "
+        "the release reports and which is not fair",
+        choices=("last", "validation", "test"),
+    )
 
     def __post_init__(self) -> None:
-        if self.headline not in HEADLINES:
-            raise unknown("headline", self.headline, HEADLINES)
-        if self.every < 1:
-            raise UserError(f"evaluation.every must be 1 or more, not {self.every}")
+        check(self, "evaluation")
         if not 0 <= self.few <= self.many:
             raise UserError(f"evaluation.few ({self.few}) must be from 0 to evaluation.many ({self.many})")
 
@@ -79,17 +68,18 @@ class Experiment:
 
     recipe: str
     data: DataSpec
-    backbone: str
+    backbone: str = setting(dataclasses.MISSING, "the network under the heads: one of ours, or timm:NAME")
     method: Method
     optim: OptimSpec = field(default_factory=OptimSpec)
     schedule: Schedule = field(default_factory=Schedule)
     sam: SamSpec = field(default_factory=SamSpec)
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
-    seed: int = 0
-    transfer: TransferSpec = field(default_factory=TransferSpec, metadata={"later": True})
-    averaging: AveragingSpec = field(default_factory=AveragingSpec, metadata={"later": True})
+    seed: int = setting(0, "of the weights and of everything drawn in training", at_least=0)
+    transfer: TransferSpec = setting(TransferSpec, "", later=True)
+    averaging: AveragingSpec = setting(AveragingSpec, "", later=True)
 
     def __post_init__(self) -> None:
+        check(self, "")
         check_backbone(self.backbone)
         if self.transfer.weights == HUB and not is_timm(self.backbone):
             raise UserError(
@@ -103,8 +93,6 @@ class Experiment:
         two_stages = self.method.second_stage(self.optim.epochs)  # of too few epochs, it says so
         if two_stages is not None and self.averaging.on:
             raise UserError(f"{self.method.name} trains in two stages; averaging.start cannot average over both")
-        if self.seed < 0:
-            raise UserError(f"seed must be 0 or more, not {self.seed}")
 
     @property
     def passes_per_step(self) -> int:
@@ -129,7 +117,7 @@ class Experiment:
         settings.
 
         Where the images lie decides nothing, nor where a file of weights does; which images and weights they are is in
-        hashes of their own. A setting that was added later, marked by ``metadata={"later": True}`` of its field, counts
+        hashes of their own. A setting that was added later, marked by ``later`` (settings.py), counts
         only where it is not at its default: runs from before it was there keep their hashes.
         """
         # Read back first, so that 20 where 20.0 is meant hashes as it will when it comes from its file.
@@ -146,24 +134,17 @@ def _without_later_defaults(spec: Any, settings: dict[str, Any]) -> dict[str, An
     """The settings of a dataclass without those that were added later and stand at their defaults."""
     kept = dict(settings)
     for item in dataclasses.fields(spec):
-        value, factory = getattr(spec, item.name), item.default_factory
-        default = item.default if factory is dataclasses.MISSING else factory()
-        if item.metadata.get("later") and value == default:
+        value = getattr(spec, item.name)
+        if item.metadata.get("later") and value == default_of(item):
             del kept[item.name]
         elif dataclasses.is_dataclass(value):
             kept[item.name] = _without_later_defaults(value, settings[item.name])
     return kept
 
 
-def setting_names(experiment: Any, prefix: str = "") -> Iterator[str]:
-    """The dotted names of all settings, in order."""
-    for item in dataclasses.fields(experiment):
-        value = getattr(experiment, item.name)
-        name = prefix + item.name
-        if dataclasses.is_dataclass(value):
-            yield from setting_names(value, name + ".")
-        elif name != "recipe":
-            yield name
+def setting_names(experiment: Experiment) -> Iterator[str]:
+    """The dotted names of all settings that may be changed, in order."""
+    return (each.name for each in settings_of(experiment) if each.name != "recipe")
 
 
 def override(experiment: Experiment, *assignments: str) -> Experiment:
@@ -198,11 +179,15 @@ def _replaced(value: Any, texts: dict[str, str], prefix: str) -> Any:
 
 
 def parse_value(text: str, kind: Any, name: str) -> Any:
-    """``text`` as a value of type ``kind`` (int, float, str, or one of them or None)."""
+    """``text`` as a value of type ``kind`` (int, float, bool, str, or one of them or None)."""
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if type(None) in options and text.lower() in ("none", ""):
         return None
     wanted = next(option for option in options if option is not type(None))
+    if wanted is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{name} must be true or false, not '{text}'")
+        return text.lower() == "true"
     try:
         value = wanted(text)
         if wanted is float and not math.isfinite(value):
