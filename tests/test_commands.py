@@ -52,7 +52,7 @@ def test_printed_settings_are_assignments_that_give_the_same_experiment(
     assert "schedule.lr=0.123" in assignments
     assert override(make_experiment(recipe, "cifar10"), *assignments) == experiment
     rate = next(line for line in lines if line.startswith("schedule.lr="))
-    assert rate.split("# ", 1)[1].split() == "* positive base learning rate (default 0.01)".split()
+    assert " ".join(rate.split("# ", 1)[1].split()) == "* positive base learning rate (default 0.01)"
     assert all(line.split("# ", 1)[1].strip("* ") for line in lines)  # each says something of itself
 
 

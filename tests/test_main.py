@@ -190,7 +190,7 @@ def test_draws(experiment: Callable[..., Experiment]) -> None:
         ("-b 1", "--batch_size"),
         ("--seed -1", "--seed"),
         (f"--seed {2**32}", "--seed"),
-        ("--lr 0", "learning rate"),
+        ("--lr 0", "schedule.lr must be positive"),
         ("--momentum 1", "momentum"),
         ("--wd -1", "weight_decay"),
         ("--beta 0", "beta"),

@@ -47,7 +47,7 @@ def test_a_forbidden_value_is_answered_by_name_and_bounds(wrong: dict[str, float
 
 def test_choices_may_be_joined() -> None:
     assert Inner("a*bee").kind == "a*bee"
-    with pytest.raises(UserError, match="unknown outer.inner.kind 'be'; did you mean 'bee'"):
+    with pytest.raises(UserError, match=r"unknown outer\.inner\.kind 'be'; did you mean 'bee'"):
         Inner("a*be")
 
 

@@ -97,6 +97,11 @@ def setting(default: Any, meaning: str, *, choices: Iterable[str] = (), later: b
     return field(default=default, metadata=metadata)
 
 
+def meaning(text: str) -> dict[str, Any]:
+    """The ``metadata`` of a field that has no default."""
+    return {_RULE: Rule(text), "later": False}
+
+
 def rule_of(item: dataclasses.Field[Any]) -> Rule:
     """What was declared beside a field; a rule that forbids nothing where nothing was."""
     return item.metadata.get(_RULE) or Rule("")

@@ -242,7 +242,7 @@ def test_hash_is_of_the_settings_alone() -> None:
         ("seed=-1", "seed must be 0 or more"),
         ("transfer.weights=hub", "the hub has no weights for 'resnet34'; take a backbone timm:NAME"),
         ("transfer.train=head", "did you mean 'heads'"),
-        ("transfer.backbone_lr=0", "positive (for 0: transfer.train=heads), not 0.0"),
+        ("transfer.backbone_lr=0", "positive \\(for 0: transfer.train=heads\\), not 0.0"),
         ("transfer.image_size=0", "from 1 to 4096"),
         ("transfer.cached_views=2", "needs a frozen backbone"),
         ("transfer.cached_views=-1", "from 0 to 1000"),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgl.models.backbone import Backbone
+from fsgl.settings import check
 from fsgl.types import Batch, Losses, Mixed
 
 # From this process's rows of a step to those of all processes, in the order of the step.
@@ -46,6 +47,9 @@ class Method(Protocol):
     """Whether ``prepare`` or ``remember`` do anything."""
     balanced_second_stage: ClassVar[bool] = True
     """Whether a second stage draws every class as often; otherwise it goes on with passes over the data."""
+
+    def __post_init__(self) -> None:
+        check(self, "method")
 
     @classmethod
     def on(cls, data: str) -> Self:

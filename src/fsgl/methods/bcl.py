@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fsgl.errors import UserError
 from fsgl.losses.contrastive import balanced_contrastive
 from fsgl.losses.margins import log_prior
 from fsgl.losses.soft_target import soft_cross_entropy
@@ -29,6 +28,7 @@ from fsgl.methods.mixtures import one_hot
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.heads import CosineLinear, projection_head
+from fsgl.settings import setting
 from fsgl.types import Batch, Losses, Mixed
 
 _LARGE = {"width": 1024, "temperature": 0.07}
@@ -36,16 +36,13 @@ _LARGE = {"width": 1024, "temperature": 0.07}
 
 @dataclass(frozen=True)
 class Bcl(Method):
-    """contrast: weight of the contrastive loss; classification: of the other.  temperature: of the similarities.
+    """Settings of BCL."""
 
-    width: of the projections.  scale: of the cosine classifier.
-    """
-
-    contrast: float = 0.35
-    classification: float = 1.0
-    temperature: float = 0.1
-    width: int = 128
-    scale: float = 30.0
+    contrast: float = setting(0.35, "weight of the contrastive loss", at_least=0)
+    classification: float = setting(1.0, "weight of the classification loss", at_least=0)
+    temperature: float = setting(0.1, "of the similarities", above=0)
+    width: int = setting(128, "of the projections", at_least=1)
+    scale: float = setting(30.0, "of the cosine classifier", above=0)
 
     name: ClassVar[str] = "bcl"
     summary: ClassVar[str] = "BCL, balanced contrastive learning (Zhu et al. 2022)."
@@ -61,16 +58,6 @@ class Bcl(Method):
     assumed_prior: ClassVar[str] = "uniform"
     needs_two_streams: ClassVar[bool] = False
     passes: ClassVar[int] = 3
-
-    def __post_init__(self) -> None:
-        for name in ("contrast", "classification"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UserError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for name in ("temperature", "scale"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.width < 1:
-            raise UserError(f"width must be 1 or more, not {self.width}")
 
     @property
     def resample_weighting(self) -> float:

@@ -13,17 +13,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from fsgl.errors import UserError
 from fsgl.losses.class_weights import effective_number_weights
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
+from fsgl.settings import setting
 
 
 @dataclass(frozen=True)
 class ClassBalanced(OneView):
-    """beta: 0 is cross-entropy, towards 1 the weights go as 1 / n_k."""
+    """Settings of class-balanced weights."""
 
-    beta: float = 0.9999
+    beta: float = setting(0.9999, "0 is cross-entropy, towards 1 the weights go as 1 / n_k", at_least=0, below=1)
 
     name: ClassVar[str] = "class-balanced"
     summary: ClassVar[str] = "Weights by the effective number of images (Cui et al. 2019)."
@@ -31,10 +31,6 @@ class ClassBalanced(OneView):
         "beta": "code of LDAM-DRW (Cao et al. 2019), its re-weighting; within the paper's 0.9 to 0.9999"
     }
     assumed_prior: ClassVar[str] = "uniform"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.beta < 1:
-            raise UserError(f"beta must be at least 0 and below 1, not {self.beta}")
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
         return {"class_weights_K": effective_number_weights(class_counts, self.beta)}

@@ -16,22 +16,21 @@ import torch
 from torch import Tensor
 
 from fsgl.data.stream.transfer import to_device
-from fsgl.errors import UserError
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.mixtures import box_lambda, cutmix, cutmix_box, draw_lambda, mixup
 from fsgl.methods.one_view import OneView
+from fsgl.settings import setting
 from fsgl.types import Batch, Mixed
 
 
 @dataclass(frozen=True)
 class CutMix(OneView):
-    """beta: of lambda ~ Beta(beta, beta).
+    """Settings of CutMix."""
 
-    probability: of mixing a batch; 0.5 is the paper's for CIFAR, 1 for ImageNet.
-    """
-
-    beta: float = 1.0
-    probability: float = 0.5
+    beta: float = setting(1.0, "of lambda ~ Beta(beta, beta)", above=0)
+    probability: float = setting(
+        0.5, "of mixing a batch; 0.5 is the paper's for CIFAR, 1 for ImageNet", at_least=0, at_most=1
+    )
 
     name: ClassVar[str] = "cutmix"
     summary: ClassVar[str] = "CutMix (Yun et al. 2019)."
@@ -42,12 +41,6 @@ class CutMix(OneView):
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: {"probability": 1.0} for name in ("imagenet-lt", "inaturalist2018", "places-lt")
     }
-
-    def __post_init__(self) -> None:
-        if not 0 < self.beta < float("inf"):
-            raise UserError(f"beta must be positive, not {self.beta}")
-        if not 0 <= self.probability <= 1:
-            raise UserError(f"probability must be from 0 to 1, not {self.probability}")
 
     def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
         plain = super().mix(batch, num_classes, generator)

@@ -16,21 +16,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import UserError
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.two_stage import TwoStage
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.heads import AlignedLinear, initialise
+from fsgl.settings import setting
 
 
 @dataclass(frozen=True)
 class DisAlign(TwoStage):
-    """scale: of the class weights.  second: share of the epochs that learn the alignment."""
+    """Settings of DisAlign."""
 
-    scale: float = 1.2
-    second: float = 0.1
+    scale: float = setting(1.2, "of the class weights", at_least=0)
+    second: float = setting(0.1, "share of the epochs that learn the alignment", above=0, below=1)
 
     name: ClassVar[str] = "disalign"
     summary: ClassVar[str] = "DisAlign, a learnt alignment of the logits, two stages (Zhang et al. 2021)."
@@ -40,10 +40,6 @@ class DisAlign(TwoStage):
     }
     assumed_prior: ClassVar[str] = "uniform"
     balanced_second_stage: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.scale < float("inf"):
-            raise UserError(f"scale must be 0 or more, not {self.scale}")
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
         return {"class_weights_K": power_class_weights(class_counts, self.scale)}

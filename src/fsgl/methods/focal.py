@@ -8,26 +8,24 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from fsgl.errors import UserError
 from fsgl.losses.focal import focal_loss
 from fsgl.methods.one_view import OneView
+from fsgl.settings import setting
 
 
 @dataclass(frozen=True)
 class Focal(OneView):
-    """gamma: how much less a well-classified image counts; 0 is cross-entropy. Long-tail papers use 1 to 2."""
+    """Settings of the focal loss."""
 
-    gamma: float = 1.0
+    gamma: float = setting(
+        1.0, "how much less a well-classified image counts; 0 is cross-entropy, long-tail papers use 1 to 2", at_least=0
+    )
 
     name: ClassVar[str] = "focal"
     summary: ClassVar[str] = "Focal loss (Lin et al. 2017)."
     origins: ClassVar[Mapping[str, str]] = {
         "gamma": "code of LDAM-DRW (Cao et al. 2019), the field's focal row; the paper has 2 for detection"
     }
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.gamma < float("inf"):
-            raise UserError(f"gamma must be 0 or more, not {self.gamma}")
 
     def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
         return focal_loss(logits_BK, target_BK, self.gamma)

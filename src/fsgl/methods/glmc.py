@@ -13,13 +13,12 @@ FSGL is this with ``feature_scaling.gamma > 0`` and SAM; there is no class of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import UserError, unknown
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.losses.glmc import glmc_losses
 from fsgl.losses.margins import log_prior
@@ -28,6 +27,7 @@ from fsgl.methods.mixtures import global_local_mixture
 from fsgl.models.assemble import FourHeadNet, build_four_heads
 from fsgl.models.backbone import Backbone
 from fsgl.models.feature_scaling import FeatureScalingSpec
+from fsgl.settings import setting
 from fsgl.types import Batch, Losses, Mixed
 
 CUTMIX_LABELS = ("area", "lambda")
@@ -37,27 +37,26 @@ REBALANCINGS = ("weights", "balanced-softmax")
 
 @dataclass(frozen=True)
 class Glmc(Method):
-    """Settings of GLMC and FSGL.
+    """Settings of GLMC and FSGL."""
 
-    beta: of the mixture, lambda ~ Beta(beta, beta).
-    resample_weighting: q of the rebalanced stream; 0 uniform, 1 class-balanced.
-    label_weighting: p of the class weights w_k ~ n_k^-p.
-    contrast_weight: c, the weight of the consistency term.
-    feature_scaling: the FSM; gamma 0 is GLMC.
-    cutmix_label: "area", lambda recomputed from the pasted area; "lambda", as the release does.
-    ascent: what SAM climbs: "classification", the loss without consistency (the release); "total".
-    rebalancing: of the rebalanced loss: "weights", w * y; "balanced-softmax", CE(fc_cb(h) + log pi, y) with pi_k the
-    training prior (Ren et al., NeurIPS 2020), which the authors of GLMC report for ImageNet-LT, too.
-    """
-
-    beta: float = 0.5
-    resample_weighting: float = 0.0
-    label_weighting: float = 1.2
-    contrast_weight: float = 4.0
-    feature_scaling: FeatureScalingSpec = field(default_factory=FeatureScalingSpec)
-    cutmix_label: str = "area"
-    ascent: str = "classification"
-    rebalancing: str = field(default="weights", metadata={"later": True})
+    beta: float = setting(0.5, "of the mixture, lambda ~ Beta(beta, beta)", above=0)
+    resample_weighting: float = setting(0.0, "q of the rebalanced stream: 0 uniform, 1 class-balanced")
+    label_weighting: float = setting(1.2, "p of the class weights w_k ~ n_k^-p")
+    contrast_weight: float = setting(4.0, "c, the weight of the consistency term")
+    feature_scaling: FeatureScalingSpec = setting(FeatureScalingSpec, "the FSM; gamma 0 is GLMC")
+    cutmix_label: str = setting(
+        "area", "lambda recomputed from the pasted area, or kept (the release)", choices=CUTMIX_LABELS
+    )
+    ascent: str = setting(
+        "classification", "what SAM climbs: the loss without consistency (the release), or all of it", choices=ASCENTS
+    )
+    rebalancing: str = setting(
+        "weights",
+        "of the rebalanced loss: w * y, or CE(fc_cb(h) + log pi, y) with the training prior pi (Ren et al., NeurIPS "
+        "2020), which the authors of GLMC report for ImageNet-LT, too",
+        choices=REBALANCINGS,
+        later=True,
+    )
 
     name: ClassVar[str] = "glmc"
     summary: ClassVar[str] = "Global and local mixture consistency cumulative learning (Du et al. 2023)."
@@ -75,16 +74,6 @@ class Glmc(Method):
     assumed_prior: ClassVar[str] = "uniform"
     needs_two_streams: ClassVar[bool] = True
     passes: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        if not 0 < self.beta < float("inf"):
-            raise UserError(f"beta must be positive, not {self.beta}")
-        if self.cutmix_label not in CUTMIX_LABELS:
-            raise unknown("cutmix_label", self.cutmix_label, CUTMIX_LABELS)
-        if self.ascent not in ASCENTS:
-            raise unknown("ascent", self.ascent, ASCENTS)
-        if self.rebalancing not in REBALANCINGS:
-            raise unknown("rebalancing", self.rebalancing, REBALANCINGS)
 
     def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
         balanced_softmax = self.rebalancing == "balanced-softmax"

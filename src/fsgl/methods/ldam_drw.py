@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from fsgl.errors import UserError
 from fsgl.losses.class_weights import effective_number_weights
 from fsgl.losses.margins import ldam_margins
 from fsgl.losses.soft_target import soft_cross_entropy
@@ -25,19 +24,19 @@ from fsgl.methods.one_view import OneView
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.heads import CosineLinear
+from fsgl.settings import setting
 
 
 @dataclass(frozen=True)
 class LdamDrw(OneView):
-    """largest_margin: of the rarest class, as a cosine.  scale: s.  beta: of the deferred weights.
+    """Settings of LDAM-DRW."""
 
-    deferred: share of the epochs before the weights are used; 1 is LDAM alone.
-    """
-
-    largest_margin: float = 0.5
-    scale: float = 30.0
-    beta: float = 0.9999
-    deferred: float = 0.8
+    largest_margin: float = setting(0.5, "margin of the rarest class, as a cosine", at_least=0, at_most=2)
+    scale: float = setting(30.0, "s, of the cosines", above=0)
+    beta: float = setting(0.9999, "of the deferred class weights", at_least=0, below=1)
+    deferred: float = setting(
+        0.8, "share of the epochs before the weights are used; 1 is LDAM alone", at_least=0, at_most=1
+    )
 
     name: ClassVar[str] = "ldam-drw"
     summary: ClassVar[str] = "Label-distribution-aware margins, deferred re-weighting (Cao et al. 2019)."
@@ -48,16 +47,6 @@ class LdamDrw(OneView):
         "deferred": "authors' code, cifar_train.py: from epoch 160 of 200",
     }
     assumed_prior: ClassVar[str] = "uniform"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.largest_margin <= 2:
-            raise UserError(f"largest_margin must be from 0 to 2, as a cosine, not {self.largest_margin}")
-        if not 0 < self.scale < float("inf"):
-            raise UserError(f"scale must be positive, not {self.scale}")
-        if not 0 <= self.beta < 1:
-            raise UserError(f"beta must be at least 0 and below 1, not {self.beta}")
-        if not 0 <= self.deferred <= 1:
-            raise UserError(f"deferred must be from 0 to 1, not {self.deferred}")
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
         return {

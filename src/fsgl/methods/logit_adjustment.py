@@ -14,26 +14,22 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from fsgl.errors import UserError
 from fsgl.losses.margins import log_prior
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
+from fsgl.settings import setting
 
 
 @dataclass(frozen=True)
 class LogitAdjustment(OneView):
-    """tau: 0 is cross-entropy, 1 is Balanced Softmax; the paper's figure 3 tries others around it."""
+    """Settings of logit adjustment."""
 
-    tau: float = 1.0
+    tau: float = setting(1.0, "0 is cross-entropy, 1 is Balanced Softmax; the paper's figure 3 tries others around it")
 
     name: ClassVar[str] = "logit-adjustment"
     summary: ClassVar[str] = "Logit-adjusted loss (Menon et al. 2021); with tau = 1 it is Balanced Softmax."
     origins: ClassVar[Mapping[str, str]] = {"tau": "paper, experiments: tau = 1 wherever it is not said to be tuned"}
     assumed_prior: ClassVar[str] = "uniform"
-
-    def __post_init__(self) -> None:
-        if not float("-inf") < self.tau < float("inf"):
-            raise UserError(f"tau must be a number, not {self.tau}")
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
         return {"adjustment_K": self.tau * log_prior(class_counts)}

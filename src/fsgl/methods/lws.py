@@ -14,21 +14,21 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from fsgl.errors import unknown
 from fsgl.methods.two_stage import SECOND, TwoStage
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.heads import ScaledLinear, initialise
+from fsgl.settings import setting
 
 BIASES = ("scaled", "kept")
 
 
 @dataclass(frozen=True)
 class Lws(TwoStage):
-    """second: share of the epochs that learn the factors.  bias: "scaled" with its row, as the authors, or "kept"."""
+    """Settings of LWS."""
 
-    second: float = 0.1
-    bias: str = "scaled"
+    second: float = setting(0.1, "share of the epochs that learn the factors", above=0, below=1)
+    bias: str = setting("scaled", "scaled with its row, as the authors do, or kept", choices=BIASES)
 
     name: ClassVar[str] = "lws"
     summary: ClassVar[str] = "Learnable weight scaling, two stages (Kang et al. 2020)."
@@ -37,10 +37,6 @@ class Lws(TwoStage):
         "bias": "authors' code: the output is scaled, bias and all",
     }
     assumed_prior: ClassVar[str] = "uniform"
-
-    def __post_init__(self) -> None:
-        if self.bias not in BIASES:
-            raise unknown("bias", self.bias, BIASES)
 
     def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
         fc = ScaledLinear(backbone.feature_dim, len(class_counts), self.bias == "scaled")

@@ -22,26 +22,24 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import UserError
 from fsgl.losses.class_weights import effective_number_weights
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.two_stage import TwoStage
 from fsgl.models.backbone import Backbone
+from fsgl.settings import setting
 
 
 @dataclass(frozen=True)
 class MaxNorm(TwoStage):
-    """threshold: where the radius lies between the shortest row found (0) and the longest (1).
+    """Settings of MaxNorm. lr and weight_decay belong together, as SGD decays by their product."""
 
-    lr, weight_decay: of the second stage; they belong together, as SGD decays by their product.  beta: of the class
-    weights.  second: share of the epochs that train with it.
-    """
-
-    threshold: float = 0.1
-    lr: float = 0.01
-    weight_decay: float = 0.1
-    beta: float = 0.9999
-    second: float = 0.1
+    threshold: float = setting(
+        0.1, "where the radius lies between the shortest row found (0) and the longest (1)", at_least=0, at_most=1
+    )
+    lr: float = setting(0.01, "learning rate of the second stage", above=0)
+    weight_decay: float = setting(0.1, "weight decay of the second stage", at_least=0)
+    beta: float = setting(0.9999, "of the class weights", at_least=0, below=1)
+    second: float = setting(0.1, "share of the epochs that train with it", above=0, below=1)
 
     name: ClassVar[str] = "max-norm"
     summary: ClassVar[str] = "MaxNorm and weight decay on the classifier, two stages (Alshammari et al. 2022)."
@@ -54,16 +52,6 @@ class MaxNorm(TwoStage):
     }
     assumed_prior: ClassVar[str] = "uniform"
     balanced_second_stage: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise UserError(f"threshold must be from 0 to 1, not {self.threshold}")
-        if not 0 < self.lr < float("inf"):
-            raise UserError(f"lr must be positive, not {self.lr}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise UserError(f"weight_decay must be 0 or more, not {self.weight_decay}")
-        if not 0 <= self.beta < 1:
-            raise UserError(f"beta must be at least 0 and below 1, not {self.beta}")
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
         return {"class_weights_K": effective_number_weights(class_counts, self.beta)}

@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 from fsgl.data.stream.transfer import to_device
-from fsgl.errors import UserError
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.mixtures import draw_lambda, mixup
 from fsgl.methods.one_view import OneView
+from fsgl.settings import setting
 from fsgl.types import Batch, Mixed
 
 
 @dataclass(frozen=True)
 class MixUp(OneView):
-    """beta: of lambda ~ Beta(beta, beta); 1 is uniform, as the paper's CIFAR experiments; for ImageNet it has 0.2."""
+    """Settings of MixUp."""
 
-    beta: float = 1.0
+    beta: float = setting(1.0, "of lambda ~ Beta(beta, beta); 1 is uniform, as for CIFAR; for ImageNet 0.2", above=0)
 
     name: ClassVar[str] = "mixup"
     summary: ClassVar[str] = "MixUp (Zhang et al. 2018)."
@@ -34,10 +34,6 @@ class MixUp(OneView):
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: {"beta": 0.2} for name in ("imagenet-lt", "inaturalist2018", "places-lt")
     }
-
-    def __post_init__(self) -> None:
-        if not 0 < self.beta < float("inf"):
-            raise UserError(f"beta must be positive, not {self.beta}")
 
     def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
         plain = super().mix(batch, num_classes, generator)

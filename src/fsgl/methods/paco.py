@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from fsgl.errors import UserError
 from fsgl.losses.contrastive import parametric_contrastive
 from fsgl.losses.margins import log_prior
 from fsgl.methods.base import Join, Method
@@ -30,23 +29,21 @@ from fsgl.methods.mixtures import one_hot
 from fsgl.models.assemble import build_classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.momentum import MomentumClassifier
+from fsgl.settings import setting
 from fsgl.types import Batch, Losses, Mixed
 
 
 @dataclass(frozen=True)
 class Paco(Method):
-    """alpha: weight of each contrasted image of the class, beta: of its centre.  gamma: of similarities in the softmax.
+    """Settings of PaCo."""
 
-    temperature: of the similarities.  momentum: of the encoder of keys.  queue: keys kept.  width: of the projection.
-    """
-
-    alpha: float = 0.01
-    beta: float = 1.0
-    gamma: float = 1.0
-    temperature: float = 0.05
-    momentum: float = 0.999
-    queue: int = 1024
-    width: int = 32
+    alpha: float = setting(0.01, "weight of each contrasted image of the class", at_least=0)
+    beta: float = setting(1.0, "weight of the class's centre", above=0)
+    gamma: float = setting(1.0, "of similarities in the softmax", above=0)
+    temperature: float = setting(0.05, "of the similarities", above=0)
+    momentum: float = setting(0.999, "of the encoder of keys", at_least=0, at_most=1)
+    queue: int = setting(1024, "keys kept", at_least=1)
+    width: int = setting(32, "of the projection", at_least=1)
 
     name: ClassVar[str] = "paco"
     summary: ClassVar[str] = "PaCo, parametric contrastive learning with a momentum encoder (Cui et al. 2021)."
@@ -65,18 +62,6 @@ class Paco(Method):
     needs_two_streams: ClassVar[bool] = False
     passes: ClassVar[int] = 2
     stateful: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        for name in ("beta", "gamma", "temperature"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"{name} must be positive, not {getattr(self, name)}")
-        if not 0 <= self.alpha < float("inf"):
-            raise UserError(f"alpha must be 0 or more, not {self.alpha}")
-        if not 0 <= self.momentum <= 1:
-            raise UserError(f"momentum must be from 0 to 1, not {self.momentum}")
-        for name in ("queue", "width"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
     @property
     def resample_weighting(self) -> float:

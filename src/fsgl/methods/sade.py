@@ -19,13 +19,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import UserError
 from fsgl.losses.margins import inverse_log_prior, log_prior
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.experts import ExpertBackbone, ExpertHeads
+from fsgl.settings import setting
 from fsgl.types import Losses, Mixed
 
 EXPERTS = 3
@@ -33,10 +33,10 @@ EXPERTS = 3
 
 @dataclass(frozen=True)
 class Sade(OneView):
-    """tau: how far the third expert's prior is turned round.  scale: of the cosine classifiers."""
+    """Settings of SADE."""
 
-    tau: float = 2.0
-    scale: float = 30.0
+    tau: float = setting(2.0, "how far the third expert's prior is turned round")
+    scale: float = setting(30.0, "of the cosine classifiers", above=0)
 
     name: ClassVar[str] = "sade"
     summary: ClassVar[str] = "SADE, three experts for three test distributions (Zhang et al. 2022)."
@@ -45,12 +45,6 @@ class Sade(OneView):
         "scale": "authors' code, DiverseExpertLoss: s = 30",
     }
     assumed_prior: ClassVar[str] = "uniform"
-
-    def __post_init__(self) -> None:
-        if not float("-inf") < self.tau < float("inf"):
-            raise UserError(f"tau must be a number, not {self.tau}")
-        if not 0 < self.scale < float("inf"):
-            raise UserError(f"scale must be positive, not {self.scale}")
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
         prior = log_prior(class_counts)

@@ -31,8 +31,6 @@ class TwoStage(OneView):
     second: float
 
     def second_stage(self, epochs: int) -> int:
-        if not 0 < self.second < 1:
-            raise UserError(f"second must be above 0 and below 1, a share of the epochs, not {self.second}")
         if epochs < 2:
             raise UserError(f"{self.name} trains in two stages and needs 2 epochs or more, not {epochs}")
         return epochs - min(max(1, round(self.second * epochs)), epochs - 1)

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from fsgl.errors import UserError
 from fsgl.losses.margins import log_prior, relative_frequency
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
+from fsgl.settings import setting
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class VectorScaling(OneView):
     For other data it publishes none. Sets with hundreds of classes have CIFAR-100-LT's here: that choice is ours.
     """
 
-    gamma: float = 0.15
-    tau: float = 1.25
+    gamma: float = setting(0.15, "power of the relative class frequency that scales the logits")
+    tau: float = setting(1.25, "weight of the log prior that is added to them")
 
     name: ClassVar[str] = "vector-scaling"
     summary: ClassVar[str] = "Vector-scaling loss (Kini et al. 2021)."
@@ -39,11 +39,6 @@ class VectorScaling(OneView):
         name: {"gamma": 0.05, "tau": 0.75} for name in ("cifar100", "imagenet-lt", "inaturalist2018", "places-lt")
     }
     assumed_prior: ClassVar[str] = "uniform"
-
-    def __post_init__(self) -> None:
-        for name in ("gamma", "tau"):
-            if not float("-inf") < getattr(self, name) < float("inf"):
-                raise UserError(f"{name} must be a number, not {getattr(self, name)}")
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:
         return {

@@ -26,7 +26,7 @@ from fsgl.models.transfer import HUB, TransferSpec
 from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
-from fsgl.settings import check, default_of, setting, settings_of
+from fsgl.settings import check, default_of, meaning, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Experiment:
 
     recipe: str
     data: DataSpec
-    backbone: str = setting(dataclasses.MISSING, "the network under the heads: one of ours, or timm:NAME")
+    backbone: str = field(metadata=meaning("the network under the heads: one of ours, or timm:NAME"))
     method: Method
     optim: OptimSpec = field(default_factory=OptimSpec)
     schedule: Schedule = field(default_factory=Schedule)
