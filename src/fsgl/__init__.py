@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "fsgl.api.comparison",
+    "compare": "fsgl.api.comparison",
+    "LongTailClassifier": "fsgl.api.estimator",
     "Run": "fsgl.api.run",
     "load": "fsgl.api.training",
     "train": "fsgl.api.training",
@@ -39,6 +42,8 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from fsgl.api.comparison import Comparison, compare
+    from fsgl.api.estimator import LongTailClassifier
     from fsgl.api.run import Run
     from fsgl.api.training import load, train
     from fsgl.data.stream.samplers import ClassPowerSampler

@@ -69,9 +69,7 @@ def train(
     ((3,), 357)
     """
     assignments, runtime = split_settings({**settings, **({} if epochs is None else {"epochs": epochs})})
-    for name, share in {"data.test": test, "data.val": val}.items():
-        if isinstance(share, int | float):
-            assignments.append(f"{name}={share}")
+    assignments += share_settings(test, val)
     source = read_given(data, test, val, class_names)
     name = str(data) if is_path(data) else KEPT
     experiment, source = experiment_on(recipe, name, {}, assignments, source)
@@ -114,6 +112,12 @@ def load(folder: Path | str, data: Any = None, test: Any = None, val: Any = None
     if loaded.hash != run.record["data"]["split_hash"]:
         raise UserError(f"{folder}: trained and tested on other images than these (the data's hash differs)")
     return Run(folder, loaded, device)
+
+
+def share_settings(test: Any, val: Any) -> list[str]:
+    """Shares that were given in place of images, as name=value."""
+    given = {"data.test": test, "data.val": val}
+    return [f"{name}={share}" for name, share in given.items() if isinstance(share, int | float)]
 
 
 def keep_arrays(source: Source, folder: Path) -> Path:

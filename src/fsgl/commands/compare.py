@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +14,7 @@ from fsgl.commands.experiment_options import add_experiment, add_transfer, assig
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
-    from fsgl.comparison.grid import Cell, Launch
+    from fsgl.comparison.grid import Launch
     from fsgl.recipes.experiment import Experiment
 
 DESCRIPTION = """\
@@ -29,7 +25,6 @@ validation images (fsgl adjust): cross-entropy+tau-norm. Settings (name=value) a
 
 What is complete is not trained again and what was begun goes on, so the same command, run again, finishes the grid; a
 cell that fails is marked and the rest go on. Written into --runs: comparison.html, .md and .json."""
-WATCH_SECONDS = 60
 
 
 def add(commands: Any) -> None:
@@ -57,13 +52,12 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl compare``. Returns 1 where a cell failed."""
+    from fsgl.comparison.all_cells import tell_of, threads_each, train_all
     from fsgl.comparison.grid import Interrupted, Word, describe, make_cells
-    from fsgl.comparison.page import tell
     from fsgl.recipes.experiment import override
     from fsgl.recipes.on_data import experiment_on
     from fsgl.report.recording import record
     from fsgl.report.summary import print_table
-    from fsgl.runs.saved import read_record
 
     words = [Word.read(text) for text in dict.fromkeys(options.recipes)]
     if not words:
@@ -86,23 +80,17 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     done = sum(cell.status == "complete" for cell in cells)
     print(f"{len(cells)} runs in {runs}" + (f", {done} of them complete already" if done else ""), flush=True)
     with _launcher(options) as (launch, devices):
-        threads = options.threads or (None if devices[0] != "cpu" else max(1, (os.cpu_count() or 1) // len(devices)))
+        threads = options.threads or threads_each(devices)
         passed = ["--workers", str(within("--workers", options.workers, 0)), "--precision", options.precision]
         if options.feature_cache is not None:
             passed += ["--feature-cache", str(options.feature_cache)]
         try:
-            _train(cells, devices, passed, threads, launch)
+            train_all(cells, devices, passed, threads, launch)
         except Interrupted as stop:
             print(f"fsgl: {stop}", file=sys.stderr)
             return 128 + stop.signal_number
     asked = {word.text for word in words}
-    shown = [cell for cell in cells if cell.word.text in asked]
-    failures: dict[str, list[int]] = defaultdict(list)
-    for cell in shown:
-        if cell.status != "complete":
-            failures[cell.word.text].append(cell.seed)
-    complete = [cell.folder for cell in shown if cell.status == "complete"]
-    told = tell([(folder, read_record(folder)) for folder in complete], failures, against)
+    told = tell_of(cells, words, against)
     for table in told.tables.values():
         print_table(table)
     told.write(runs, {"cells": describe(cells)})
@@ -123,10 +111,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 @contextlib.contextmanager
 def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]:
     """How to start a cell, and a device for each that runs at a time."""
-    import torch
-
+    from fsgl.comparison.all_cells import local_devices
     from fsgl.comparison.grid import launch_process
-    from fsgl.engine.runtime import Runtime
 
     if options.ray is not None:
         from fsgl.comparison.ray_launch import ray_cluster
@@ -135,46 +121,5 @@ def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]
             jobs = len(slots) if options.jobs is None else within("--jobs", options.jobs, 1)
             yield launch, [slots[i % len(slots)] for i in range(jobs)]
         return
-    if options.device == "auto" and torch.cuda.is_available():
-        devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    else:
-        devices = [str(Runtime(options.device).torch_device())]
-    jobs = options.jobs
-    if jobs is None:
-        jobs = len(devices) if devices[0] != "cpu" else os.cpu_count() or 1
-    yield launch_process, [devices[i % len(devices)] for i in range(within("--jobs", jobs, 1))]
-
-
-def _train(cells: Sequence[Cell], devices: list[str], options: list[str], threads: int | None, launch: Launch) -> None:
-    """Every cell, with a line as each ends and one a minute: how far they are, and how long the rest will take."""
-    from fsgl.comparison.grid import run_grid
-
-    todo = [cell for cell in cells if cell.status != "complete"]
-    begun = {cell.folder: _share(cell) for cell in todo}
-    start = said = time.monotonic()
-
-    def left() -> str:
-        done = sum(cell.work * (_share(cell) - begun[cell.folder]) for cell in todo if cell.status != "failed")
-        rest = sum(cell.work * (1 - _share(cell)) for cell in todo)
-        if done == 0:
-            return "?" if rest else "0:00:00"
-        return str(timedelta(seconds=round((time.monotonic() - start) * rest / done)))
-
-    def watch() -> None:
-        nonlocal said
-        if time.monotonic() - said >= WATCH_SECONDS:
-            said = time.monotonic()
-            running = (f"{c.folder.name} {c.epochs_done()}/{c.experiment.optim.epochs}" for c in todo
-                       if c.status == "running")  # fmt: skip
-            print(f"     epochs: {', '.join(running)}  left {left()}", flush=True)
-
-    for ended, cell in enumerate(run_grid(cells, devices, options, threads, launch, watch), start=1):
-        how = f"failed: {cell.problem}" if cell.status == "failed" else f"{cell.seconds or 0:.0f} s"
-        print(f"{ended:4d} of {len(todo)}  {cell.folder.name}: {how}  left {left()}", flush=True)
-
-
-def _share(cell: Cell) -> float:
-    """Of a cell's training that is behind it; there is nothing to wait for in one that failed."""
-    if cell.status in ("complete", "failed"):
-        return 1.0
-    return min(1.0, cell.epochs_done() / cell.experiment.optim.epochs)
+    at_a_time = None if options.jobs is None else within("--jobs", options.jobs, 1)
+    yield launch_process, local_devices(options.device, at_a_time)
