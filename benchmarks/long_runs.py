@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from closer_look import closer_look
+from published_rivals import WORDS, published
 from settings_search import EPOCHS, RECORD, search, trials_of
 
 from fsgl.commands.cli import guarded
@@ -107,22 +108,33 @@ def chosen_settings(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     return chosen
 
 
+def cells_of(options: argparse.Namespace) -> tuple[list[Cell], object]:
+    """What is to be run, in order, and by which settings."""
+    if options.published:
+        words = [Word.read(word) for word in WORDS]
+        runs = options.runs / "cifar10-if100-published"
+        return make_cells(words, range(options.seeds), runs, published(options.root)), "published"
+    if options.network is None:
+        raise UserError("long_runs.py needs --network NAME, or --published for the rivals' own")
+    chosen = chosen_settings(options)
+
+    def make(data: str) -> Callable[[str, int], Experiment]:
+        return experiments(data, options.root, options.network, options.epochs, chosen)
+
+    return grid(options.runs, make, options.seeds), chosen
+
+
 def run(options: argparse.Namespace) -> int:
     """All that is left; 1 where a run failed."""
     options.runs.mkdir(parents=True, exist_ok=True)
     with sole_user(options.runs):
         try:
-            chosen = chosen_settings(options)
             folders = (RESULTS, options.record)
-
-            def make(data: str) -> Callable[[str, int], Experiment]:
-                return experiments(data, options.root, options.network, options.epochs, chosen)
-
-            cells = grid(options.runs, make, options.seeds)
+            cells, settings = cells_of(options)
             take_over(cells, folders)
             write_records(cells, folders, options.record)
             done = sum(cell.status == "complete" for cell in cells)
-            print(f"{len(cells)} runs, {done} of them complete; settings {chosen}", flush=True)
+            print(f"{len(cells)} runs, {done} of them complete; settings {settings}", flush=True)
             for cell in run_grid(cells, ["cpu"] * options.jobs, [], 1):
                 stamp = time.strftime("%Y-%m-%d %H:%M")
                 print(f"{stamp}  {cell.folder}: {cell.problem or f'{cell.seconds or 0:.0f} s'}", flush=True)
@@ -139,7 +151,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--root", default="data", help="folder of the CIFAR archives")
     parser.add_argument("--runs", type=Path, default=Path("runs/long"))
     parser.add_argument("--record", type=Path, default=Path("runs/long/records"), metavar="FOLDER")
-    parser.add_argument("--network", required=True)
+    parser.add_argument("--network", help="needed, but with --published")
+    parser.add_argument("--published", action="store_true", help="rivals at their authors' settings instead")
     parser.add_argument("--epochs", type=int, default=3 * EPOCHS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time, a thread each")

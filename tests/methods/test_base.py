@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
+import torch
+from tests.builders import make_batch
 
 from fsgl.data.load import DATA_SETS
+from fsgl.engine.step import Update, training_step
 from fsgl.methods import METHODS, VectorScaling
+from fsgl.models.backbones import BACKBONES, build_backbone
+from fsgl.optim.sam import SamSpec, make_ascent
 from fsgl.recipes import RECIPES, make_experiment
 
 SOURCES = ("paper", "authors'", "code", "README", "ours")
@@ -33,6 +39,31 @@ def test_published_settings_are_those_of_its_recipe(name: str) -> None:
         assert {setting: getattr(made, setting) for setting in settings} == settings
         assert made == method(**settings) != method()
     assert name == "glmc" or make_experiment(name, "cifar10").method == method.on("cifar10")
+
+
+LARGE = ("resnet50", "resnet50-imagenet", "resnext50_32x4d")
+
+
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in BACKBONES]
+)
+@pytest.mark.parametrize("name", ["bcl", "disalign", "paco", "sade"])
+def test_two_steps_on_every_backbone(name: str, backbone: str) -> None:
+    """The smallest images that it takes; the weights stay finite, and it predicts."""
+    torch.manual_seed(0)
+    method, counts = METHODS[name](), torch.tensor([30, 5, 2])
+    model: Any = method.build(build_backbone(backbone, 1), counts)
+    method.begin(model, False)
+    side = 8 if BACKBONES[backbone].image_size == 32 else 33
+    sgd = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=0.01)
+    update = Update(model.train(), method, sgd, make_ascent(model, SamSpec(0.0 if backbone in LARGE else 0.05)))
+    for step in range(2):
+        batch = make_batch(3, (1, side, side), 3, views=method.views, seed=step)
+        losses = training_step(update, method, batch, 3, 0.5, torch.Generator())
+    assert torch.isfinite(losses.total)
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    with torch.inference_mode():
+        assert method.predict(model.eval(), batch.original.views[0]).shape == (3, 3)
 
 
 def test_every_method_is_a_recipe() -> None:
