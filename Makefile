@@ -57,9 +57,9 @@ bench: .venv/ready
 	exit $$code
 
 # Every method on the embedded digits, 5 seeds: see docs/leaderboard.md. Interrupted, the same command goes on.
-RIVALS := mixup cutmix focal class-balanced ldam-drw balanced-softmax logit-adjustment vector-scaling crt lws max-norm weight-averaging
 leaderboard: .venv/ready
-	.venv/bin/python -m fsgl compare cross-entropy $(RIVALS) $(addsuffix +sam,cross-entropy $(RIVALS)) \
+	rivals=$$(.venv/bin/python -c "from fsgl.recipes.rivals import RIVALS; print(*RIVALS, *(n + '+sam' for n in RIVALS))"); \
+	.venv/bin/python -m fsgl compare $$rivals \
 		cross-entropy+tau-norm cross-entropy+max-norm cross-entropy+logit-adjustment \
 		glmc glmc-balanced-softmax glmc-sam glmc-balanced-softmax+sam fsgl fsgl-same fsgl-half fsgl-inverse \
 		--data digits --seeds 5 evaluation.every=10 --runs runs/leaderboard --record results/digits

@@ -251,7 +251,7 @@ def test_checkpoint_that_does_not_fit_is_refused_in_one_line(spoil: Any, tiny: E
     train(tiny, tmp_path / "run", replace(QUIET, max_steps=1))
     folder = tmp_path / "run" / "checkpoints"
     path = save_checkpoint(folder, spoil(load_checkpoint(list_checkpoints(folder)[0])), 9, 0)
-    with pytest.raises(UserError, match="does not fit this run's network") as error:
+    with pytest.raises(UserError, match="does not fit the network") as error:
         train(tiny, tmp_path / "run", QUIET, resume=True)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)

@@ -23,6 +23,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}'; {hint}")
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, its first line: others' messages can be pages. The error's kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class PeerLost(Exception):
     """Another process of this run ended, or cannot be reached.  leader: whether this process is the one that talks."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fsgl.errors import UserError
 
@@ -24,7 +24,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide results from the user's own group
+            if sys.platform != "win32":
+                os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide results from the user's own group
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -40,6 +41,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` last through a power cut."""
+    if sys.platform == "win32":  # where a folder cannot be opened
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,6 +54,19 @@ def remove_partial(folder: Path) -> None:
     """Remove what a process that was killed while it wrote left in ``folder``; only for the folder's sole user."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
+
+
+def _lock(file: IO[str]) -> None:
+    """Hold a file until it is closed. Raises BlockingIOError or PermissionError where another process holds it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        # lockf, not flock: decoding workers, which outlive a killed parent for a moment, do not inherit it
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager
@@ -66,8 +82,7 @@ def sole_user(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
     with file:
         try:
-            # lockf, not flock: decoding workers, which outlive a killed parent for a moment, do not inherit it
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except (BlockingIOError, PermissionError):
             raise UserError(f"{folder}: another process is at work in it") from None
         except OSError:

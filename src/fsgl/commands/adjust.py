@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fsgl.runs.saved import Trained
 
 DESCRIPTION = """\
-Mend a trained run without training: a new run folder that names its parent.
+Change a trained run's classifier or its probabilities without training again. Written as a new run folder, which
+names the run that it came from.
 
 tau-norm, max-norm, logit-adjustment    the classifier's rows or biases, for the tail's sake
 temperature, group-temperature          honest probabilities; the second one a temperature for each of many,
@@ -29,8 +30,8 @@ What is to be chosen is chosen by the validation images, never by the test image
 def add(commands: Any) -> None:
     """The options."""
     command = commands.add_parser(
-        "adjust", help="mend a trained run without training", description=DESCRIPTION, formatter_class=FORM,
-        allow_abbrev=False,
+        "adjust", help="change a run's classifier or probabilities, without training", description=DESCRIPTION,
+        formatter_class=FORM, allow_abbrev=False,
     )  # fmt: skip
     add_run(command)
     command.add_argument("adjustment", metavar="ADJUSTMENT", help="one of those above")

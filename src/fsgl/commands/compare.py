@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     what.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (5)")
     add_transfer(command)
     how = command.add_argument_group("how it runs")
-    how.add_argument("--runs", type=folder, metavar="FOLDER", help="of the run folders (default: runs/compare-DATA)")
+    how.add_argument("--runs", type=folder, metavar="FOLDER", help="parent of the run folders (runs/compare-DATA)")
     how.add_argument("--against", metavar="RECIPE", help="what the others are held against (the first)")
     how.add_argument("--device", default="auto", help="auto (default): all GPUs, or the CPU; cpu, cuda, cuda:1, ...")
     how.add_argument("--jobs", type=int, metavar="N", help="runs at a time (one a GPU; on CPUs one a core)")

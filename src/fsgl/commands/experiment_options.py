@@ -14,10 +14,10 @@ def add_experiment(what: Any) -> None:
     what.add_argument(
         "--data", metavar="NAME|PATH", help="cifar100, imagenet-lt, ... or your images: a folder, table, list or .npz"
     )
-    what.add_argument("--root", metavar="FOLDER", help="where its archives or images are (default: data)")
-    what.add_argument("--train-list", metavar="FILE", help="ImageNet-LT and its like, lists: list of training images")
-    what.add_argument("--val-list", metavar="FILE", help="... of validation images, where there are some")
-    what.add_argument("--test-list", metavar="FILE", help="... and of test images")
+    what.add_argument("--root", metavar="FOLDER", help="folder of the data set's archives or images (default: data)")
+    what.add_argument("--train-list", metavar="FILE", help="list of training images (ImageNet-LT, lists, ...)")
+    what.add_argument("--val-list", metavar="FILE", help="list of validation images, if there are any")
+    what.add_argument("--test-list", metavar="FILE", help="list of test images")
     what.add_argument("--imbalance-factor", metavar="IF", help="largest over smallest class, 1 to 1000")
     what.add_argument("--draw", metavar="NAME", help="which images make the tail: ldam (default) or release")
     what.add_argument("--val", metavar="SHARE", help="share of training images for choosing an epoch; 0 for none")
@@ -31,12 +31,12 @@ def add_experiment(what: Any) -> None:
 def add_transfer(train: Any) -> None:
     """The options of pretrained backbones."""
     transfer = train.add_argument_group("pretrained backbones (docs/pretrained.md)")
-    transfer.add_argument("--pretrained", nargs="?", const="hub", metavar="FILE", help="weights: the hub's, or FILE's")
+    transfer.add_argument("--pretrained", nargs="?", const="hub", metavar="FILE", help="weights: the hub, or FILE")
     transfer.add_argument("--freeze", action="store_const", const="heads", help="train the heads, not the backbone")
     transfer.add_argument("--backbone-lr", metavar="SHARE", help="the backbone's learning rate, as a share of --lr")
     transfer.add_argument("--image-size", metavar="PIXELS", help="side of what it is shown (default: the model's own)")
     transfer.add_argument("--cached-views", metavar="N", help="with --freeze: train on kept features of N views")
-    transfer.add_argument("--feature-cache", metavar="FOLDER", type=folder, help="where (default: the user's cache)")
+    transfer.add_argument("--feature-cache", metavar="FOLDER", type=folder, help="where features are kept (a cache)")
 
 
 def assignments_of(options: argparse.Namespace) -> list[str]:

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     command.add_argument("--output", type=folder, metavar="FILE", help="default: model-exported.* in the run folder")
     command.add_argument("--preprocess", action="store_true", help="the graph takes 8-bit pixels and normalises them")
     command.add_argument("--images", nargs="+", metavar="PATH", help="to compare on, instead of the run's test images")
-    command.add_argument("--licence", default="unstated", metavar="TEXT", help="of the weights, for the metadata")
+    command.add_argument("--licence", default="unstated", metavar="TEXT", help="the weights' licence, for the metadata")
     add_weights(command)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from fsgl.commands.arguments import FORM, add_workers, folder, within
+from fsgl.commands.progress import progress
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,8 +43,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     workers = within("--workers", options.workers, 0)
     source = _source(options)
     total = sum(len(part) for part in (source.train, source.val, source.test) if part is not None)
-    with _progress(total) as progress:
-        inspected = look_at_all(source, workers, progress)
+    with progress("looking at", total=total) as bar:
+        inspected = look_at_all(source, workers, bar.advance)
     if not any(not seen.error for seen in inspected.seen):
         raise UserError(f"{options.path}: not one of {total:,} images can be read")
     found = findings(inspected, not options.no_label_errors)
@@ -77,17 +76,6 @@ def _source(options: argparse.Namespace) -> Source:
     val = cast(Images | None, data.val)
     found = f"{DATA_SETS[name].note}; drawn as for training"
     return Source(name, train, test, data.class_names, data.mean, data.std, val=val, found=found)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def print_findings(found: dict[str, Any], path: str) -> None:

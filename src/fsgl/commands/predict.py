@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fsgl.commands.arguments import FORM, add_device, add_run, add_threads, add_weights, add_workers, folder, within
+from fsgl.commands.progress import progress
 from fsgl.errors import UserError
 
 DESCRIPTION = """\
@@ -77,12 +78,10 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 def _watched(answers: Any) -> Any:
     """The answers, with a count on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed} images"))
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        yield from bar.track(answers)
+    with progress("asking about") as bar:
+        for answer in answers:
+            bar.advance()
+            yield answer
 
 
 def _write(rows: list[dict[str, Any]], form: str, top: int, output: Path | None) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsgl.commands.arguments import FORM, add_workers, folder, within
+from fsgl.commands.progress import progress
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     if options.verify:
         if options.out is not None:
             raise UserError("--verify takes one folder, the prepared one")
-        with _progress("verifying", "files") as progress:
-            prepared = verify(options.path, progress)
+        with progress("verifying", "files") as bar:
+            prepared = verify(options.path, bar.at)
         print(f"{options.path}: every byte is as it was written ({_size(prepared)})")
         return 0
     if options.out is None:
@@ -60,8 +59,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     print(source.found)
     workers, bad = within("--workers", options.workers, 0), BadImages(options.bad_images)
     try:
-        with sigterm_as_ctrl_c(), _progress("preparing", "images") as progress:
-            prepared = prepare(source, options.out, spec, workers, bad, progress)
+        with sigterm_as_ctrl_c(), progress("preparing") as bar:
+            prepared = prepare(source, options.out, spec, workers, bad, bar.at)
     except KeyboardInterrupt:
         print("fsgl: stopped; the same command goes on from the shards that are written", file=sys.stderr)
         return 130
@@ -77,15 +76,3 @@ def _size(prepared: Prepared) -> str:
     shards = [shard for part in prepared.parts.values() for shard in part]
     images, size = sum(shard.images for shard in shards), sum(shard.bytes for shard in shards)
     return f"{images:,} images, {size / 1e6:,.1f} MB"
-
-
-@contextmanager
-def _progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time that remains, on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsgl.commands.arguments import FORM, add_workers, folder, within
 from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
-from fsgl.errors import PeerLost, UserError
+from fsgl.errors import PeerLost, UserError, first_line
 
 if TYPE_CHECKING:
     from fsgl.data.images.sources import Source
@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     command.add_argument("recipe", nargs="?", metavar="RECIPE", help="one of 'fsgl recipes'; or use --from or --resume")
     what = command.add_argument_group("what is trained")
     add_experiment(what)
-    what.add_argument("--seed", metavar="N", help="of the weights and of everything drawn in training")
+    what.add_argument("--seed", metavar="N", help="seed of the weights and of everything drawn in training (0)")
     what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
     what.add_argument("--settings", action="store_true", help="print the settings and stop")
     add_transfer(command)
@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
     how.add_argument("--precision", default="auto", metavar="NAME", help="float32, tf32, bf16 or auto (default)")
     how.add_argument("--compile", action="store_true", help="torch.compile the network: pays on GPUs only")
     how.add_argument("--cuda-graphs", action="store_true", help="replay each step as one CUDA graph")
-    how.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="S", help="save so often (60)")
+    how.add_argument("--checkpoint-seconds", type=float, default=60.0, metavar="S", help="seconds between saves (60)")
     add_workers(how)
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process (default: all cores)")
     how.add_argument(
@@ -198,7 +198,7 @@ def train_and_explain(
             print(f"fsgl: another process of this run died ({error}); {_how_to_go_on(folder)}", file=sys.stderr)
         return 1
     except torch.OutOfMemoryError as error:
-        print(f"fsgl: {str(error).splitlines()[0]} A smaller optim.batch_size needs less.", file=sys.stderr)
+        print(f"fsgl: {first_line(error)} A smaller optim.batch_size needs less.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nfsgl: left at once; {_how_to_go_on(folder)}", file=sys.stderr)

@@ -36,7 +36,7 @@ class Word:
 
     @staticmethod
     def read(text: str) -> Word:
-        """Raises UserError for an adjustment that there is none of; recipes are looked up later."""
+        """Raises UserError for an unknown adjustment; recipes are looked up later."""
         recipe, *more = text.split("+")
         if more[:1] == ["sam"]:
             recipe, more = f"{recipe}+sam", more[1:]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fsgl.comparison.grid import Launch, Poll
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def ray_cluster(address: str, device: str) -> Iterator[tuple[Launch, list[str]]]
             logging_level=logging.ERROR, configure_logging=False,
         )  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--ray {address}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"--ray {address}: {first_line(error)}") from None
     try:
         has = ray.cluster_resources()
         gpus = 0 if device == "cpu" else int(has.get("GPU", 0))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgl.deploy.predict import predict_views
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 from fsgl.files import write_atomically
 from fsgl.runs.saved import Trained
 
@@ -142,7 +142,7 @@ def _program(graph: InferenceGraph, example: Tensor) -> torch.export.ExportedPro
     try:
         return torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     except Exception as error:  # of whatever a backbone does that cannot be traced
-        raise UserError(f"this backbone cannot be exported ({str(error).splitlines()[0]})") from None
+        raise UserError(f"this backbone cannot be exported ({first_line(error)})") from None
 
 
 def _torch(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any]) -> Made:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import PeerLost, UserError
+from fsgl.errors import PeerLost, UserError, first_line
 from fsgl.types import Share
 
 T = TypeVar("T")
@@ -161,7 +161,7 @@ class ConnectedProcesses(Processes):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise PeerLost(str(error).splitlines()[0], self.leader) from None
+            raise PeerLost(first_line(error), self.leader) from None
 
     def _sum(self, tensor: Tensor) -> None:
         with self._watching_peers():
@@ -183,7 +183,7 @@ def launch(device: str, devices: int, nodes: int) -> tuple[Processes, torch.devi
         fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
         fabric.launch()
     except (RuntimeError, ValueError, OSError, TimeoutError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{devices} processes on {nodes} machines cannot be connected: {reason}") from None
     patient = torch.distributed.new_group(timeout=PATIENCE, backend="gloo")
     atexit.register(_disconnect)

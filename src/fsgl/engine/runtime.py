@@ -11,7 +11,7 @@ import torch
 from fsgl.engine.memory import keep_freed_memory
 from fsgl.engine.precision import choose, configure
 from fsgl.engine.processes import ALONE, Processes, launch, started_by_cluster
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Runtime:
             if try_it:
                 torch.zeros(1, device=device).item()
         except (RuntimeError, AssertionError) as error:
-            raise UserError(f"device '{self.device}' cannot be used: {str(error).splitlines()[0]}") from None
+            raise UserError(f"device '{self.device}' cannot be used: {first_line(error)}") from None
         return device
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fsgl.errors import UserError, unknown
+from fsgl.errors import UserError, first_line, unknown
 from fsgl.models.backbone import Backbone
 
 PREFIX = "timm:"
@@ -113,7 +113,7 @@ class TimmBackbone(Backbone):
             )
             shape = _shape_of_features(self.net, (2, in_channels, self.image_size, self.image_size))
         except Exception as error:  # each model has its own way of refusing, asserts among them
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             images = f"{self.image_size} x {self.image_size} images of {in_channels} channel{'s'[: in_channels > 1]}"
             raise UserError(f"{name} cannot be a backbone for {images} ({reason})") from None
         if len(shape) != 2:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 from fsgl.models.backbone import Backbone
 from fsgl.models.timm_backbones import PREFIX, TimmBackbone, configuration
 from fsgl.models.transfer import HUB
@@ -89,7 +89,7 @@ def _from_hub(repository: str, named: str) -> Path:
     except EntryNotFoundError:
         reason = f"{repository} on the hub has no {FILE_ON_HUB}"
     except Exception as error:  # the client passes on its network library's own errors
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
     raise UserError(f"no weights for {named}: {reason}; {LOCAL}")
 
 
@@ -118,7 +118,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         pickled = path.suffix in (".pth", ".pt", ".bin")
         hint = "; a pickled checkpoint could execute code and is not read" if pickled else ""
         raise UserError(f"{path}: not a safetensors file ({reason}){hint}") from None

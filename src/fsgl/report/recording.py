@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 from fsgl.evaluation.reliability import beyond_accuracy
 from fsgl.report.records import run_content, write_record
 from fsgl.runs.saved import read_experiment, read_history, read_record
@@ -58,7 +58,7 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray]:
         if not {"logits", "labels", "class_counts"} <= found.keys():
             raise ValueError("it lacks logits, labels or class_counts")
     except Exception as error:  # of zipfile, zlib, NumPy and the disk; whatever it is, the file is of no use
-        raise UserError(f"{path}: no predictions of a run ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: no predictions of a run ({first_line(error)})") from None
     return found
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from fsgl.data.load import LoadedData, load_data
 from fsgl.data.readers.arrays import KEPT
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 from fsgl.files import read_json
 from fsgl.models.assemble import Net
 from fsgl.recipes.experiment import Experiment
@@ -173,7 +173,7 @@ def _load_weights(model: nn.Module, folder: Path, name: str, record: dict[str, A
             model.register_buffer("temperature_K", torch.ones_like(weights["temperature_K"]))
         model.load_state_dict(weights)
     except (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{path}: does not hold this run's weights ({reason})") from None
     if _trained_by(content) != record.get("hash"):
         raise UserError(f"{path}: belongs to another run than {folder / 'experiment.json'} (their hashes differ)")

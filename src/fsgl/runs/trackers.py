@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from fsgl.errors import UserError, unknown
+from fsgl.errors import UserError, first_line, unknown
 
 
 class Tracker(Protocol):
@@ -90,7 +90,7 @@ class WeightsAndBiases:
         try:
             self._run = wandb.init(project="fsgl", name=folder.name, dir=str(folder), config=settings)
         except (wandb.Error, OSError) as error:
-            reason = str(error).strip().splitlines()[0].rstrip(".")
+            reason = first_line(error).rstrip(".")
             raise UserError(f"W&B does not start: {reason}; WANDB_MODE=offline needs neither key nor network") from None
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from fsgl.engine.interrupts import Interrupts
 from fsgl.engine.processes import Processes
 from fsgl.engine.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.engine.tally import NonFiniteLoss
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 from fsgl.optim.averaging import WeightAverage
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble, set_compute_dtype
@@ -127,7 +127,7 @@ class _Session:
 
     @property
     def scorer(self) -> Scorer:
-        """Of what is the result: the network or, once there is one, its average over epochs."""
+        """Measures the network that the results are of: the trained one or, once there is one, its average."""
         network, average = self.network, self.average
         network = replace(network, model=average.model) if average and average.count else network
         return Scorer(network, self.device, self.runtime.workers, self.processes)
@@ -145,8 +145,7 @@ class _Session:
             if self.average is not None:
                 self.average.load_state_dict(payload["average"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{path}: does not fit this run's network ({reason}); {alternative(path)}") from None
+            raise UserError(f"{path}: does not fit the network ({first_line(error)}); {alternative(path)}") from None
         self.files.go_on_from(path)
         if self._tried_enough():
             raise UserError(f"{self.files.path} stands at step {self.steps_taken}; --max-steps counts from the start")

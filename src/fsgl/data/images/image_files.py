@@ -1,6 +1,6 @@
 """One image file as an 8-bit RGB image, whatever it turns out to be.
 
-What real folders hold, and what becomes of it:
+What real folders hold, and how it is read:
 
     CMYK, grey, palette, bilevel, YCbCr, LAB   converted
     16 bits a channel                          the upper 8 of them
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -85,7 +85,7 @@ def rgb_of(file: Path | BinaryIO, path: str, at_least: int | None = None) -> Ima
     except MemoryError:
         raise BadImage(path, "too large for this machine's memory") from None
     except Exception as error:  # from arbitrary bytes a decoder raises anything: SyntaxError for a torn PNG
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise BadImage(path, f"damaged or truncated ({reason})") from None
 
 

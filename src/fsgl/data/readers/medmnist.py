@@ -25,7 +25,7 @@ import numpy as np
 
 from fsgl.data.images.sources import ImageArrays, Source, pixel_statistics
 from fsgl.data.readers.listing import PARTS, describe, number_labels, title
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 
 # Pictures of a single colour compress a thousandfold, real ones hardly; so do bombs, which must not be large.
 _SUSPICIOUS_RATIO = 100
@@ -54,7 +54,7 @@ def read_medmnist(path: Path) -> Source:
         raise UserError(f"{path}: too large for this machine's memory") from None
     # NotImplementedError and RuntimeError: other compression, encryption
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{path}: not a readable .npz ({reason})") from None
     images = {part: _images(path, f"{part}_images", arrays[f"{part}_images"]) for part in parts}
     columns = [_labels(path, f"{part}_labels", arrays[f"{part}_labels"], len(images[part])) for part in parts]

@@ -13,7 +13,7 @@ from typing import Any
 
 from fsgl.data.readers.listing import PART_NAMES, Rows
 from fsgl.data.readers.paths import inside, shorten
-from fsgl.errors import UserError
+from fsgl.errors import UserError, first_line
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 DELIMITERS = ",\t;|"
@@ -111,7 +111,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                     image, label, split = (None if column is None else column[row] for column in columns)
                     yield f"{path}, row {number}", _text(image), _text(label), _text(split) if columns[2] else None
     except (pyarrow.ArrowException, OSError) as error:
-        reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{path}: not a readable Parquet file ({shorten(reason)})") from None
 
 

@@ -27,7 +27,7 @@ from fsgl.data.stream.streams import StepPositions, StreamSpec
 from fsgl.data.stream.transfer import to_device
 from fsgl.data.stream.transforms import normalise
 from fsgl.data.stream.views import Draw, ViewSpec, cut, finish_on_device, view_of
-from fsgl.errors import UserError, unknown
+from fsgl.errors import UserError, first_line, unknown
 from fsgl.randomness import derive_seed
 from fsgl.types import Batch, Sample
 
@@ -186,7 +186,7 @@ class _Loader:
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UserError(f"a decoding process died ({reason}); fewer --workers need less memory") from None
 
 
