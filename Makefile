@@ -17,7 +17,7 @@ help:  ## show this list
 	@echo "make types   mypy"
 	@echo "make bench   time and memory on this machine, recorded in results/ and docs/speed.md (BENCH_ARGS=--check: fail on a missed target)"
 	@echo "make leaderboard  every method on the digits, 5 seeds, recorded in results/digits and docs/leaderboard.md"
-	@echo "make docs    write the tables of README.md and docs/ anew from results/"
+	@echo "make docs    write the tables of README.md and docs/ anew from results/, and docs/settings.md from the code"
 	@echo "make clean   remove .venv, caches and build leftovers (runs/ and data/ stay)"
 	@echo "make help    this list"
 	@echo
@@ -67,6 +67,7 @@ leaderboard: .venv/ready
 
 docs: .venv/ready
 	.venv/bin/python -m benchmarks.pages.results
+	.venv/bin/python -m benchmarks.pages.settings
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
