@@ -66,7 +66,7 @@ def train(
     ...     run = fsgl.train("cross-entropy", (digits.images, digits.target), epochs=1, backbone="resnet8-slim",
     ...                      run=f"{folder}/run", device="cpu", show=False)
     ...     run.predict(digits.images[:3]).shape, run.metrics["n"]
-    ((3,), 357)
+    ((3,), 359)
     """
     assignments, runtime = split_settings({**settings, **({} if epochs is None else {"epochs": epochs})})
     assignments += share_settings(test, val)

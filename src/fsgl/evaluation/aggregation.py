@@ -18,7 +18,13 @@ LOWEST = 0.05  # a weight below it ends the search, as in the authors' code
 
 
 def stability(weights_E: Tensor, first_BEK: Tensor, second_BEK: Tensor) -> Tensor:
-    """Mean cosine between the aggregated probabilities of both views, in (0, 1]. first, second: experts' logits."""
+    """Mean cosine between the aggregated probabilities of both views, in (0, 1]. first, second: experts' logits.
+
+    >>> import fsgl, torch
+    >>> logits = torch.zeros(1, 2, 3)
+    >>> round(fsgl.stability(torch.tensor([0.5, 0.5]), logits, logits).item(), 3)
+    1.0
+    """
     first, second = (torch.einsum("e,bek->bk", weights_E, each).softmax(dim=1) for each in (first_BEK, second_BEK))
     return cosine_similarity(first, second, dim=1, eps=1e-6).mean()
 
@@ -29,6 +35,14 @@ def learn_aggregation(
     """Weights ``E``, summing to 1, of gradient ascent from uniform ones; SGD's settings are the authors'.
 
     epochs: of each, batches of the experts' logits of two views, ``B x E x K``.
+
+    >>> import fsgl, torch
+    >>> random = torch.Generator().manual_seed(0)
+    >>> steady, wild = torch.eye(3) * 9, torch.randn(2, 3, 3, generator=random) * 9
+    >>> first, second = (torch.stack([steady, each], dim=1) for each in wild)
+    >>> steady_share, _ = fsgl.learn_aggregation([[(first, second)]] * 5, experts=2).tolist()
+    >>> steady_share > 0.5
+    True
     """
     free = torch.zeros(experts, requires_grad=True)
     sgd = torch.optim.SGD([free], lr=lr, momentum=0.9, weight_decay=weight_decay, nesterov=True)

@@ -57,6 +57,12 @@ def evaluate_predictions(
 
     Raises ValueError for no images, shapes that do not fit, labels out of range, negative counts,
     ``many < few``, or logits that are NaN or infinite (naming the row).
+
+    >>> import fsgl
+    >>> logits, labels = [[2.0, 0.0], [0.5, 1.0], [3.0, 1.0]], [0, 1, 1]
+    >>> figures = fsgl.evaluate_predictions(logits, labels, class_counts_K=[500, 10])
+    >>> figures["balanced"], figures["many"], figures["few"], figures["medium"]
+    (75.0, 100.0, 50.0, None)
     """
     logits, labels = _checked(logits_NK, labels_N)
     n_images, n_classes = logits.shape
@@ -93,6 +99,10 @@ def shot_groups(class_counts_K: ArrayLike, *, many: int = 100, few: int = 20) ->
     (``few=19`` gives that reading).
 
     Raises ValueError for counts that are not a vector of numbers >= 0, or ``many < few``.
+
+    >>> import fsgl
+    >>> {name: members.tolist() for name, members in fsgl.shot_groups([500, 50, 5]).items()}
+    {'many': [True, False, False], 'medium': [False, True, False], 'few': [False, False, True]}
     """
     counts = _array(class_counts_K)
     if counts.ndim != 1 or not np.all(counts >= 0):
@@ -107,6 +117,10 @@ def top_k_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike, k: int = 1) -> flo
 
     A class whose logit ties with the label's comes before it if its index is lower.
     Raises ValueError as ``evaluate_predictions`` does, and for k < 1.
+
+    >>> import fsgl
+    >>> fsgl.top_k_accuracy([[3, 2, 1], [3, 2, 1]], [1, 2], k=2)
+    50.0
     """
     if k < 1:
         raise ValueError(f"top-k needs k >= 1, got {k}")
@@ -114,7 +128,13 @@ def top_k_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike, k: int = 1) -> flo
 
 
 def per_class_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike) -> list[float | None]:
-    """Accuracy (recall) of each of the K classes in percent; None for a class without images."""
+    """Accuracy (recall) of each of the K classes in percent; None for a class without images.
+
+    >>> import fsgl
+    >>> logits, labels = [[2.0, 0.0], [0.5, 1.0], [3.0, 1.0]], [0, 1, 1]
+    >>> fsgl.per_class_accuracy(logits, labels)
+    [100.0, 50.0]
+    """
     logits, labels = _checked(logits_NK, labels_N)
     accuracy_K = _per_class(logits.argmax(axis=1), labels, logits.shape[1])
     return [None if np.isnan(accuracy) else float(accuracy) for accuracy in accuracy_K]
@@ -126,6 +146,10 @@ def expected_calibration_error(logits_NK: ArrayLike, labels_N: ArrayLike, bins: 
     Images are put by their confidence, the largest softmax probability, into ``bins`` equal intervals
     ((m-1)/bins, m/bins], and ECE = sum_m |B_m| / N * |accuracy(B_m) - mean confidence(B_m)|.
     Raises ValueError as ``evaluate_predictions`` does, and for bins < 1.
+
+    >>> import fsgl
+    >>> round(fsgl.expected_calibration_error([[9.0, 0.0], [9.0, 0.0]], [0, 1]), 1)  # sure, and half right
+    50.0
     """
     return _calibration_error(*_checked(logits_NK, labels_N), bins)
 
@@ -134,6 +158,11 @@ def confusion_matrix(logits_NK: ArrayLike, labels_N: ArrayLike, K: int) -> NDArr
     """Counts of images, int64 ``K x K``: row = true class, column = predicted class.
 
     Raises ValueError as ``evaluate_predictions`` does, and where the logits have not K columns.
+
+    >>> import fsgl
+    >>> logits, labels = [[2.0, 0.0], [0.5, 1.0], [3.0, 1.0]], [0, 1, 1]
+    >>> fsgl.confusion_matrix(logits, labels, 2).tolist()
+    [[1, 0], [1, 1]]
     """
     logits, labels = _checked(logits_NK, labels_N)
     if logits.shape[1] != K:

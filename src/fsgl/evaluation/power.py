@@ -29,6 +29,10 @@ def paired_power(difference: float, deviation: float, seeds: int, alpha: float =
 
     deviation: of the differences between seeds, above 0.  seeds: 2 or more.  alpha: two-sided level.
     Raises ValueError for other values.
+
+    >>> import fsgl
+    >>> round(fsgl.paired_power(difference=1.0, deviation=1.0, seeds=5), 2)
+    0.4
     """
     if not (deviation > 0 and seeds >= 2 and 0 < alpha < 1):
         raise ValueError(f"power needs a deviation above 0, 2 seeds and a level: {deviation}, {seeds}, {alpha}")
@@ -39,6 +43,10 @@ def detectable_difference(deviation: float, seeds: int, alpha: float = ALPHA, po
     """The smallest true difference that the paired t test finds with this probability, in the deviation's unit.
 
     Raises ValueError as ``paired_power`` does.
+
+    >>> import fsgl
+    >>> round(fsgl.detectable_difference(deviation=1.0, seeds=5), 2)
+    1.68
     """
     paired_power(0.0, deviation, seeds, alpha)
     from scipy.optimize import brentq
@@ -52,7 +60,12 @@ def detectable_difference(deviation: float, seeds: int, alpha: float = ALPHA, po
 def seeds_needed(
     difference: float, deviation: float, alpha: float = ALPHA, power: float = POWER, most: int = MOST_SEEDS
 ) -> int | None:
-    """The fewest seeds with which a true difference is found with this probability; None for more than ``most``."""
+    """The fewest seeds with which a true difference is found with this probability; None for more than ``most``.
+
+    >>> import fsgl
+    >>> fsgl.seeds_needed(difference=1.0, deviation=1.0)
+    10
+    """
     if deviation <= 0 or difference == 0:
         return None
     effect = abs(difference) / deviation
@@ -70,6 +83,10 @@ def level_of_look(seeds: Sequence[int], planned: int | None = None, alpha: float
 
     seeds: of each look, in the order of the looks.  planned: the most seeds, where it was said before the first look;
     None where it was not. Raises ValueError for no look, or one beyond the plan.
+
+    >>> import fsgl
+    >>> fsgl.level_of_look([3, 5])
+    0.025
     """
     if not seeds:
         raise ValueError("a level is of a look, and there is none")

@@ -26,6 +26,12 @@ def beyond_accuracy(
     ``worst_class``: the lowest accuracy of a class; ``harmonic_mean`` of the classes' accuracies, 0 where one is 0;
     ``ece``: of each group, None where it has no image; ``selective``: accuracy on the share of images, in percent, that
     the network is surest of; ``aurc``: area under the risk-coverage curve; ``priors``: ``accuracy_under_priors``.
+
+    >>> import fsgl
+    >>> logits, labels = [[2.0, 0.0], [0.5, 1.0], [3.0, 1.0]], [0, 1, 1]
+    >>> figures = fsgl.beyond_accuracy(logits, labels, [500, 10])
+    >>> figures["worst_class"], sorted(figures)
+    (50.0, ['aurc', 'ece', 'harmonic_mean', 'priors', 'selective', 'worst_class'])
     """
     logits, labels = np.asarray(logits_NK), np.asarray(labels_N)
     accuracy = [value for value in per_class_accuracy(logits, labels) if value is not None]
@@ -50,7 +56,14 @@ def beyond_accuracy(
 def reliability_curve(
     logits_NK: ArrayLike, labels_N: ArrayLike, bins: int = 15
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Mean confidence, accuracy (both in percent; NaN in empty bins) and images of each equal bin of confidence."""
+    """Mean confidence, accuracy (both in percent; NaN in empty bins) and images of each equal bin of confidence.
+
+    >>> import fsgl
+    >>> logits, labels = [[2.0, 0.0], [0.5, 1.0], [3.0, 1.0]], [0, 1, 1]
+    >>> confidence, accuracy, images = fsgl.reliability_curve(logits, labels, bins=2)
+    >>> images.tolist(), round(float(accuracy[1]), 1)
+    ([0, 3], 66.7)
+    """
     logits, labels = np.asarray(logits_NK), np.asarray(labels_N)
     confidence = confidences(logits)
     right = logits.argmax(axis=1) == labels
@@ -66,6 +79,11 @@ def risk_coverage(logits_NK: ArrayLike, labels_N: ArrayLike) -> NDArray[np.float
 
     Surest: by the largest probability (El-Yaniv and Wiener, JMLR 2010; Geifman and El-Yaniv, NeurIPS 2017). Images that
     it is equally sure of share their mistakes evenly, so that their order does not count.
+
+    >>> import fsgl
+    >>> logits, labels = [[2.0, 0.0], [0.5, 1.0], [3.0, 1.0]], [0, 1, 1]
+    >>> [round(risk, 1) for risk in fsgl.risk_coverage(logits, labels).tolist()]
+    [50.0, 50.0, 33.3]
     """
     logits, labels = np.asarray(logits_NK), np.asarray(labels_N)
     confidence = confidences(logits)
@@ -85,6 +103,12 @@ def accuracy_under_priors(
     class of training (ties by index), reversed for "backward". Departure: the classes' accuracies are averaged with
     these weights, which is the expectation over the test sets that SADE draws, without a draw. Classes without test
     images are left out.
+
+    >>> import fsgl
+    >>> logits, labels = [[2.0, 0.0], [0.5, 1.0], [3.0, 1.0]], [0, 1, 1]
+    >>> found = fsgl.accuracy_under_priors(logits, labels, [500, 10], factors=[10])
+    >>> {name: round(value, 1) for name, value in found.items()}
+    {'forward-10': 95.5, 'uniform': 75.0, 'backward-10': 54.5}
     """
     counts = np.asarray(class_counts_K)
     accuracy = np.array([np.nan if value is None else value for value in per_class_accuracy(logits_NK, labels_N)])

@@ -51,7 +51,13 @@ class Difference:
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Mean with its t interval. Raises ValueError for no values."""
+    """Mean with its t interval. Raises ValueError for no values.
+
+    >>> import fsgl
+    >>> interval = fsgl.mean_interval([70.0, 71.0, 72.0])
+    >>> interval.mean, round(interval.half_width, 2)
+    (71.0, 2.48)
+    """
     n = len(values)
     if n == 0:
         raise ValueError("a mean needs values")
@@ -70,6 +76,11 @@ def paired_difference(
     """b minus a at equal seeds (position by position).
 
     Raises ValueError for sequences of different lengths, or empty ones.
+
+    >>> import fsgl
+    >>> found = fsgl.paired_difference([70.0, 71.0, 72.0], [71.0, 71.5, 73.5])
+    >>> found.interval.mean, round(found.p_value, 3)
+    (1.0, 0.074)
     """
     if len(a_by_seed) != len(b_by_seed):
         raise ValueError(f"pairs are needed, and there are {len(a_by_seed)} values and {len(b_by_seed)}")
@@ -105,6 +116,12 @@ def paired_bootstrap(
     class, as many of each as there are (a bootstrap stratified by class). None is top-1 over images of any class.
     p_value: twice the share of resamples on the other side of 0, at least 1 / resamples.
     Raises ValueError where they are not of the same images.
+
+    >>> import fsgl, numpy as np
+    >>> right = np.arange(100)
+    >>> found = fsgl.paired_bootstrap(right < 60, right < 70)
+    >>> found.interval.mean, found.p_value < 0.05
+    (10.0, True)
     """
     a, b = (np.atleast_2d(np.asarray(correct, dtype=np.float64)).mean(axis=0) for correct in (a_correct, b_correct))
     if a.shape != b.shape or not a.size:
@@ -140,7 +157,12 @@ def paired_bootstrap(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """p-values adjusted for their number, in their order. None, for what was not tested, stays and does not count."""
+    """p-values adjusted for their number, in their order. None, for what was not tested, stays and does not count.
+
+    >>> import fsgl
+    >>> fsgl.holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
     tested = [i for i, p in enumerate(p_values) if p is not None]
     order = sorted(tested, key=lambda i: p_values[i] or 0.0)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -154,7 +176,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def wilson(
     right: NDArray[np.integer], total: NDArray[np.integer], confidence: float = CONFIDENCE
 ) -> NDArray[np.float64]:
-    """Intervals ``K x 2`` of shares, in percent, of ``right`` in ``total`` images (Wilson 1927); NaN for no images."""
+    """Intervals ``K x 2`` of shares, in percent, of ``right`` in ``total`` images (Wilson 1927); NaN for no images.
+
+    >>> import fsgl, numpy as np
+    >>> fsgl.wilson(np.array([9, 0]), np.array([10, 10])).round(1).tolist()
+    [[59.6, 98.2], [0.0, 27.8]]
+    """
     from scipy.stats import norm
 
     z = float(norm.ppf((1 + confidence) / 2))

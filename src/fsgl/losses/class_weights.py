@@ -16,6 +16,10 @@ def power_class_weights(class_counts: Sequence[int] | Tensor, power: float) -> T
     """Weights ``K``, float64, with mean 1, falling with the count to the given power.
 
     Raises ValueError where a class has no image: its weight would be infinite.
+
+    >>> import fsgl
+    >>> fsgl.power_class_weights([100, 25], power=0.5).tolist()
+    [0.6666666666666666, 1.3333333333333333]
     """
     counts = torch.as_tensor(class_counts, dtype=torch.float64)
     if not bool((counts > 0).all()):
@@ -31,6 +35,10 @@ def effective_number_weights(class_counts: Sequence[int] | Tensor, beta: float) 
         w_k ~ (1 - beta) / (1 - beta^n_k)          beta = 0: all ones; beta -> 1: ~ 1 / n_k
 
     Raises ValueError for beta outside [0, 1), or where a class has no image.
+
+    >>> import fsgl
+    >>> [round(w, 3) for w in fsgl.effective_number_weights([100, 10], beta=0.99).tolist()]
+    [0.262, 1.738]
     """
     if not 0 <= beta < 1:
         raise ValueError(f"beta must be at least 0 and below 1, not {beta}")

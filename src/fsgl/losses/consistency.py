@@ -14,6 +14,11 @@ def consistency(prediction_g: Tensor, projection_l: Tensor, prediction_l: Tensor
 
     Returns a scalar in [-2, 2]. The projections are detached: without the stop-gradient both views
     collapse to a constant (SimSiam, section 4.1).
+
+    >>> import fsgl, torch
+    >>> z, p = torch.eye(2), torch.eye(2)
+    >>> fsgl.consistency(p, z, p, z).item()  # both views agree entirely
+    -2.0
     """
     global_to_local = cosine_similarity(prediction_g, projection_l.detach(), dim=1)
     local_to_global = cosine_similarity(prediction_l, projection_g.detach(), dim=1)

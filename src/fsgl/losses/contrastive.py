@@ -22,6 +22,11 @@ def balanced_contrastive(features_MD: Tensor, labels_M: Tensor, centres_KD: Tens
 
     m_ij: how many features and centres are of j's class, one less where that is i's own (i itself does not count).
     features, centres: rows of length 1.  labels: int64.  Returns a scalar, in nats.
+
+    >>> import fsgl, torch
+    >>> z = torch.eye(2)
+    >>> round(fsgl.balanced_contrastive(z, torch.tensor([0, 1]), centres_KD=z, temperature=1.0).item(), 3)
+    0.313
     """
     count, classes = len(features_MD), len(centres_KD)
     everything = torch.cat([features_MD, centres_KD])
@@ -49,6 +54,12 @@ def parametric_contrastive(
 
     j: the other images of the batch and ``others``; of these, what has a label below 0 is left out (an empty place of a
     queue).  logits: with the log prior added.  Returns a scalar, in nats.
+
+    >>> import fsgl, torch
+    >>> z, y, nothing = torch.eye(2), torch.tensor([0, 1]), torch.empty(0, 2)
+    >>> loss = fsgl.parametric_contrastive(z, z, y, nothing, torch.empty(0).long(), 0.05, 1.0, 1.0, 0.07)
+    >>> round(loss.item(), 3)
+    0.551
     """
     count = len(features_BD)
     similar = features_BD @ torch.cat([features_BD, others_MD]).T / temperature

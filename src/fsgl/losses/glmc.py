@@ -44,6 +44,13 @@ def glmc_losses(
     outputs: (fc ``B x K``, fc_cb ``B x K``, z ``B x D``, p ``B x D``), as ``FourHeads`` returns them.
     targets: soft labels ``B x K``.  class_weights_K: w, see ``power_class_weights``.
     adjustment_K: added to the logits of fc_cb: the log prior, with weights of 1, is Balanced Softmax.
+
+    >>> import fsgl, torch
+    >>> heads = fsgl.FourHeads(feature_dim=8, num_classes=3, width=4)
+    >>> target = fsgl.one_hot(torch.tensor([0, 2]), 3)
+    >>> views = [heads(torch.rand(2, 8)) for _ in range(2)]
+    >>> losses = fsgl.glmc_losses(*views, target, target, fsgl.power_class_weights([9, 3, 1], 1.0).float())
+    >>> (losses.classification(progress=0.5) + 4 * losses.consistency).backward()
     """
     (fc_g, fc_cb_g, z_g, p_g), (fc_l, fc_cb_l, z_l, p_l) = outputs_g, outputs_l
     weights = class_weights_K

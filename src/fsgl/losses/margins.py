@@ -23,7 +23,13 @@ def _positive(class_counts: Tensor) -> Tensor:
 
 
 def log_prior(class_counts: Tensor) -> Tensor:
-    """log(n_k / N), ``K`` float64. Raises ValueError where a class has no image."""
+    """log(n_k / N), ``K`` float64. Raises ValueError where a class has no image.
+
+    >>> import fsgl, torch
+    >>> logits = torch.zeros(1, 2)
+    >>> (logits + fsgl.log_prior(torch.tensor([90, 10]))).softmax(dim=1).tolist()  # Balanced Softmax trains on these
+    [[0.8999999999999999, 0.10000000000000002]]
+    """
     counts = _positive(class_counts)
     return torch.log(counts / counts.sum())
 
@@ -32,6 +38,10 @@ def inverse_log_prior(class_counts: Tensor) -> Tensor:
     """log pi with the ranks turned round, ``K`` float64: the most frequent class has the rarest one's, and so on.
 
     Of equal counts the lower index is taken for the rarer, as in SADE's code. Raises ValueError where a class has none.
+
+    >>> import fsgl, torch
+    >>> [round(p, 3) for p in fsgl.inverse_log_prior(torch.tensor([90, 10])).exp().tolist()]
+    [0.1, 0.9]
     """
     prior = log_prior(class_counts)
     order = torch.argsort(prior, stable=True)
@@ -39,7 +49,12 @@ def inverse_log_prior(class_counts: Tensor) -> Tensor:
 
 
 def relative_frequency(class_counts: Tensor, power: float) -> Tensor:
-    """(n_k / n_max)^power, ``K`` float64. Raises ValueError where a class has no image."""
+    """(n_k / n_max)^power, ``K`` float64. Raises ValueError where a class has no image.
+
+    >>> import fsgl, torch
+    >>> fsgl.relative_frequency(torch.tensor([100, 25]), power=0.5).tolist()
+    [1.0, 0.5]
+    """
     counts = _positive(class_counts)
     return (counts / counts.max()) ** power
 
@@ -48,6 +63,10 @@ def ldam_margins(class_counts: Tensor, largest: float) -> Tensor:
     """Margins ``K`` float64, in units of the cosine, proportional to n_k^(-1/4); the rarest class has ``largest``.
 
     Raises ValueError where a class has no image.
+
+    >>> import fsgl, torch
+    >>> fsgl.ldam_margins(torch.tensor([16, 1]), largest=0.5).tolist()
+    [0.25, 0.5]
     """
     counts = _positive(class_counts)
     return largest * (counts / counts.min()) ** -0.25

@@ -15,6 +15,11 @@ def soft_cross_entropy(logits_BK: Tensor, target_BK: Tensor) -> Tensor:
     """Mean over the batch; logits and target ``B x K``, target >= 0. Returns a scalar, in nats.
 
     Raises ValueError where the shapes differ, as for class indices: see ``fsgl.methods.mixtures.one_hot``.
+
+    >>> import fsgl, torch
+    >>> logits, target = torch.zeros(1, 4), torch.tensor([[0.5, 0.5, 0.0, 0.0]])
+    >>> round(fsgl.soft_cross_entropy(logits, target).item(), 3)  # log 4
+    1.386
     """
     if logits_BK.shape != target_BK.shape:
         raise ValueError(f"logits {tuple(logits_BK.shape)} and soft target {tuple(target_BK.shape)} differ in shape")

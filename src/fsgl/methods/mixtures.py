@@ -45,6 +45,10 @@ def draw_lambda(beta: float, generator: torch.Generator) -> float:
 
     beta: > 0; 1 is uniform, below 1 favours one image over an even blend.
     Raises ValueError for beta <= 0.
+
+    >>> import fsgl, torch
+    >>> 0 <= fsgl.draw_lambda(0.5, torch.Generator().manual_seed(0)) <= 1
+    True
     """
     if not beta > 0:
         raise ValueError(f"beta must be positive, not {beta}")
@@ -58,6 +62,11 @@ def cutmix_box(height: int, width: int, lam: float, generator: torch.Generator) 
 
     The side is ``cut = ceil(side * sqrt(1 - lam))`` and the box reaches from centre - cut // 2 to
     centre + cut // 2, so an odd cut pastes one pixel less (as in the release).
+
+    >>> import fsgl, torch
+    >>> box = fsgl.cutmix_box(32, 32, lam=0.75, generator=torch.Generator().manual_seed(0))
+    >>> box.area <= 16 * 16  # less where it is clipped
+    True
     """
     ratio = math.sqrt(1.0 - lam)
     half_height = math.ceil(height * ratio) // 2
@@ -73,31 +82,58 @@ def cutmix_box(height: int, width: int, lam: float, generator: torch.Generator) 
 
 
 def box_lambda(box: Box, height: int, width: int) -> float:
-    """The share of the image that a box leaves as it was, in [0, 1]."""
+    """The share of the image that a box leaves as it was, in [0, 1].
+
+    >>> import fsgl
+    >>> from fsgl.methods.mixtures import Box
+    >>> fsgl.box_lambda(Box(top=0, bottom=16, left=0, right=16), 32, 32)
+    0.75
+    """
     return 1.0 - box.area / (height * width)
 
 
 def mixup(images_a: Tensor, images_b: Tensor, lam: float) -> Tensor:
-    """``lam * images_a + (1 - lam) * images_b``, both of any one shape."""
+    """``lam * images_a + (1 - lam) * images_b``, both of any one shape.
+
+    >>> import fsgl, torch
+    >>> fsgl.mixup(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), lam=0.25).unique().tolist()
+    [0.25]
+    """
     return torch.lerp(images_b, images_a, lam)  # one pass over memory, exact at lam = 0 and 1
 
 
 def cutmix(images_a: Tensor, images_b: Tensor, box: Box) -> Tensor:
-    """``images_a`` with the box cut from ``images_b``; both ``B x C x H x W``, neither is changed."""
+    """``images_a`` with the box cut from ``images_b``; both ``B x C x H x W``, neither is changed.
+
+    >>> import fsgl, torch
+    >>> from fsgl.methods.mixtures import Box
+    >>> fsgl.cutmix(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), Box(0, 1, 0, 1)).tolist()
+    [[[[0.0, 1.0], [1.0, 1.0]]]]
+    """
     mixed = images_a.clone()
     mixed[..., box.top : box.bottom, box.left : box.right] = images_b[..., box.top : box.bottom, box.left : box.right]
     return mixed
 
 
 def one_hot(labels: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Labels ``B`` as rows ``B x K`` with a single 1."""
+    """Labels ``B`` as rows ``B x K`` with a single 1.
+
+    >>> import fsgl, torch
+    >>> fsgl.one_hot(torch.tensor([2, 0]), 3).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
     return soft_labels(labels, labels, 1.0, num_classes, dtype)
 
 
 def soft_labels(
     labels_a: Tensor, labels_b: Tensor, lam: float, num_classes: int, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """``lam * onehot(labels_a) + (1 - lam) * onehot(labels_b)``, ``B x K``; labels ``B`` int64 in [0, K)."""
+    """``lam * onehot(labels_a) + (1 - lam) * onehot(labels_b)``, ``B x K``; labels ``B`` int64 in [0, K).
+
+    >>> import fsgl, torch
+    >>> fsgl.soft_labels(torch.tensor([0]), torch.tensor([2]), lam=0.75, num_classes=3).tolist()
+    [[0.75, 0.0, 0.25]]
+    """
     target = torch.zeros(len(labels_a), num_classes, dtype=dtype, device=labels_a.device)
     share = torch.full_like(target[:, :1], lam)
     target.scatter_(1, labels_a[:, None], share)
@@ -122,6 +158,13 @@ def global_local_mixture(
 
     Departure: views that are features ``B x D`` (features.py) have no place for a box; both mixtures are then
     MixUp of features (manifold mixup, Verma et al., ICML 2019, at the last layer), each of a view, under the lambda.
+
+    >>> import fsgl, torch
+    >>> views = [torch.rand(2, 3, 32, 32) for _ in range(2)]
+    >>> draws, labels = torch.Generator().manual_seed(0), torch.tensor([0, 1])
+    >>> (x_g, x_l), (y_g, y_l) = fsgl.global_local_mixture(views, labels, views, labels.flip(0), 2, 0.5, draws)
+    >>> x_g.shape, y_l.sum(dim=1).tolist()
+    (torch.Size([2, 3, 32, 32]), [1.0, 1.0])
     """
     if label not in ("area", "lambda"):
         raise ValueError(f"the label of the local mixture is 'area' or 'lambda', not {label!r}")

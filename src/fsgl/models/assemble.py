@@ -88,6 +88,14 @@ class FourHeadNet(Net):
 
     class_weights_K: the weights of the rebalanced label; kept here as a buffer so that it moves with the
     network and is saved with it.
+
+    >>> import fsgl, torch
+    >>> backbone, counts = fsgl.build_backbone("resnet8-slim"), [50, 5]
+    >>> heads = fsgl.FourHeads(backbone.feature_dim, 2, backbone.head_width)
+    >>> net = fsgl.FourHeadNet(backbone, fsgl.FeatureScaling(counts, 0.5), heads, torch.ones(2))
+    >>> images, target = torch.rand(2, 3, 32, 32), torch.eye(2)
+    >>> net(images, target).rebalanced_BK.shape, net.eval().predict(images).shape
+    (torch.Size([2, 2]), torch.Size([2, 2]))
     """
 
     class_weights_K: Tensor

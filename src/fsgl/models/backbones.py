@@ -138,6 +138,11 @@ def build_backbone(name: str, in_channels: int = 3, image_size: int | None = Non
     image_size: of ``timm:NAME`` only, side of what it is shown; None is the model's own. Ours take any size.
     The weights are drawn from torch's global generator: seed it, or fork it, for the same ones again.
     Raises UserError, with the nearest real name, for a name that is none.
+
+    >>> import fsgl, torch
+    >>> backbone = fsgl.build_backbone("resnet8-slim", in_channels=1)
+    >>> backbone(torch.rand(2, 1, 8, 8)).shape
+    torch.Size([2, 64])
     """
     check_backbone(name)
     if is_timm(name):

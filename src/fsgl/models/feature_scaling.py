@@ -48,7 +48,12 @@ class FeatureScalingSpec:
 
 
 def frequency_ranks(counts_K: Tensor) -> Tensor:
-    """Rank of each class by training count, 0 the most frequent; ties go by class index."""
+    """Rank of each class by training count, 0 the most frequent; ties go by class index.
+
+    >>> import fsgl, torch
+    >>> fsgl.frequency_ranks(torch.tensor([5, 100, 20])).tolist()
+    [2, 0, 1]
+    """
     order = torch.argsort(counts_K, descending=True, stable=True)
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(len(order), device=order.device)
@@ -62,7 +67,12 @@ def class_scales(
     rank: str = "frequency",
     decimals: int | None = None,
 ) -> Tensor:
-    """omega, ``K`` float64: the factor of each class's features (the formula at the head of this file)."""
+    """omega, ``K`` float64: the factor of each class's features (the formula at the head of this file).
+
+    >>> import fsgl, torch
+    >>> fsgl.class_scales(torch.tensor([100, 20, 5, 1]), gamma=0.5).tolist()
+    [1.5, 1.375, 1.25, 1.125]
+    """
     ranks = frequency_ranks(class_counts) if rank == "frequency" else torch.arange(len(class_counts))
     omega = 1 + gamma * PROFILES[profile](ranks.double(), len(class_counts))
     if decimals is None:
@@ -76,6 +86,13 @@ class FeatureScaling(nn.Module):
 
     class_counts: ``K`` training images a class (any integer sequence or tensor).
     The other arguments are those of ``FeatureScalingSpec``.
+
+    >>> import fsgl, torch
+    >>> scaling = fsgl.FeatureScaling([100, 1], gamma=0.5)
+    >>> scaling(torch.ones(2, 1), torch.eye(2)).tolist()  # the frequent class is scaled most
+    [[1.5], [1.25]]
+    >>> scaling.eval()(torch.ones(2, 1), torch.eye(2)).tolist()
+    [[1.0], [1.0]]
     """
 
     omega_PK: Tensor

@@ -24,7 +24,13 @@ class HeadOutputs(NamedTuple):
 
 
 class FourHeads(nn.Module):
-    """feature_dim: D of the backbone.  width: of the two consistency heads."""
+    """feature_dim: D of the backbone.  width: of the two consistency heads.
+
+    >>> import fsgl, torch
+    >>> outputs = fsgl.FourHeads(feature_dim=8, num_classes=3, width=4)(torch.rand(2, 8))
+    >>> [tuple(each.shape) for each in outputs]
+    [(2, 3), (2, 3), (2, 4), (2, 4)]
+    """
 
     def __init__(self, feature_dim: int, num_classes: int, width: int) -> None:
         super().__init__()
@@ -42,6 +48,10 @@ class CosineLinear(nn.Module):
     """scale * cos(w_k, h): a classifier whose rows and features have length 1, without bias (LDAM, section 3.3).
 
     Rows begin uniform on the sphere.
+
+    >>> import fsgl, torch
+    >>> fsgl.CosineLinear(8, 3, scale=30.0)(torch.rand(2, 8)).abs().max().item() <= 30
+    True
     """
 
     def __init__(self, feature_dim: int, num_classes: int, scale: float) -> None:
@@ -57,6 +67,11 @@ class ScaledLinear(nn.Linear):
     """f_k (w_k h + b_k): a linear classifier with a learnable factor of each row (LWS, Kang et al., ICLR 2020, eq. 5).
 
     scale_bias: False is f_k w_k h + b_k.
+
+    >>> import fsgl, torch
+    >>> layer = fsgl.ScaledLinear(8, 3)
+    >>> layer(torch.rand(2, 8)).shape, layer.factors_K.tolist()
+    (torch.Size([2, 3]), [1.0, 1.0, 1.0])
     """
 
     def __init__(self, feature_dim: int, num_classes: int, scale_bias: bool = True) -> None:

@@ -70,7 +70,17 @@ class AveragingSpec:
 
 
 class WeightAverage:
-    """The mean of a network's weights at several times.  model: a copy that holds it; before the first, as copied."""
+    """The mean of a network's weights at several times.  model: a copy that holds it; before the first, as copied.
+
+    >>> import fsgl, torch
+    >>> net = torch.nn.Linear(1, 1, bias=False)
+    >>> average = fsgl.WeightAverage(net)
+    >>> for value in (1.0, 3.0):
+    ...     _ = torch.nn.init.constant_(net.weight, value)
+    ...     average.add(net)
+    >>> average.model.weight.item()
+    2.0
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = copy.deepcopy(model)

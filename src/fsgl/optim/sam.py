@@ -57,6 +57,15 @@ class Sam:
 
     parameters: those to move.  rho: >= 0; 0 leaves the weights where they are.
     Raises ValueError for a negative rho.
+
+    >>> import fsgl, torch
+    >>> w = torch.tensor([3.0, 4.0], requires_grad=True)
+    >>> (w**2).sum().backward()
+    >>> with fsgl.Sam([w], rho=1.0).climb():
+    ...     [round(value, 3) for value in w.tolist()]
+    [3.6, 4.8]
+    >>> w.tolist()  # back, bit for bit
+    [3.0, 4.0]
     """
 
     def __init__(self, parameters: Iterable[Tensor], rho: float) -> None:
@@ -120,7 +129,15 @@ def climbed_as_list(weights: list[Tensor], gradients: list[Tensor], scale: Tenso
 
 @contextmanager
 def frozen_batch_norm_statistics(model: nn.Module) -> Iterator[None]:
-    """Within: BatchNorm normalises by the batch as in training, but leaves its running statistics alone."""
+    """Within: BatchNorm normalises by the batch as in training, but leaves its running statistics alone.
+
+    >>> import fsgl, torch
+    >>> layer = torch.nn.BatchNorm1d(2)
+    >>> with fsgl.frozen_batch_norm_statistics(layer):
+    ...     _ = layer(torch.rand(4, 2))
+    >>> layer.running_mean.tolist()
+    [0.0, 0.0]
+    """
     layers = [
         module
         for module in model.modules()

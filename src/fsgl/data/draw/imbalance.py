@@ -25,6 +25,10 @@ def exponential_counts(n_max: int, num_classes: int, imbalance_factor: float) ->
     rounds differently is another data set. Where that gives 0 (``n_max < imbalance_factor``) the class keeps 1 image:
     a class without images cannot be learnt, weighted or sampled. One class has ``n_max``.
     Raises UserError for n_max < 1, num_classes < 1, or a factor below 1 or not finite.
+
+    >>> import fsgl
+    >>> fsgl.exponential_counts(n_max=500, num_classes=5, imbalance_factor=100).tolist()
+    [500, 158, 50, 15, 5]
     """
     if n_max < 1 or num_classes < 1:
         raise UserError(f"a long tail needs at least 1 class and 1 image, not {num_classes} and {n_max}")
@@ -54,6 +58,12 @@ def draw_long_tail(labels: np.ndarray, counts: np.ndarray, draw: str = "ldam", s
     published selections apart is their seed: None takes the one that belongs to the draw, ``DRAW_SEEDS[draw]``.
     Both depend on the archive's order: a copy of a data set in another order gives other images.
     Raises UserError for an unknown draw, a label that ``counts`` lacks, or a class with too few images.
+
+    >>> import fsgl, numpy as np
+    >>> labels = np.repeat([0, 1], 50)
+    >>> drawn = fsgl.draw_long_tail(labels, np.array([50, 5]))
+    >>> np.bincount(labels[drawn]).tolist()
+    [50, 5]
     """
     if draw not in DRAW_SEEDS:
         raise unknown("draw", draw, DRAW_SEEDS)

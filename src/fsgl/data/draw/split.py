@@ -30,6 +30,11 @@ def carve_validation(
     which take different images for the same seed.
     Returns (training positions, validation positions, classes too small to spare one): int64 positions in ``labels``,
     ascending, each position in exactly one of the two. Raises UserError for a fraction outside [0, 1).
+
+    >>> import fsgl, numpy as np
+    >>> train, val, too_small = fsgl.carve_validation(np.repeat([0, 1], [40, 4]), 0.1, seed=0, num_classes=2)
+    >>> len(train), len(val), too_small
+    (40, 4, (1,))
     """
     if not 0 <= fraction < 1:
         raise UserError(f"the {part} fraction must be at least 0 and below 1, not {fraction}")

@@ -21,6 +21,12 @@ def class_power_probabilities(class_counts: Sequence[int] | Tensor, q: float) ->
 
     q: 0 is the classes' own frequency, 1 is uniform over classes, above 1 favours rare ones.
     An empty class has probability 0.
+
+    >>> import fsgl
+    >>> [round(p, 3) for p in fsgl.class_power_probabilities([90, 10], q=0).tolist()]
+    [0.9, 0.1]
+    >>> fsgl.class_power_probabilities([90, 10], q=1).tolist()
+    [0.5, 0.5]
     """
     counts = torch.as_tensor(class_counts, dtype=torch.float64)
     # Relative to the class that is drawn most, so that a large q does not overflow.
@@ -34,6 +40,12 @@ class ClassPowerSampler:
 
     labels: ``N`` integers in [0, num_classes), on the CPU; not kept.  q: see ``class_power_probabilities``.
     Keeps 4 bytes an image; the start takes O(N + K) time and little memory beside (benchmarks/scaling.py).
+
+    >>> import fsgl, torch
+    >>> labels = torch.tensor([0] * 90 + [1] * 10)
+    >>> drawn = fsgl.ClassPowerSampler(labels, 2, q=1).draw(1000, torch.Generator().manual_seed(0))
+    >>> 400 < int((labels[drawn] == 1).sum()) < 600  # about half, where a tenth is there
+    True
     """
 
     def __init__(self, labels: np.ndarray | Tensor, num_classes: int, q: float) -> None:
