@@ -73,17 +73,23 @@ def run(options: argparse.Namespace) -> int:
                 how = Runtime("cpu", trackers=(), print_every=10**9)
                 train(experiment, folder, how, resume, data=replace(data, spec=experiment.data))
             rows[experiment.hash] = row_of(folder, experiment)
+            write(options.record, wanted[0], rows)
             shutil.rmtree(folder)
     except RunInterrupted as stop:
         print(f"horizon.py: {stop}", file=sys.stderr)
         return 128 + stop.signal_number
-    finally:
-        command = "python benchmarks/horizon.py"
-        options.record.mkdir(parents=True, exist_ok=True)
-        content = {"settings": wanted[0].to_json(), "rows": list(rows.values())}
-        del content["settings"]["data"]["root"]  # type: ignore[attr-defined]
-        write_record(options.record, "benchmark", "horizon", command, environment(torch.device("cpu")), content)
     return 0
+
+
+def write(folder: Path, first: Experiment, rows: dict[str, dict[str, Any]]) -> None:
+    """The record, as far as it has come."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = first.to_json()
+    del settings["data"]["root"]
+    write_record(
+        folder, "horizon", "horizon", "python benchmarks/horizon.py", environment(torch.device("cpu")),
+        {"settings": settings, "rows": list(rows.values())},
+    )  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -1,6 +1,6 @@
 """The long runs behind the README's figure, from wherever they stand: one command, for spare time.
 
-    nohup nice -n 19 .venv/bin/python benchmarks/long_runs.py --root data > long-runs.log 2>&1 &
+    nohup .venv/bin/python benchmarks/long_runs.py --network NAME --root data > long-runs.log 2>&1 &
 
 1. Learning rate and weight decay, if results/ has none yet (settings_search.py).
 2. CIFAR-10-LT, IF 100: all methods of seed 0, then of seed 1, then of seed 2.
@@ -126,7 +126,6 @@ def cells_of(options: argparse.Namespace) -> tuple[list[Cell], object]:
 
 def run(options: argparse.Namespace) -> int:
     """All that is left; 1 where a run failed."""
-    options.runs.mkdir(parents=True, exist_ok=True)
     with sole_user(options.runs):
         try:
             folders = (RESULTS, options.record)
@@ -160,5 +159,11 @@ def main(arguments: list[str]) -> int:
     return guarded("long_runs.py", lambda: run(options))
 
 
+def lowest_priority() -> None:
+    """For spare time only."""
+    os.nice(19)
+
+
 if __name__ == "__main__":
+    lowest_priority()
     sys.exit(main(sys.argv[1:]))

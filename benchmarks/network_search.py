@@ -145,7 +145,7 @@ def search(options: argparse.Namespace) -> int:
         options.record.mkdir(parents=True, exist_ok=True)
         command = "python benchmarks/network_search.py"
         write_record(
-            options.record, "benchmark", "network-search", command, environment(torch.device("cpu")), content
+            options.record, "search", "network-search", command, environment(torch.device("cpu")), content
         )  # fmt: skip
     return int(any(trial.status == "failed" for trial in (*first, *second)))
 

@@ -67,7 +67,7 @@ def write(trials: Sequence[Trial], record: Path) -> dict[str, dict[str, float]]:
     content = {"trials": list(rows.values()), "chosen": chosen}
     record.mkdir(parents=True, exist_ok=True)
     command = "python benchmarks/settings_search.py"
-    write_record(record, "benchmark", "settings-search", command, environment(torch.device("cpu")), content)
+    write_record(record, "search", "settings-search", command, environment(torch.device("cpu")), content)
     return chosen
 
 

@@ -1,7 +1,7 @@
 """The results pages and the README's table, generated from results/: ``python -m benchmarks.pages.results``.
 
-docs/results.md, docs/leaderboard.md, docs/fsm.md, docs/rivals.md and docs/speed.md are written whole; in README.md the
-part between the two marker comments is replaced.
+docs/results.md, docs/leaderboard.md, docs/fsm.md, docs/horizon.md, docs/rivals.md and docs/speed.md are written whole,
+with their figures; in README.md the part between the two marker comments is replaced.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages.front import front_part
 from benchmarks.pages.fsm import fsm_page
+from benchmarks.pages.horizon import horizon_page
 from benchmarks.pages.rivals import rivals_page
 from benchmarks.pages.speed import speed_page
+from benchmarks.pages.trained import budget_note
 
 from fsgl.comparison.differences import compare_with
 from fsgl.comparison.entries import Entry, describe_shared, make_entries, ranked_with
 from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
 from fsgl.errors import UserError
-from fsgl.files import write_atomically
+from fsgl.files import read_json, write_atomically
 from fsgl.report.records import read_records
 from fsgl.report.render import Table
 from fsgl.report.transfers import brief_transfer
@@ -59,17 +62,19 @@ def tables_of(records: Sequence[Mapping[str, Any]]) -> list[Table]:
     entries = make_entries([record["content"] for record in records])
     table = accuracy_table(entries, title_of(records[0]))
     shared = describe_shared([record["content"] for record in records], records[0]["environment"])
-    tables = [replace(table, notes=(*table.notes, shared))]
+    note = budget_note([record["content"] for record in records])
+    tables = [replace(table, notes=(*table.notes, shared, *([] if note is None else [note])))]
     reference = _reference(entries)
     if reference is not None and len(entries) > 1:
-        tables.append(differences_table(compare_with(entries, reference), reference))
+        differences = differences_table(compare_with(entries, reference), reference)
+        tables.append(replace(differences, notes=(*differences.notes, *([] if note is None else [note]))))
     return tables
 
 
-def results_sections(folder: Path, tables: int | None = None) -> list[str]:
-    """Markdown of every comparison in ``folder``. tables: of each, the first so many; None for all."""
+def results_sections(folder: Path) -> list[str]:
+    """Markdown of every comparison in ``folder``."""
     return [
-        "\n".join(table.markdown() for table in tables_of(records)[:tables])
+        "\n".join(table.markdown() for table in tables_of(records))
         for records in comparisons_of(read_records(folder, "run"))
     ]
 
@@ -122,14 +127,20 @@ def write_pages(root: Path) -> list[Path]:
     if BEGIN not in text or END not in text:
         raise UserError(f"{readme}: the markers '{BEGIN}' and '{END}' are missing")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    every = [*comparisons_of(read_records(results, "run")), *comparisons_of(read_records(board, "run"))]
+    every = [
+        (title_of(records[0]), records) for folder in (results, board)
+        for records in comparisons_of(read_records(folder, "run"))
+    ]  # fmt: skip
+    path = results / "horizon.json"
+    horizon = read_json(path) if path.exists() else None
     written = {
         root / "docs" / "results.md": page,
         root / "docs" / "leaderboard.md": leaderboard_page(board),
-        root / "docs" / "fsm.md": fsm_page([(title_of(records[0]), records) for records in every]),
+        root / "docs" / "fsm.md": fsm_page(every, horizon),
+        root / "docs" / "horizon.md": horizon_page(horizon, root / "docs"),
         root / "docs" / "rivals.md": rivals_page(results),
         root / "docs" / "speed.md": speed_page(results),
-        readme: before + BEGIN + "\n\n" + "\n".join(results_sections(results, 1)) + "\n" + END + after,
+        readme: before + BEGIN + "\n\n" + front_part(every, root / "docs") + "\n" + END + after,
     }
     for path, content in written.items():
         write_atomically(path, content.encode())

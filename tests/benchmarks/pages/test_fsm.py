@@ -67,4 +67,4 @@ def test_page_pairs_fsgl_with_glmc_sam_and_its_ablations() -> None:
 
 def test_nothing_is_known_of_single_seeds() -> None:
     page = fsm_page([("two", records(glmc_sam=[70.0], fsgl=[71.0]))])
-    assert "**Not known yet: no comparison has two seeds of both.**" in page
+    assert "**Not known yet: no comparison of networks trained to the end has two seeds of both.**" in page

@@ -1,0 +1,109 @@
+"""The README's part: one figure and one small table for each comparison of networks that were trained to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from benchmarks.pages.trained import ENOUGH_EPOCHS, ENOUGH_SEEDS, is_short, with_enough_seeds
+
+from fsgl.comparison.entries import Entry, accuracy, describe_shared, make_entries
+from fsgl.comparison.tables import with_interval
+from fsgl.evaluation.statistics import mean_interval
+from fsgl.report.drawing import draw, write_files
+from fsgl.report.figures import GROUP_COLOURS, MARKERS
+from fsgl.report.render import Table
+from fsgl.report.table import EMPTY
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POST_HOC = {"fc minus log prior": "minus log prior", "fc, rows of length 1": "tau-norm"}
+PLAIN = "cross-entropy"
+NOTE = (
+    "accuracy: last epoch, mean over classes, % (± 95 % interval over seeds, Student's t); passes: of the backbone a "
+    "step; hours: of training, one thread; post hoc: the same runs with a changed classifier, tau = 1."
+)
+NONE_YET = (
+    f"No network has been trained for {ENOUGH_EPOCHS} epochs with {ENOUGH_SEEDS} seeds on photographs yet; the runs "
+    "are one command away ([docs/long-runs.md](docs/long-runs.md)), and what they give will stand here. Shorter runs "
+    "are in [docs/results.md](docs/results.md), and say nothing of the methods. What can be said already, on the "
+    "embedded digits: how many epochs a method needs before it pays ([docs/horizon.md](docs/horizon.md)).\n\n"
+    "![accuracy by epochs of training, on the embedded digits](docs/horizon.svg)\n"
+)
+
+
+def front_part(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], docs: Path) -> str:
+    """Markdown; figures are written into docs. comparisons: title and records of runs that may be ranked together."""
+    parts = []
+    for title, records in comparisons:
+        runs = [record["content"] for record in records]
+        entries = with_enough_seeds(make_entries(runs))
+        if runs[0]["settings"]["data"]["name"] == "digits" or is_short(runs) or not entries:
+            continue
+        name = f"results-{runs[0]['settings']['data']['name']}"
+        drawing = draw(lambda figure, entries=entries: groups_figure(figure, entries), (8.0, 3.2))  # type: ignore[misc]
+        write_files(drawing, docs, name)
+        table = small_table(entries, title)
+        shared = describe_shared([run for entry in entries for run in entry.runs], records[0]["environment"])
+        alt = f"Accuracy of many, medium and few by method with 95 % intervals over seeds: {title}"
+        parts.append(f"![{alt}](docs/{name}.svg)\n\n" + Table(
+            table.title, table.headings, table.rows, (NOTE, shared)
+        ).markdown())  # fmt: skip
+    return "\n".join(parts) if parts else NONE_YET
+
+
+def small_table(entries: Sequence[Entry], title: str) -> Table:
+    """What a reader wants first."""
+    rows = []
+    for entry in entries:
+        hours = np.mean([run["train_seconds"] for run in entry.runs]) / 3600
+        groups = (entry.mean(_group(group)) for group in GROUP_COLOURS)
+        passes = str(entry.runs[0]["cost"]["passes_per_step"])
+        rows.append((entry.label, str(len(entry.runs)), with_interval(entry.interval(accuracy)), *groups, passes,
+                     f"{hours:.1f}"))  # fmt: skip
+        if entry.label == PLAIN:
+            rows += [row for head, name in POST_HOC.items() if (row := _post_hoc(entry, head, name)) is not None]
+    headings = ("method", "seeds", "accuracy", *GROUP_COLOURS, "passes", "hours")
+    ordered = sorted(rows, key=lambda row: -float(row[2].split()[0]))
+    return Table(title, headings, tuple(ordered))
+
+
+def _group(name: str) -> Any:
+    return lambda run: run["epochs"][-1]["test"][name]
+
+
+def _post_hoc(entry: Entry, head: str, name: str) -> tuple[str, ...] | None:
+    """A row of the same runs by another classifier, where their records hold it."""
+    found = [run["heads"][head] for run in entry.runs if head in run.get("heads", {})]
+    if len(found) != len(entry.runs):
+        return None
+    groups = (_mean([each[group] for each in found]) for group in GROUP_COLOURS)
+    interval = with_interval(mean_interval([each["balanced"] for each in found]))
+    return (f"{entry.label}, {name} (post hoc)", str(len(found)), interval, *groups, "0", EMPTY)
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{np.mean(known):.1f}" if known else EMPTY
+
+
+def groups_figure(figure: Figure, entries: Sequence[Entry]) -> None:
+    """A place a method, a mark a group, with intervals over seeds."""
+    axes = figure.subplots()
+    for number, (group, colour) in enumerate(GROUP_COLOURS.items()):
+        places, means, reach = [], [], []
+        for place, entry in enumerate(entries):
+            interval = entry.interval(_group(group))
+            if interval is not None:
+                places.append(place + 0.18 * (number - 1))
+                means.append(interval.mean)
+                reach.append(interval.half_width or 0.0)
+        if places:
+            axes.errorbar(places, means, reach, fmt=MARKERS[group], color=colour, capsize=3, label=group)
+    axes.set_xticks(range(len(entries)), [entry.label for entry in entries], fontsize=8)
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(axis="y", alpha=0.4)
+    figure.legend(loc="outside upper right", ncols=3, fontsize=8)
