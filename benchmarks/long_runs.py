@@ -1,6 +1,6 @@
 """The long runs behind the README's figure, from wherever they stand: one command, for spare time.
 
-    nohup .venv/bin/python benchmarks/long_runs.py --network NAME --root data > long-runs.log 2>&1 &
+    nohup .venv/bin/python benchmarks/long_runs.py --root data > long-runs.log 2>&1 &
 
 1. Learning rate and weight decay, if results/ has none yet (settings_search.py).
 2. CIFAR-10-LT, IF 100: all methods of seed 0, then of seed 1, then of seed 2.
@@ -37,7 +37,7 @@ from fsgl.recipes.experiment import Experiment, override
 from fsgl.report.recording import record, record_name
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-SEEDS = 3
+NETWORK, SEEDS = "resnet8-strided", 3
 FIRST = ("cross-entropy", "balanced-softmax", "ldam-drw", "glmc", "glmc-sam", "fsgl")
 SECOND = ("cross-entropy", "balanced-softmax", "glmc", "glmc-sam", "fsgl")
 LAST = ("fsgl-inverse",)
@@ -115,7 +115,7 @@ def cells_of(options: argparse.Namespace) -> tuple[list[Cell], object]:
         runs = options.runs / "cifar10-if100-published"
         return make_cells(words, range(options.seeds), runs, published(options.root)), "published"
     if options.network is None:
-        raise UserError("long_runs.py needs --network NAME, or --published for the rivals' own")
+        raise UserError("long_runs.py needs, or --published for the rivals' own")
     chosen = chosen_settings(options)
 
     def make(data: str) -> Callable[[str, int], Experiment]:

@@ -39,12 +39,7 @@ HELD_OUT = 0.08  # of each class of the archive, before the draw
 def _strided(depths: Sequence[int], widths: Sequence[int]) -> Callable[[int], Backbone]:
     """A stem of stride 2: the first stage works on 16 x 16 positions."""
 
-    def build(channels: int) -> Backbone:
-        net = CifarResNet(BasicBlock, depths, widths, in_channels=channels)
-        net.stem[0].stride = (2, 2)
-        return net
-
-    return build
+    return lambda channels: CifarResNet(BasicBlock, depths, widths, in_channels=channels, stem_stride=2)
 
 
 def _thin_stem(stem: int, depths: Sequence[int], widths: Sequence[int]) -> Callable[[int], Backbone]:

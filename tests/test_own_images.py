@@ -157,7 +157,7 @@ def test_photographs_are_decoded_as_they_are_needed(tmp_path: Path, capsys: pyte
 
 
 @pytest.mark.parametrize(
-    ("side", "backbone"), [(None, "resnet18-imagenet"), (64, "resnet18"), (65, "resnet18-imagenet")]
+    ("side", "backbone"), [(None, "resnet18-imagenet"), (64, "resnet8-strided"), (65, "resnet18-imagenet")]
 )
 def test_network_goes_by_the_size_of_the_images(side: int | None, backbone: str) -> None:
     assert make_experiment("fsgl", "own", "x", side=side).backbone == backbone

@@ -12,7 +12,9 @@ from fsgl.models.backbones import build_backbone
 from fsgl.models.cifar_resnet import BasicBlock, Bottleneck, CifarResNet, PadShortcut, pad_shortcut
 
 CHANNELS_LAST = torch.channels_last
-SMALL_SET = ("resnet18", "resnet34", "resnet50", "resnet32", "resnet32-slim", "resnet20-slim", "resnet8-slim")
+SMALL_SET = (
+    "resnet18", "resnet34", "resnet50", "resnet32", "resnet32-slim", "resnet20-slim", "resnet8-slim", "resnet8-strided",
+)  # fmt: skip
 
 
 def images(batch: int, channels: int = 3, side: int = 32, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:

@@ -89,6 +89,10 @@ def _three_stages(depth: int, width: int, channels: int) -> Backbone:
     )
 
 
+def _strided(depth: int, channels: int) -> Backbone:
+    return CifarResNet(BasicBlock, (depth,) * 3, (64, 128, 256), in_channels=channels, stem_stride=2)
+
+
 def _torchvision(builder: str, channels: int) -> Backbone:
     return TorchvisionBackbone(builder, in_channels=channels)
 
@@ -108,6 +112,8 @@ _ALL = (
                  "widths 16-32-64, three blocks a stage; for CPUs"),
     BackboneInfo("resnet8-slim", partial(_three_stages, 1, 16), 32,
                  "widths 16-32-64, one block a stage; for tests and digits"),
+    BackboneInfo("resnet8-strided", partial(_strided, 1), 32,
+                 "widths 64-128-256, one block a stage, stem of stride 2; for CPUs and small images of your own"),
     BackboneInfo("resnet18-imagenet", partial(_torchvision, "resnet18"), 224,
                  "torchvision's, 7x7 stem, without pretrained weights; photographs of your own"),
     BackboneInfo("resnet50-imagenet", partial(_torchvision, "resnet50"), 224,
