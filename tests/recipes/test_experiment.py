@@ -89,6 +89,7 @@ ON_OTHER_DATA: dict[str, tuple[str, str, Any]] = {
     "data.test_seed": ("own", "7", 7),
     "data.augmentation": ("own", "classic", "classic"),
     "data.bad_images": ("own", "error", "error"),
+    "data.small_augmentation": ("cifar10", "autoaugment-cutout", "autoaugment-cutout"),
 }
 # What these experiments' hashes were before the settings of ON_OTHER_DATA were added.
 EARLIER_HASHES = {

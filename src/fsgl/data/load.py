@@ -22,6 +22,7 @@ from fsgl.data.readers.listing import title
 from fsgl.data.readers.lists import load_lists
 from fsgl.data.readers.own import find_lists, find_source
 from fsgl.data.readers.small_images import keep_small_images
+from fsgl.data.stream.autoaugment import AutoAugmentCutout
 from fsgl.data.stream.decoding import AUGMENTATIONS, DecodingStream, decoded_batches
 from fsgl.data.stream.features import FeatureStream, ImageFeatures, feature_batches
 from fsgl.data.stream.streams import ArrayStream, Stream, StreamSpec, array_batches
@@ -30,6 +31,7 @@ from fsgl.data.stream.views import ViewSpec
 from fsgl.errors import UserError
 from fsgl.settings import check, setting
 
+SMALL_AUGMENTATIONS = ("crop-flip", "autoaugment-cutout")
 NORMALIZATIONS = ("own", "release")
 # The release normalises CIFAR-100 by these, neither its mean nor its deviation; its CIFAR-10 values are the set's own.
 RELEASE_CIFAR100 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -83,6 +85,10 @@ class DataSpec:
     )  # fmt: skip
     val_seed: int = setting(0, "which images are set aside for that")
     normalization: str = setting("own", "by the set's own mean and deviation, or the release's", choices=NORMALIZATIONS)
+    small_augmentation: str = setting(
+        "crop-flip", "of images in memory; AutoAugment's CIFAR-10 policy and Cutout after crop and flip",
+        choices=SMALL_AUGMENTATIONS, later=True,
+    )  # fmt: skip
     augmentation: str = setting(
         "fast", "of images that are decoded (data/stream/decoding.py)", choices=AUGMENTATIONS, later=True
     )
@@ -111,6 +117,8 @@ class DataSpec:
         if not all(getattr(self, name) for name in needed):
             kind = "two text files 'path label'" if needed == _BOTH else "a text file 'path label' or a table"
             raise UserError(f"{self.name} needs {' and '.join(f'data.{name}' for name in needed)}, {kind}")
+        if self.small_augmentation != SMALL_AUGMENTATIONS[0] and has_own_tail and self.name not in OWN:
+            raise UserError(f"{self.name} has photographs; data.small_augmentation is for small images in memory")
         self._check_own()
 
     def _check_own(self) -> None:
@@ -170,10 +178,14 @@ class LoadedData:
             # An eighth of the side, as CIFAR's 4 pixels are of 32.
             usual = CropFlip(padding=max(1, min(self.train.images.shape[1:3]) // 8))
             transform = DATA_SETS[self.spec.name].transform or usual
+            if self.spec.small_augmentation == "autoaugment-cutout":
+                transform = AutoAugmentCutout(transform.padding, transform.flip)
             images, labels = self.train.images, self.train.labels
             return ArrayStream(images, labels, self.num_classes, spec, transform, self.mean, self.std, device)
         if isinstance(self.train, ImageFeatures):
             return FeatureStream(self.train, self.num_classes, spec, device)
+        if self.spec.small_augmentation != SMALL_AUGMENTATIONS[0]:
+            raise UserError("data.small_augmentation is for images in memory; these are decoded as they are needed")
         return DecodingStream(
             self.train, self.num_classes, spec, self.mean, self.std, device, workers,
             ViewSpec(self.image_size), self.spec.augmentation, bad=self.bad,

@@ -314,7 +314,6 @@ class _Session:
         self.files.record(self.record)
 
     def _divergence(self, error: NonFiniteLoss) -> str:
-        checkpoints = self.files.checkpoints
-        kept = f"the last good state is {checkpoints[0]}" if checkpoints else "no epoch was finished"
+        kept = f"the last good state is {found[0]}" if (found := self.files.checkpoints) else "no epoch was finished"
         where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
         return f"training diverged at {where}: {error}; {kept}; try a smaller schedule.lr"

@@ -153,7 +153,7 @@ class ArrayStream:
             yield share, np.concatenate(table)
 
     def _batch(self, rows: Tensor, share: Share) -> Batch:
-        positions, *draws = rows.split([1] + [3] * self._spec.views, dim=1)
+        positions, *draws = rows.split([1] + [self._transform.columns] * self._spec.views, dim=1)
         size = len(rows) if self._spec.q is None else len(rows) // 2
         views = [self._cut(positions[:, 0], view).split(size) for view in draws]
         labels = self._labels[positions[:, 0]].split(size)
@@ -162,10 +162,10 @@ class ArrayStream:
 
     def _cut(self, positions: Tensor, draws: Tensor) -> Tensor:
         if self._device.type == "cpu":
-            crops: np.ndarray | Tensor = self._transform.cut(self._windows, positions.numpy(), draws.numpy())
+            crops: np.ndarray | Tensor = self._transform.cut(self._windows, positions.numpy(), draws[:, :3].numpy())
         else:
-            crops = self._transform.gather(self._padded, positions, draws)
-        return normalise(crops, self._mean, self._std, self._device)
+            crops = self._transform.gather(self._padded, positions, draws[:, :3])
+        return normalise(self._transform.finish(crops, draws), self._mean, self._std, self._device)
 
 
 def array_batches(

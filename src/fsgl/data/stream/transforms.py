@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,11 +29,17 @@ class CropFlip:
     padding: int = 4
     flip: bool = True
 
+    columns: ClassVar[int] = 3  # of a draw
+
     def draw(self, count: int, generator: torch.Generator) -> np.ndarray:
         """Rows (top, left, flipped) for ``count`` images, int64; top and left in [0, 2 padding]."""
         corners = torch.randint(2 * self.padding + 1, (count, 2), generator=generator)
         flips = torch.randint(2, (count, 1), generator=generator) if self.flip else torch.zeros(count, 1).long()
         return torch.cat([corners, flips], dim=1).numpy()
+
+    def finish(self, crops_BHWC: np.ndarray | Tensor, draws: Tensor) -> np.ndarray | Tensor:
+        """What is done to the crops, uint8, before they are normalised: nothing."""
+        return crops_BHWC
 
     def pad(self, images_NHWC: np.ndarray) -> np.ndarray:
         """The images with their zero border, once for a whole training."""
