@@ -103,6 +103,7 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
     """``fsgl train RECIPE``, ``--from FILE`` or ``--run FOLDER --resume``."""
     from fsgl.data.load import OWN
     from fsgl.report.summary import print_run
+    from fsgl.runs.duration import cpu_note
     from fsgl.runs.folder import new_folder
     from fsgl.runs.saved import read_history, read_record
     from fsgl.runs.train import load_together
@@ -116,6 +117,8 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
     folder = placement.processes.agree(options.run or new_folder(experiment))
     resume: Path | bool = options.resume if isinstance(options.resume, bool) else Path(options.resume)
     print(f"{experiment.recipe} on {experiment.data.title}, {experiment.backbone}, seed {experiment.seed} -> {folder}")
+    if placement.processes.leader and (note := cpu_note(experiment, placement.device)):
+        print(note)
     data = None
     if experiment.data.name in OWN:
         data = load_together(experiment, placement.processes, source)
