@@ -1,0 +1,126 @@
+"""What only a GPU can tell, from the top of the list, within a number of minutes: one command, again until all is done.
+
+    python benchmarks/gpu_day.py --minutes 25 --root data --results results
+
+In this order: a profile of the paper's step (share of the matrix rate, the top kernels, the gaps), the same replayed as
+CUDA graphs, one whole paper run, bf16 beside float32, several seeds at once, then the accuracy cells (four data sets,
+three seeds each), and the departures one at a time. Every job is a command of paper_run.py with records of its own and
+goes on where it stopped, so that the same command works through what is left; jobs that are done are named in
+RUNS/gpu-day.json. Exits with 0 when all is done, 1 where a job failed, 3 where jobs are left for the next call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsgl.commands.cli import guarded
+from fsgl.files import read_json, write_json
+
+HERE = Path(__file__).resolve().parent
+CELLS = (("cifar100", 50), ("cifar100", 100), ("cifar10", 50), ("cifar10", 100))
+METHODS = ("glmc", "glmc-sam", "release", "fsgl", "cross-entropy", "balanced-softmax", "ldam-drw")
+DEPARTURES = (
+    "method.beta=1.0", "method.cutmix_label=lambda", "method.ascent=total", "sam.batch_norm=both",
+    "method.feature_scaling.rank=index", "data.normalization=release",
+)  # fmt: skip
+LEAST = 60.0  # seconds that a job must have left to be begun
+LEFT = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command of paper_run.py. drawn: the .npz that it needs.  limited: whether it takes --limit."""
+
+    name: str
+    drawn: str
+    words: tuple[str, ...]
+    limited: bool = True
+
+
+def jobs(seeds: int = 3) -> list[Job]:
+    """Most wanted first."""
+    paper = "cifar100-if50"
+    listed = [
+        Job("profile", paper, ("profile", "fsgl:0"), limited=False),
+        Job("profile-graphs", paper, ("profile", "fsgl:0", "--cuda-graphs", "--tag", "graphs"), limited=False),
+        Job("paper-run", paper, ("run", "fsgl:0")),
+        Job("paper-run-float32", paper, ("run", "fsgl:0", "--precision", "float32", "--tag", "fp32")),
+        Job("seeds-at-once", paper, ("run", *(f"fsgl:{seed}" for seed in range(seeds)), "--jobs", str(seeds))),
+    ]
+    for data, factor in CELLS:
+        for method in METHODS:
+            words = ("run", *(f"{method}:{seed}" for seed in range(seeds)), "--jobs", str(seeds))
+            listed.append(Job(f"{data}-if{factor}-{method}", f"{data}-if{factor}", words))
+    departed = tuple(f"fsgl:{seed},{change}" for change in DEPARTURES for seed in range(2))
+    return [*listed, Job("departures", paper, ("run", *departed, "--jobs", "4"))]
+
+
+def paper_run(*words: str) -> int:
+    """Run benchmarks/paper_run.py and return its exit code."""
+    return subprocess.run([sys.executable, str(HERE / "paper_run.py"), *words], check=False).returncode
+
+
+def draw(drawn: str, options: argparse.Namespace) -> Path:
+    """The images of ``cifar100-if50`` as an .npz, drawn where there is none yet."""
+    path: Path = options.runs / f"{drawn}.npz"
+    if not path.exists():
+        data, _, factor = drawn.rpartition("-if")
+        settings = (f"data.imbalance_factor={factor}", *options.draw)
+        if paper_run("draw", str(path), "--data", options.data or data, "--root", options.root, *settings):
+            raise SystemExit(1)
+    return path
+
+
+def work(options: argparse.Namespace) -> int:
+    """The jobs that are left, until the time is up."""
+    deadline = time.monotonic() + 60 * options.minutes
+    options.runs.mkdir(parents=True, exist_ok=True)
+    state = options.runs / "gpu-day.json"
+    done: dict[str, str] = read_json(state) if state.exists() else {}
+    listed = [job for job in jobs(options.seeds) if not options.only or job.name in options.only]
+    for job in listed:
+        if done.get(job.name) == "done":
+            continue
+        left = deadline - time.monotonic()
+        if left < options.least:
+            break
+        words = [*job.words, "--data", str(draw(job.drawn, options)), "--results", str(options.results), *options.each]
+        if job.limited:
+            words += ["--runs", str(options.runs), "--limit", f"{left:.0f}", "--grace", str(options.grace)]
+        print(f"{job.name}: {left / 60:.1f} minutes left", flush=True)
+        code = paper_run(*words)
+        done[job.name] = {0: "done", LEFT: "begun"}.get(code, "failed")
+        write_json(state, done)
+    said = {job.name: done.get(job.name, "waiting") for job in listed}
+    print("\n".join(f"{status:<8} {name}" for name, status in said.items()))
+    if "failed" in said.values():
+        return 1
+    return 0 if set(said.values()) <= {"done"} else LEFT
+
+
+def main(arguments: list[str]) -> int:
+    """Work through the list."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, required=True, help="of this call")
+    parser.add_argument("--root", default="data", help="folder of the CIFAR archives")
+    parser.add_argument("--runs", type=Path, default=Path("runs/gpu-day"))
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", metavar="JOB", help="these jobs only")
+    rehearsal = parser.add_argument_group("for a rehearsal on a CPU")
+    rehearsal.add_argument("--data", help="another data set in place of the CIFARs")
+    rehearsal.add_argument("--draw", nargs="+", default=["data.val=0"], metavar="NAME=VALUE", help="settings of a draw")
+    rehearsal.add_argument("--each", nargs="+", default=["evaluation.every=10"], help="more words for every job")
+    rehearsal.add_argument("--grace", type=float, default=25.0)
+    rehearsal.add_argument("--least", type=float, default=LEAST)
+    options = parser.parse_args(arguments)
+    return guarded("gpu_day.py", lambda: work(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

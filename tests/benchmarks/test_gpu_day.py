@@ -1,0 +1,88 @@
+"""benchmarks/gpu_day.py, rehearsed on the CPU: the real commands on a few digits, and the list beside the recipes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fsgl.recipes import make_experiment
+from fsgl.recipes.experiment import override
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def gpu_day() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)  # as for a script that is started there
+        yield importlib.import_module("gpu_day")
+
+
+def test_every_cell_of_the_list_is_one_that_there_is(gpu_day: ModuleType) -> None:
+    listed = gpu_day.jobs()
+    assert len({job.name for job in listed}) == len(listed)
+    for job in listed:
+        for word in job.words[1:]:
+            if ":" in word:
+                cell, *changes = word.split(",")
+                override(make_experiment(cell.split(":")[0], job.drawn.split("-")[0]), *changes)
+
+
+def test_a_day_goes_on_until_all_is_done(
+    gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, where paper_run.py's cells start theirs: a profile and a run, then nothing more to do."""
+    paper_run = importlib.import_module("paper_run")
+    monkeypatch.setattr(gpu_day, "jobs", lambda seeds: [
+        gpu_day.Job("profile", "digits-if50", ("profile", "fsgl:0", "--warmup", "1", "--steps", "2", "--repeats", "2"),
+                    limited=False),
+        gpu_day.Job("paper-run", "digits-if50", ("run", "fsgl:0")),
+    ])  # fmt: skip
+    called: list[str] = []
+
+    def here(*words: str) -> int:
+        called.append(words[0])
+        return int(paper_run.main(list(words)))
+
+    monkeypatch.setattr(gpu_day, "paper_run", here)
+    command = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results"), "--data", "digits",
+               "--each", "optim.epochs=1", "--least", "0", "--grace", "1"]  # fmt: skip
+    assert gpu_day.main([*command, "--minutes", "0"]) == 3  # no time: all is left
+    assert called == []
+    assert gpu_day.main([*command, "--minutes", "5"]) == 0
+    assert called == ["draw", "profile", "run"]
+    kinds = sorted(json.loads(path.read_text())["kind"] for path in (tmp_path / "results").glob("*.json"))
+    assert kinds == ["profile", "run"]
+    assert gpu_day.main([*command, "--minutes", "5"]) == 0
+    assert called == ["draw", "profile", "run"]
+
+
+@pytest.mark.parametrize(("codes", "expected", "status"), [([3], 3, "begun"), ([1], 1, "failed"), ([3, 0], 0, "done")])
+def test_what_stopped_goes_on_and_what_failed_is_told(
+    gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codes: list[int], expected: int, status: str
+) -> None:
+    monkeypatch.setattr(gpu_day, "jobs", lambda seeds: [gpu_day.Job("one", "digits-if50", ("run", "fsgl:0"))])
+    (tmp_path / "digits-if50.npz").touch()
+    answers = iter(codes)
+    monkeypatch.setattr(gpu_day, "paper_run", lambda *words: next(answers))
+    for _ in codes:
+        found = gpu_day.main(["--runs", str(tmp_path), "--minutes", "5"])
+    assert found == expected
+    assert json.loads((tmp_path / "gpu-day.json").read_text()) == {"one": status}
+
+
+def test_jobs_are_processes_of_their_own(gpu_day: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    class Ended:
+        returncode = 7
+
+    monkeypatch.setattr(gpu_day.subprocess, "run", lambda command, check: seen.append(command) or Ended())
+    assert gpu_day.paper_run("profile", "fsgl:0") == 7
+    assert seen == [[sys.executable, str(BENCHMARKS / "paper_run.py"), "profile", "fsgl:0"]]
