@@ -134,7 +134,7 @@ class Run:
         estimator: str = "em", out: Path | str | None = None,
     ) -> Run:  # fmt: skip
         """The run mended without training, as a new run: tau-norm, max-norm, logit-adjustment, temperature,
-        group-temperature or prior (docs/adjust.md).
+        group-temperature, aggregation or prior (docs/adjust.md).
 
         value: None tunes it on the validation images.  prior, unlabelled, estimator: of "prior": class weights as of
         ``predict_proba``, or images as of ``predict`` to estimate them from.  out: the new folder, by default beside

@@ -21,10 +21,11 @@ names the run that it came from.
 tau-norm, max-norm, logit-adjustment    the classifier's rows or biases, for the tail's sake
 temperature, group-temperature          honest probabilities; the second one a temperature for each of many,
                                         medium and few (by the class predicted)
+aggregation                             of SADE's experts: their weights, learnt from the test images without labels
 prior                                   for class frequencies other than in training: given, or estimated from
                                         unlabelled images of the place where it will be used
 
-What is to be chosen is chosen by the validation images, never by the test images; --value takes a value instead."""
+What is to be chosen is chosen by the validation images, never by the test images' labels; --value takes a value instead."""
 
 
 def add(commands: Any) -> None:

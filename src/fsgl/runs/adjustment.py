@@ -30,6 +30,7 @@ from fsgl.evaluation.posthoc import (
 )
 from fsgl.models.assemble import Net
 from fsgl.models.heads import ScaledLinear
+from fsgl.runs.aggregate import aggregate
 from fsgl.runs.folder import RunFolder
 from fsgl.runs.network import Network, readable
 from fsgl.runs.saved import assumed_prior, load_network, read_history, read_record
@@ -149,7 +150,8 @@ CHANGES: dict[str, Change] = {
     ),
     "temperature": _temperature,
 }  # fmt: skip
-ADJUSTMENTS = (*CHANGES, "group-temperature", "prior")
+WITHOUT_VALUE = ("group-temperature", "aggregation", "prior")
+ADJUSTMENTS = (*CHANGES, *WITHOUT_VALUE)
 
 
 def adjust(
@@ -172,7 +174,7 @@ def adjust(
     """
     if name not in ADJUSTMENTS:
         raise unknown("adjustment", name, ADJUSTMENTS)
-    if value is not None and (name == "group-temperature" or name == "prior"):
+    if value is not None and name in WITHOUT_VALUE:
         raise UserError(f"{name} has no --value")
     lowest = 0 if name in ("tau-norm", "logit-adjustment") else np.finfo(float).tiny
     if value is not None and not lowest <= value < float("inf"):
@@ -187,6 +189,11 @@ def adjust(
     assert isinstance(model, Net)
     if model.temperature_K is not None:
         raise UserError(f"{run} has temperatures by group already; adjust its parent {record['parent']['run']}")
+    if name == "aggregation":
+        weights = aggregate(network, device, workers)
+        prior = assumed_prior(record, network.experiment, network.data.counts)
+        done = Adjustment(name, None, "test images, without labels", {"weights": weights}, prior)
+        return _write(files, run, record, network, done, device, workers)
     subject = _subject(run, record, network, device, workers)
     temperatures = None
     if name == "group-temperature":
