@@ -25,7 +25,8 @@ aggregation                             of SADE's experts: their weights, learnt
 prior                                   for class frequencies other than in training: given, or estimated from
                                         unlabelled images of the place where it will be used
 
-What is to be chosen is chosen by the validation images, never by the test images' labels; --value takes a value instead."""
+What is to be chosen is chosen by the validation images, never by the labels of test images; --value takes a value
+instead."""
 
 
 def add(commands: Any) -> None:
