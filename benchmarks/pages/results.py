@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.pages.front import front_part
 from benchmarks.pages.fsm import fsm_page
 from benchmarks.pages.horizon import horizon_page
+from benchmarks.pages.recipes import evidence_module
 from benchmarks.pages.rivals import rivals_page
 from benchmarks.pages.speed import speed_page
 from benchmarks.pages.trained import budget_note
@@ -142,6 +143,9 @@ def write_pages(root: Path) -> list[Path]:
         root / "docs" / "speed.md": speed_page(results),
         readme: before + BEGIN + "\n\n" + front_part(every, root / "docs") + "\n" + END + after,
     }
+    evidence = root / "src" / "fsgl" / "recipes" / "evidence.py"
+    if evidence.parent.exists():
+        written[evidence] = evidence_module(every, read_records(results, "published"))
     for path, content in written.items():
         write_atomically(path, content.encode())
     return list(written)

@@ -16,6 +16,7 @@ from fsgl.methods import Glmc
 from fsgl.models.feature_scaling import FeatureScalingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
+from fsgl.recipes.evidence import EVIDENCE
 from fsgl.recipes.experiment import EvaluationSpec, Experiment, OptimSpec
 from fsgl.recipes.rivals import RIVALS, rival
 
@@ -148,6 +149,8 @@ RECIPES: dict[str, Callable[[DataSpec, Settings], Experiment]] = {
     "glmc-balanced-softmax": glmc_balanced_softmax,
     **{name: _rival(name) for name in RIVALS},
 }
+for _name, _recipe in RECIPES.items():  # command, published figure, ours: generated, so that they cannot go stale
+    _recipe.__doc__ = f"{_recipe.__doc__}\n\n{EVIDENCE.get(_name, '')}"
 SAM = "+sam"
 
 

@@ -6,6 +6,7 @@ import pytest
 from benchmarks.pages.results import BEGIN, END, results_sections, write_pages
 
 from fsgl.errors import UserError
+from fsgl.recipes import RECIPES
 from fsgl.report.records import write_record
 from fsgl.report.table import EMPTY
 
@@ -72,6 +73,7 @@ def test_committed_pages_are_what_the_records_give(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "results").symlink_to(ROOT / "results")
     (tmp_path / "README.md").write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "src" / "fsgl" / "recipes").mkdir(parents=True)
     for path in write_pages(tmp_path):
         committed = ROOT / path.relative_to(tmp_path)
         assert committed.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), f"{committed}: run make docs"
@@ -90,3 +92,14 @@ def test_run_that_did_not_end_is_refused(tmp_path: Path) -> None:
     run_record(tmp_path, "fsgl", 0, 70.0, 70.0, status="stopped after 3 steps")
     with pytest.raises(UserError, match="not complete"):
         results_sections(tmp_path)
+
+
+def test_every_recipe_says_its_command_and_results() -> None:
+    for name, recipe in RECIPES.items():
+        first, *rest = (recipe.__doc__ or "").strip().splitlines()
+        assert first
+        assert f"Command: fsgl train {name} --data cifar100 --val 0" in rest
+        assert any(line.startswith("Published: ") for line in rest)
+        assert any(line.startswith("Ours: ") for line in rest)
+    assert "Published: CIFAR-10-LT IF 50 92.2, IF 100 89.3" in (RECIPES["fsgl"].__doc__ or "")
+    assert "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: " in (RECIPES["fsgl"].__doc__ or "")
