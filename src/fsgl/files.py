@@ -87,7 +87,29 @@ def sole_user(folder: Path) -> Iterator[None]:
             raise UserError(f"{folder}: another process is at work in it") from None
         except OSError:
             pass  # a file system without locks
-        yield
+        here = os.path.realpath(folder)
+        _AT_WORK.add(here)
+        try:
+            yield
+        finally:
+            _AT_WORK.discard(here)
+
+
+_AT_WORK: set[str] = set()  # the folders that this process is the sole user of
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process is within ``sole_user`` of this folder; True where that cannot be told."""
+    if os.path.realpath(folder) in _AT_WORK:  # its own lock would be lost with the file that is closed below
+        return True
+    try:
+        with (folder / ".lock").open("r+b") as file:
+            _lock(file)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 
 from fsgl.data.images.image_files import BadImage
+from fsgl.data.images.pixels import view
 from fsgl.data.readers.arrays import as_pixels
-from fsgl.deploy.predict import find_images, predict_files, predict_views, read_prior, view
+from fsgl.deploy.predict import find_images, predict_files, predict_views, read_prior, scaled_for
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.recipes.on_data import SHORT_NAMES
@@ -72,7 +74,11 @@ def logits_of(
     if is_path(images) or (isinstance(images, (list, tuple)) and images and all(map(is_path, images))):
         names = [str(name) for name in ([images] if is_path(images) else images)]
         found = []
-        for _, answer in predict_files(trained, find_images(names), device, workers):
+        files = find_images(names)
+        trained, notes = scaled_for(trained, files)
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        for _, answer in predict_files(trained, files, device, workers):
             if isinstance(answer, BadImage):
                 raise UserError(str(answer))
             found.append(answer)
@@ -93,5 +99,5 @@ def _views(trained: Trained, pixels: np.ndarray) -> Any:
         return pixels
     from PIL import Image
 
-    return [view(trained, Image.fromarray(each[..., 0] if each.shape[2] == 1 else each).convert("RGB"))
-            for each in pixels]  # fmt: skip
+    images = (Image.fromarray(each[..., 0] if each.shape[2] == 1 else each).convert("RGB") for each in pixels)
+    return [view(image, trained.shape) for image in images]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from fsgl.api.given import is_path, logits_of, prior_weights
 from fsgl.data.load import LoadedData
 from fsgl.data.readers.arrays import class_indices, labelled_images
 from fsgl.deploy.export import SUFFIXES, export
-from fsgl.deploy.sample import sample_views
+from fsgl.deploy.sample import sample_files
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError, unknown
 from fsgl.evaluation.metrics import evaluate_predictions
@@ -148,20 +149,22 @@ class Run:
         return Run(folder, self._data, self._device)
 
     def export(
-        self, path: Path | str, *, preprocess: bool = False, licence: str = "unstated", weights: str = "last"
+        self, path: Path | str, *, preprocess: bool | None = None, licence: str = "unstated", weights: str = "last"
     ) -> Path:
         """The network as one file for elsewhere, by the suffix: .onnx, .pt2 (a torch.export program), .safetensors.
 
-        preprocess: the graph takes 8-bit pixels.  licence: of the weights, for the metadata. The file is compared with
-        the network before it is kept. Raises UserError where it would answer otherwise.
+        Beside an ONNX file stands fsgl_reader.py, which asks it about image files (docs/export.md).  preprocess: the
+        graph takes 8-bit pixels, of ONNX of any size; None is so for ONNX.  licence: of the weights, for the metadata.
+        The file is compared with the network before it is kept. Raises UserError where it would answer otherwise.
         """
         path = Path(path)
         form = next((form for form, suffix in SUFFIXES.items() if suffix == path.suffix), None)
         if form is None:
             raise unknown("format", path.suffix, SUFFIXES.values())
         trained = load_model(self.folder, weights)
-        views, what, _ = sample_views(trained, self._data)
-        parity = export(trained, form, path, views, preprocess, licence)
+        with tempfile.TemporaryDirectory() as folder:
+            files, what, _ = sample_files(trained, Path(folder), self._data)
+            parity = export(trained, form, path, files, preprocess, licence)
         if not parity.ok:
             raise UserError(
                 f"{path} is not written, as it would answer otherwise than the network: {parity.changed} of "

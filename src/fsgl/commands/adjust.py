@@ -96,9 +96,12 @@ def _logits(options: argparse.Namespace, trained: Trained, device: torch.device,
     import numpy as np
 
     from fsgl.data.images.image_files import BadImage
-    from fsgl.deploy.predict import find_images, predict_files
+    from fsgl.deploy.predict import find_images, predict_files, scaled_for
 
-    answers = predict_files(trained, find_images(options.unlabelled), device, workers)
+    files = find_images(options.unlabelled)
+    trained, notes = scaled_for(trained, files)
+    print("".join(f"note: {note}\n" for note in notes), end="")
+    answers = predict_files(trained, files, device, workers)
     found = [answer for _, answer in answers if not isinstance(answer, BadImage)]
     if not found:
         raise UserError(f"--unlabelled {options.unlabelled[0]}: not one of the images can be read")

@@ -18,6 +18,14 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def above_0(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
 def within(name: str, value: int, least: int, most: int = 1024) -> int:
     """The value, if it is within these bounds. Raises UserError."""
     if not least <= value <= most:  # more threads or processes than that end in a crash of the machine's making
@@ -33,6 +41,14 @@ def add_run(command: Any) -> None:
 def add_weights(command: Any) -> None:
     """``--weights``, which of a run's two sets."""
     command.add_argument("--weights", default="last", choices=("last", "best-val"), help="which epoch's (last)")
+
+
+def add_white_level(command: Any, otherwise: str = "by what the files hold") -> None:
+    """``--white-level``, of images of more than 8 bits."""
+    command.add_argument(
+        "--white-level", type=above_0, metavar="VALUE",
+        help=f"of images of more than 8 bits a channel: the value that is white (default: {otherwise})",
+    )  # fmt: skip
 
 
 def add_device(command: Any) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -28,6 +29,7 @@ from fsgl.commands import (
     train,
 )
 from fsgl.commands.arguments import FORM, within
+from fsgl.engine.interrupts import leave, own_process
 from fsgl.errors import PeerLost, UserError
 
 DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
@@ -117,7 +119,13 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 0; 1 for a run that diverged; 2 for a user's mistake; 128 + signal."""
-    return guarded("fsgl", lambda: _run(arguments))
+    if arguments is not None:
+        return guarded("fsgl", lambda: _run(arguments))
+    own_process()
+    code = guarded("fsgl", lambda: _run(None))
+    if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        leave(code)
+    return code
 
 
 def guarded(program: str, command: Callable[[], int]) -> int:

@@ -22,6 +22,9 @@ def add_experiment(what: Any) -> None:
     what.add_argument("--draw", metavar="NAME", help="which images make the tail: ldam (default) or release")
     what.add_argument("--val", metavar="SHARE", help="share of training images for choosing an epoch; 0 for none")
     what.add_argument("--bad-images", metavar="WHAT", help="unreadable files: skip (default) and list, or error")
+    what.add_argument(
+        "--white-level", metavar="VALUE", help="of images of more than 8 bits: what is white (default: by the files)"
+    )
     what.add_argument("--backbone", metavar="NAME", help="resnet34, resnet20-slim, timm:NAME, ...")
     what.add_argument("--epochs", metavar="N", help="passes over the training images")
     what.add_argument("--batch-size", metavar="N", help="images of one stream in a step")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from fsgl.commands.arguments import FORM, add_workers, folder, within
+from fsgl.commands.arguments import FORM, add_white_level, add_workers, folder, within
 from fsgl.commands.progress import progress
 from fsgl.errors import UserError
 
@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
     command.add_argument("--html", type=folder, metavar="FILE", help="write one self-contained page, with pictures")
     command.add_argument("--json", metavar="FILE", help="write all findings as JSON; - prints that and nothing else")
     command.add_argument("--no-label-errors", action="store_true", help="do not look for labels that may be wrong")
+    add_white_level(command)
     add_workers(command, "processes")
 
 
@@ -64,13 +65,14 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 def _source(options: argparse.Namespace) -> Source:
     from fsgl.data.images.sources import Images, Source
+    from fsgl.data.images.white_level import with_scale
     from fsgl.data.load import DATA_SETS, OWN, DataSpec, load_data
     from fsgl.data.readers.own import find_source
 
     name = str(options.path)
     root = None if options.root is None else Path(options.root)
     if name not in DATA_SETS or name in OWN or Path(name).exists():
-        return find_source(options.path, root)
+        return with_scale(find_source(options.path, root), options.white_level)
     data = load_data(DataSpec(name) if root is None else DataSpec(name, root=str(root)))
     train, test = cast(Images, data.train), cast(Images, data.test)  # images, as nobody asked for features yet
     val = cast(Images | None, data.val)

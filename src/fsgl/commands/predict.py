@@ -10,7 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fsgl.commands.arguments import FORM, add_device, add_run, add_threads, add_weights, add_workers, folder, within
+from fsgl.commands.arguments import (
+    FORM,
+    add_device,
+    add_run,
+    add_threads,
+    add_weights,
+    add_white_level,
+    add_workers,
+    folder,
+    within,
+)
 from fsgl.commands.progress import progress
 from fsgl.errors import UserError
 
@@ -35,6 +45,7 @@ def add(commands: Any) -> None:
     command.add_argument("--output", type=folder, metavar="FILE", help="write there instead (a table as csv)")
     command.add_argument("--top-k", type=int, default=1, metavar="K", help="so many classes for each image (1)")
     command.add_argument("--prior", metavar="WHAT", help="class frequencies: uniform, training, or a CSV file")
+    add_white_level(command, "as the run was trained")
     add_weights(command)
     add_device(command)
     add_workers(command, "decoding threads")
@@ -46,20 +57,24 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     import numpy as np
 
     from fsgl.data.images.image_files import BadImage
-    from fsgl.deploy.predict import find_images, predict_files, read_prior
+    from fsgl.deploy.predict import find_images, predict_files, read_prior, scaled_for
     from fsgl.engine.runtime import Runtime
     from fsgl.evaluation.posthoc import probabilities
-    from fsgl.runs.saved import load_model
+    from fsgl.runs.saved import at_white_level, load_model
 
     if options.format not in FORMATS:
         raise UserError(f"--format must be one of {', '.join(FORMATS)}, not '{options.format}'")
     workers = within("--workers", options.workers, 0)
     device = Runtime(options.device).torch_device()
-    trained = load_model(options.run, options.weights, device)
+    trained = at_white_level(load_model(options.run, options.weights, device), options.white_level)
     top = min(within("--top-k", options.top_k, 1, 10**6), len(trained.class_names))
     prior = None if options.prior is None else read_prior(trained, options.prior)
     rows, read = [], 0
-    for file, answer in _watched(predict_files(trained, find_images(options.paths), device, workers)):
+    files = find_images(options.paths)
+    trained, notes = scaled_for(trained, files)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    for file, answer in _watched(predict_files(trained, files, device, workers)):
         if isinstance(answer, BadImage):
             print(f"fsgl: {answer}", file=sys.stderr)
             rows.append({"path": file.shown, "predictions": [], "error": answer.reason})

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsgl.commands.arguments import FORM, add_workers, folder, within
+from fsgl.commands.arguments import FORM, add_white_level, add_workers, folder, within
 from fsgl.commands.progress import progress
 from fsgl.errors import UserError
 
@@ -33,6 +33,7 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--encoding", default="raw", help="raw (default): pixels, the fastest; jpeg: a sixth of the space, quality 95"
     )
+    add_white_level(command)
     add_workers(command, "processes")
     command.add_argument("--bad-images", default="skip", metavar="WHAT", help="skip (default) and list, or error")
     command.add_argument("--verify", action="store_true", help="check every byte of a prepared set")
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Prepare, or verify. Returns the exit code."""
     from fsgl.data.images.bad_images import BadImages
     from fsgl.data.images.prepare import PrepareSpec, prepare, verify
+    from fsgl.data.images.white_level import with_scale
     from fsgl.data.readers.own import find_source
     from fsgl.engine.interrupts import sigterm_as_ctrl_c
 
@@ -56,7 +58,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
         raise UserError("name the new folder as well: fsgl prepare PATH OUT")
     spec = PrepareSpec(options.short_side, options.encoding)
     source = find_source(options.path, None if options.root is None else Path(options.root))
-    print(source.found)
+    source = with_scale(source, options.white_level)
+    print("\n  ".join((source.found, *source.notes)))
     workers, bad = within("--workers", options.workers, 0), BadImages(options.bad_images)
     try:
         with sigterm_as_ctrl_c(), progress("preparing") as bar:

@@ -6,7 +6,7 @@ import argparse
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
-from fsgl.commands.arguments import FORM, add_run, add_weights, within
+from fsgl.commands.arguments import FORM, add_run, add_weights, add_white_level, within
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,12 +30,13 @@ def add(commands: Any) -> None:
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
     command.add_argument("--port", type=int, default=8000, metavar="N", help="port (8000)")
     command.add_argument("--no-nearest", action="store_true", help="do not look for the nearest training images")
+    add_white_level(command, "as the run was trained")
     add_weights(command)
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Serve until interrupted."""
-    from fsgl.runs.saved import load_model
+    from fsgl.runs.saved import at_white_level, load_model
 
     try:
         import uvicorn
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     except ImportError as error:
         raise UserError(f"the page needs {error.name}: pip install 'fsgl[serve]'") from None
     port = within("--port", options.port, 1, 65535)
-    trained = load_model(options.run, options.weights)
+    trained = at_white_level(load_model(options.run, options.weights), options.white_level)
     listening = _listen(options.host, port)
     index = None if options.no_nearest else _index(trained)
     app = make_app(trained, options.run.resolve().name, index, [*LOOPBACK, options.host])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsgl.commands.arguments import FORM, add_workers, folder, within
 from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
+from fsgl.engine.interrupts import leave
 from fsgl.errors import PeerLost, UserError, first_line
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ def train_and_explain(
         return 1
     except KeyboardInterrupt:
         print(f"\nfsgl: left at once; {_how_to_go_on(folder)}", file=sys.stderr)
+        leave(130)
         return 130
     except BrokenPipeError:
         print(f"fsgl: the reader of the output is gone; {_how_to_go_on(folder)}", file=sys.stderr)
@@ -215,7 +216,9 @@ def train_and_explain(
 def _how_to_go_on(folder: Path) -> str:
     if not (folder / "experiment.json").exists():
         return "nothing was begun"
-    return f"to go on from the last save: fsgl train --run {shlex.quote(str(folder))} --resume"
+    from fsgl.runs.folder import how_to_go_on
+
+    return f"to go on from the last save: {how_to_go_on(folder)}"
 
 
 def print_settings(experiment: Experiment) -> None:

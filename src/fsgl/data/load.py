@@ -15,7 +15,9 @@ from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, e
 from fsgl.data.draw.parts import require_trainable, with_test, with_validation
 from fsgl.data.draw.split import split_hash
 from fsgl.data.images.bad_images import POLICIES, BadImages
+from fsgl.data.images.pixels import Scale
 from fsgl.data.images.sources import ImageArrays, Images, Source
+from fsgl.data.images.white_level import with_scale
 from fsgl.data.readers.cifar import load_cifar
 from fsgl.data.readers.digits import load_digits
 from fsgl.data.readers.listing import title
@@ -104,6 +106,10 @@ class DataSpec:
         later=True,
     )  # fmt: skip
     test_seed: int = setting(0, "which images are set aside for that", later=True)
+    white_level: float | None = setting(
+        None, "of images of more than 8 bits a channel, the value that is white; none decides it from the files",
+        above=0, later=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check(self, "data")
@@ -119,6 +125,8 @@ class DataSpec:
             raise UserError(f"{self.name} needs {' and '.join(f'data.{name}' for name in needed)}, {kind}")
         if self.small_augmentation != SMALL_AUGMENTATIONS[0] and has_own_tail and self.name not in OWN:
             raise UserError(f"{self.name} has photographs; data.small_augmentation is for small images in memory")
+        if self.white_level is not None and DATA_SETS[self.name].transform is not None:
+            raise UserError(f"{self.name} has 8 bits a channel; data.white_level does not apply to it")
         self._check_own()
 
     def _check_own(self) -> None:
@@ -143,7 +151,8 @@ class LoadedData:
     (split.py).  notes: how somebody's own images were read and parted, a sentence each.  bad: what could not be
     read so far.  image_size: side in pixels of what a network is shown of them.  array_size: height and width of images
     that were in memory when they were loaded, else None.  given: of arrays from Python, what their labels were
-    (readers/arrays.py).
+    (readers/arrays.py).  scale: by which images of more than 8 bits a channel are
+    shown; None where there are none.
     """
 
     spec: DataSpec
@@ -162,6 +171,7 @@ class LoadedData:
     image_size: int = 224
     array_size: tuple[int, int] | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
+    scale: Scale | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -213,6 +223,7 @@ class LoadedData:
             "split_hash": self.hash,
             "image_size": self.image_size,
             "array_size": None if self.array_size is None else list(self.array_size),
+            "scale": None if self.scale is None else list(self.scale),
             "mean": list(self.mean),
             "std": list(self.std),
             "classes": self.num_classes,
@@ -237,7 +248,7 @@ def read_own(spec: DataSpec) -> Source:
     else:
         val, test = (None if path is None else Path(path) for path in (spec.val_list, spec.test_list))
         source = find_lists(Path(spec.train_list or ""), val, test, Path(spec.root))
-    return keep_small_images(source, skip_bad=spec.bad_images == "skip")
+    return keep_small_images(with_scale(source, spec.white_level), skip_bad=spec.bad_images == "skip")
 
 
 _READERS: dict[str, Callable[[DataSpec], Source]] = {
@@ -258,7 +269,7 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         source = _READERS[spec.name](spec)
     elif source is None:
         lists = spec.train_list or "", spec.test_list or ""
-        source = load_lists(spec.name, spec.root, *lists, val_list=spec.val_list)
+        source = with_scale(load_lists(spec.name, spec.root, *lists, val_list=spec.val_list), spec.white_level)
     if kind.default_factor is not None:
         labels = source.train.labels
         available = class_counts(labels, source.num_classes)
@@ -296,5 +307,6 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         notes=tuple(filter(None, (source.found, *source.notes, *notes))),
         bad=BadImages(spec.bad_images),
         given=source.given,
+        scale=source.scale,
         **({"image_size": size[0], "array_size": size} if size is not None else {}),
     )

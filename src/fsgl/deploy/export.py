@@ -1,17 +1,23 @@
 """A trained network as one file for elsewhere: ONNX, a torch.export program, or safetensors.
 
 Only what answers at test is exported: the backbone and the classifier that predicts, no feature scaling and no training
-heads. Every file is compared with the original before it is kept.
+heads. Every file is compared with the original before it is kept: on image files, and an ONNX file through the module
+that is written beside it (standalone.py).
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import importlib
+import inspect
 import io
 import json
 import logging
 import tempfile
+import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +26,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsgl.deploy.predict import predict_views
+from fsgl.data.images.image_files import BadImage, open_in_set
+from fsgl.data.images.pixels import Shape, view
+from fsgl.deploy.predict import ImageFile, predict_views, scaled_for
+from fsgl.deploy.view_graph import with_view
 from fsgl.errors import UserError, first_line
 from fsgl.files import write_atomically
 from fsgl.runs.saved import Trained
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
+READER = "fsgl_reader.py"  # the module beside an ONNX file
+READER_HEAD = '''"""Asks a model that ``fsgl export`` wrote about image files; docs/export.md says more.
+
+    from fsgl_reader import Classifier
+
+    classify = Classifier("model-exported.onnx")
+    print(classify("image.jpg")[:5])  # (class, probability), the most probable first
+
+It needs Pillow, NumPy and ONNX Runtime. The model was compared with the trained network through this module.
+"""'''
 TOLERANCE = 1e-3  # of the largest logit: other kernels add up in another order
+VIEW_TOLERANCE = 2e-2  # where the graph resizes, too: some pixels differ by one level of 255
 
 
 class InferenceGraph(nn.Module):
@@ -58,32 +78,52 @@ class InferenceGraph(nn.Module):
 class Parity:
     """An exported file beside the network it came from, on the same images.
 
-    difference: largest, of a logit.  scale: largest logit.  changed: images whose top class differs.
+    difference: largest, of a logit.  scale: largest logit.  allowed: difference.  changed: images whose top class
+    differs, and not only because the two highest logits are that close.
     """
 
     images: int
     difference: float
     scale: float
+    allowed: float
     changed: int
 
     @property
     def ok(self) -> bool:
-        return self.changed == 0 and self.difference <= TOLERANCE * max(1.0, self.scale)
+        return self.changed == 0 and self.difference <= self.allowed
 
 
-def describe(trained: Trained, preprocess: bool, licence: str) -> dict[str, Any]:
+def compared(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Parity:
+    """Two networks' logits ``N x K`` of the same images. tolerance: as a share of the largest logit."""
+    scale = float(np.abs(ours).max())
+    allowed = tolerance * max(1.0, scale)
+    ahead = ours.max(axis=1) - np.take_along_axis(ours, theirs.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return Parity(
+        len(ours), float(np.abs(ours - theirs).max()), scale, allowed, int((ahead > 2 * allowed).sum())
+    )  # fmt: skip
+
+
+def describe(trained: Trained, form: str, preprocess: bool, licence: str) -> dict[str, Any]:
     """What whoever uses the file must know; JSON in its metadata."""
     height, width = trained.input_size
     photograph = "shorter side to 8/7 of the input's, bilinear with antialiasing, centre crop"
-    array = "shorter side to the input's, bilinear, centre crop; grey images as one channel"
+    array = "centre crop to the input's proportions, resized to it, bilinear with antialiasing; grey as one channel"
+    if preprocess and form == "onnx":
+        given = "uint8 N x height x width x 3, upright RGB pixels of any size; the graph resizes and normalises"
+    elif preprocess:
+        given = f"uint8 N x {height} x {width} x {trained.channels}"
+    else:
+        given = f"float32 N x {trained.channels} x {height} x {width}, (pixels / 255 - mean) / std"
     return {
         "made_by": "fsgl",
         "task": "image classification; the output is one logit a class",
         "class_names": list(trained.class_names),
         "class_counts": trained.class_counts.tolist(),
         "backbone": trained.experiment.backbone,
-        "input": f"uint8 N x {height} x {width} x {trained.channels}" if preprocess
-        else f"float32 N x {trained.channels} x {height} x {width}, (pixels / 255 - mean) / std",
+        "input": given,
+        "preprocess": preprocess,
+        "shape": list(trained.shape),
+        "scale": None if trained.scale is None else list(trained.scale),
         "resize": photograph if trained.array_size is None else array,
         "mean": list(trained.mean),
         "std": list(trained.std),
@@ -91,40 +131,100 @@ def describe(trained: Trained, preprocess: bool, licence: str) -> dict[str, Any]
         "assumed_prior": (trained.assumed_prior / trained.assumed_prior.sum()).tolist(),
         "experiment": trained.experiment.hash,
         "licence": licence,
-    }  # fmt: skip
+    }
 
 
 def export(
-    trained: Trained, form: str, path: Path, views: np.ndarray, preprocess: bool = False, licence: str = "unstated"
+    trained: Trained,
+    form: str,
+    path: Path,
+    files: Sequence[ImageFile],
+    preprocess: bool | None = None,
+    licence: str = "unstated",
 ) -> Parity:
-    """Write the network to ``path`` and compare.
+    """Write the network to ``path``, for ONNX with the module that asks it beside it, and compare.
 
-    form: a key of ``SUFFIXES``.  views: uint8 ``N x H x W x C``, what it is compared on.  licence: of the weights, for
-    the metadata. Nothing is kept where the file answers otherwise than the network (``Parity.ok``).
-    Raises UserError for a missing package or a network that cannot be exported.
+    form: a key of ``SUFFIXES``.  files: what it is compared on; those that give no image are passed over.  preprocess:
+    the graph takes 8-bit pixels and normalises them and, of ONNX, resizes images of any size; None does so for ONNX.
+    licence: of the weights, for the metadata. Nothing is kept where the file answers otherwise than the network
+    (``Parity.ok``). Raises UserError for a missing package, a network that cannot be exported, or no readable image.
     """
+    preprocess = form == "onnx" if preprocess is None else preprocess
     graph = InferenceGraph(trained, preprocess).eval()
     if form == "safetensors" and preprocess:
         raise UserError("safetensors holds weights and no graph, so --preprocess is of no use there")
+    if form == "onnx":
+        _check_reader(path.with_name(READER))
+    readable, views = _views(trained, files)
     example = torch.from_numpy(views[:2].repeat(2, axis=0)[:2]) if preprocess else _normalised(trained, views[:2])
-    metadata = describe(trained, preprocess, licence)
-    make = {"onnx": _onnx, "torch": _torch, "safetensors": _safetensors}[form]
+    metadata = describe(trained, form, preprocess, licence)
     try:
-        content, answer = make(graph, example, metadata)
+        if form == "onnx":
+            content = _onnx(graph, example, metadata, trained.shape)
+            theirs = _asked(content, readable)
+        else:
+            content, answer = {"torch": _torch, "safetensors": _safetensors}[form](graph, example, metadata)
+            groups = (views[i : i + 50] for i in range(0, len(views), 50))
+            theirs = np.concatenate([
+                answer(group if preprocess else _normalised(trained, group).numpy()) for group in groups
+            ])
     except ImportError as error:
         raise UserError(f"--format {form} needs {error.name}: pip install 'fsgl[onnx]'") from None
-    theirs = np.concatenate([
-        answer(views[i : i + 50] if preprocess else _normalised(trained, views[i : i + 50]).numpy())
-        for i in range(0, len(views), 50)
-    ])  # fmt: skip
-    ours = predict_views(trained, list(views))
-    parity = Parity(
-        len(views), float(np.abs(ours - theirs).max()), float(np.abs(ours).max()),
-        int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum()),
-    )  # fmt: skip
+    tolerance = VIEW_TOLERANCE if form == "onnx" and preprocess else TOLERANCE
+    parity = compared(predict_views(trained, list(views)), theirs, tolerance)
     if parity.ok:
         write_atomically(path, content)
+        if form == "onnx":
+            write_atomically(path.with_name(READER), module_text().encode())
     return parity
+
+
+def module_text() -> str:
+    """The module that is written beside an ONNX file: pixels.py and standalone.py as one."""
+    parts = []
+    for number, module in enumerate(("fsgl.data.images.pixels", "fsgl.deploy.standalone")):
+        source = inspect.getsource(importlib.import_module(module))
+        lines = source.splitlines()
+        for node in reversed(ast.parse(source).body):
+            text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            ours = isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("fsgl", "__future__")
+            if text or (ours and number):
+                assert node.end_lineno is not None
+                del lines[node.lineno - 1 : node.end_lineno]
+        parts.append("\n".join(lines).strip())
+    return "\n\n\n".join((READER_HEAD, *parts)) + "\n"
+
+
+def _check_reader(path: Path) -> None:
+    try:
+        if not path.read_text().startswith(READER_HEAD.splitlines()[0]):
+            raise UserError(f"{path} is not of fsgl and would be replaced; name another folder with --output")
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+
+
+def _views(trained: Trained, files: Sequence[ImageFile]) -> tuple[list[ImageFile], np.ndarray]:
+    """Those of the files that give images, and what the network is shown of them."""
+    trained, _ = scaled_for(trained, files)
+    readable, views = [], []
+    for file in files:
+        with contextlib.suppress(BadImage):
+            image = open_in_set(file.root, file.relative, 2 * max(trained.input_size), trained.scale)
+            views.append(view(image, trained.shape))
+            readable.append(file)
+    if not views:
+        raise UserError("none of the images to compare on can be read")
+    return readable, np.stack(views)
+
+
+def _asked(content: bytes, files: Sequence[ImageFile]) -> np.ndarray:
+    """Logits ``N x K`` of image files, by the module that is written beside the model."""
+    module = types.ModuleType("fsgl_reader")
+    exec(compile(module_text(), READER, "exec"), module.__dict__)
+    classifier = module.Classifier(content)
+    return np.stack([classifier.logits(file.root / file.relative) for file in files])
 
 
 def _normalised(trained: Trained, views: np.ndarray) -> Tensor:
@@ -161,31 +261,28 @@ def _torch(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any]) -> 
     return content, answer
 
 
-def _onnx(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any]) -> Made:
+def _onnx(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any], shape: Shape) -> bytes:
     import onnx
-    import onnxruntime
+    import onnxruntime  # noqa: F401  the comparison needs it
     import onnxscript  # noqa: F401  torch's exporter needs it, and says so at length
 
     program = _program(graph, example)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # the exporter's own, of its own workings
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        name = "view" if graph.preprocess else "images"
         made = torch.onnx.export(
-            program, (), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False, optimize=True
+            program, (), dynamo=True, input_names=[name], output_names=["logits"], verbose=False, optimize=True
         )
         assert made is not None
         made.save(path := str(Path(folder) / "model.onnx"), external_data=False)
         model = onnx.load(path)
+    if graph.preprocess:
+        model = with_view(model, shape)
     onnx.helper.set_model_props(model, {name: _text(value) for name, value in metadata.items()})
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-
-    def answer(images: np.ndarray) -> np.ndarray:
-        (logits,) = session.run(None, {"images": images})
-        return np.asarray(logits)
-
-    return content, answer
+    return content
 
 
 def _safetensors(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any]) -> Made:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from fsgl.data.images.image_files import SUFFIXES, BadImage, open_rgb
-from fsgl.data.stream.decoding import evaluation_view
+from fsgl.data.images.image_files import SUFFIXES, BadImage, open_in_set
+from fsgl.data.images.pixels import view
+from fsgl.data.images.white_level import decide_scale
 from fsgl.data.stream.transforms import normalise
 from fsgl.engine.predict import predict_logits
 from fsgl.errors import UserError
 from fsgl.runs.saved import Trained
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 BATCH = 64
 PRIORS = ("uniform", "training")
@@ -71,26 +68,19 @@ def _alone(path: Path) -> ImageFile:
     return ImageFile(target.parent, target.name, str(path))
 
 
-def view(trained: Trained, image: Image) -> np.ndarray:
-    """What the network is shown of an RGB image at test: uint8 ``H x W x C``.
+def scaled_for(trained: Trained, files: Sequence[ImageFile]) -> tuple[Trained, tuple[str, ...]]:
+    """The network with a scale for images of more than 8 bits, and what people should know of it.
 
-    A photograph as in evaluation (decoding.py). For networks of images in memory one of their size as it is,
-    others with the shorter side resized to it and the middle cut out; grey where they are grey.
+    That of the run; where it was trained on none, one for all the files that are asked about.
     """
-    from PIL import Image as images
-    from PIL import ImageOps
-
-    if trained.array_size is None:
-        return evaluation_view(np.asarray(image), trained.image_size)
-    height, width = trained.array_size
-    if image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), images.Resampling.BILINEAR)
-    pixels = np.asarray(image.convert("L") if trained.channels == 1 else image)
-    return pixels.reshape(height, width, trained.channels)
+    if trained.scale is not None:
+        return trained, ()
+    scale, notes = decide_scale([file.root / file.relative for file in files], name="the images asked about")
+    return replace(trained, scale=scale), notes
 
 
 def predict_views(trained: Trained, views: Sequence[np.ndarray], device: torch.device | str = "cpu") -> np.ndarray:
-    """Logits ``N x K`` float32 of views as ``view`` makes them."""
+    """Logits ``N x K`` float32 of what ``data.images.pixels.view`` makes of images."""
     images = normalise(np.stack(views), trained.mean, trained.std, device)
     return predict_logits(trained.model, trained.experiment.method, [images])
 
@@ -102,7 +92,8 @@ def predict_files(
 
     def load(file: ImageFile) -> np.ndarray | BadImage:
         try:
-            return view(trained, open_rgb(file.root, file.relative, at_least=2 * max(trained.input_size)))
+            image = open_in_set(file.root, file.relative, 2 * max(trained.input_size), trained.scale)
+            return view(image, trained.shape)
         except BadImage as error:
             return BadImage(file.shown, error.reason)
 

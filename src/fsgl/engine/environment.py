@@ -72,9 +72,16 @@ def differences(before: Any, now: dict[str, object]) -> list[str]:
             found.append(f"the run began with {name} {before[name]} and goes on with {now.get(name)}")
     versions = before.get("versions")
     torch_before = versions.get("torch") if isinstance(versions, dict) else None
-    if torch_before not in (None, torch.__version__):
-        found.append(f"the run began with torch {torch_before} and goes on with {torch.__version__}")
+    torch_now = metadata.version("torch")
+    if torch_before is not None and _release(torch_before) != _release(torch_now):
+        found.append(f"the run began with torch {torch_before} and goes on with {torch_now}")
     return found
+
+
+def _release(version: str) -> str:
+    """A version without what kind of build it is: a package says 2.14.1 and torch itself 2.14.1+cu130 of one and the
+    same; between builds of one release it is the device that tells, and that is compared by itself."""
+    return version.partition("+")[0]
 
 
 def _processor() -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -58,6 +60,29 @@ class Interrupts:
 
     def seconds_since_save(self) -> float:
         return time.monotonic() - self._last_save
+
+
+_own_process = False
+
+
+def own_process() -> None:
+    """This process is a command's and nothing else's: ``leave`` ends it."""
+    global _own_process
+    _own_process = True
+
+
+def leave(code: int) -> None:
+    """End a command that was interrupted, now: its helpers first, and deaf to a further Ctrl-C, which would print a
+    traceback out of whatever was being tidied up. Of a process that is not a command's own nothing is ended."""
+    if not _own_process:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for child in multiprocessing.active_children():
+        child.kill()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager

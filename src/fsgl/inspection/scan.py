@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fsgl.data.images.helpers import leave_signals_to_parent
 from fsgl.data.images.image_files import BadImage, stored_mode
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
 from fsgl.data.images.thumbnails import open_image
@@ -55,7 +55,7 @@ def _seen(images: Images, chunks: list[np.ndarray], workers: int) -> Iterator[li
         yield from (_look_at(images.take(chunk)) for chunk in chunks)
         return
     # "spawn": a fork after torch's threads have started is not safe.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_helper)
     try:
         yield from pool.map(_look_at, [images.take(chunk) for chunk in chunks])
     except BrokenProcessPool:
@@ -64,8 +64,8 @@ def _seen(images: Images, chunks: list[np.ndarray], workers: int) -> Iterator[li
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _quiet() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _helper() -> None:
+    leave_signals_to_parent(watch=True)
 
 
 def location(images: Images, position: int) -> str:

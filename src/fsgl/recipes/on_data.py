@@ -19,6 +19,7 @@ SHORT_NAMES = {
     "draw": "data.draw",
     "val": "data.val",
     "bad_images": "data.bad_images",
+    "white_level": "data.white_level",
     "backbone": "backbone",
     "epochs": "optim.epochs",
     "batch_size": "optim.batch_size",

@@ -22,7 +22,7 @@ from fsgl.report.recording import read_predictions
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
 from fsgl.report.transfers import describe_transfer
-from fsgl.runs.saved import read_history, read_record
+from fsgl.runs.saved import read_history, read_record, require_result
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def write_report(
     data: the run's images, where they are in memory. Raises UserError where there is nothing to report yet, or ``out``
     is no folder.
     """
-    record, history, saved = read_record(run), read_history(run), read_predictions(run)
-    if not record.get("result"):
-        raise UserError(f"{run}: the run's status is '{record['status']}'; there is nothing to report yet")
+    record = read_record(run)
+    require_result(run, record)
+    history, saved = read_history(run), read_predictions(run)
     out = out or run
     if out.is_file() or out.suffix in (".html", ".htm"):
         raise UserError(f"--out {out}: name a folder; the page in it is called report.html")

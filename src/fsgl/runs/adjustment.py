@@ -33,7 +33,7 @@ from fsgl.models.heads import ScaledLinear
 from fsgl.runs.aggregate import aggregate
 from fsgl.runs.folder import RunFolder
 from fsgl.runs.network import Network, readable
-from fsgl.runs.saved import assumed_prior, load_network, read_history, read_record
+from fsgl.runs.saved import assumed_prior, load_network, read_history, read_record, require_complete
 from fsgl.runs.scoring import Scorer
 
 ESTIMATORS = ("em", "bbse")
@@ -180,8 +180,7 @@ def adjust(
     if value is not None and not lowest <= value < float("inf"):
         raise UserError(f"--value of {name} must be {'0 or more' if lowest == 0 else 'above 0'}, not {value}")
     record = read_record(run)
-    if record["status"] != "complete":
-        raise UserError(f"{run}: the run's status is '{record['status']}'; only what is complete can be adjusted")
+    require_complete(run, record, "only what is complete can be adjusted")
     network = load_network(run, device=device, data=data)
     files, device = RunFolder(out), torch.device(device)
     files.claim(network.experiment)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from torch import nn
 from fsgl.data.load import DATA_SETS
 from fsgl.engine.checkpoint import list_checkpoints, make_newest, save_checkpoint
 from fsgl.errors import UserError
-from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json
+from fsgl.files import is_in_use, read_json, remove_partial, sole_user, write_atomically, write_json
 from fsgl.recipes.experiment import Experiment
 
 
@@ -38,7 +39,14 @@ def recorded(folder: Path) -> dict[str, Any]:
             raise UserError(f"{path}: not the record of a run (no '{name}')")
     if not isinstance(record["data"].get("split_hash"), str):
         raise UserError(f"{path}: not the record of a run (no 'data.split_hash')")
+    if record.get("status") == "running" and not is_in_use(folder):  # killed, and could not say so
+        record["status"] = "interrupted, as its process is gone"
     return record
+
+
+def how_to_go_on(folder: Path) -> str:
+    """The command that goes on with a run that was interrupted."""
+    return f"fsgl train --run {shlex.quote(str(folder))} --resume"
 
 
 class RunFolder:

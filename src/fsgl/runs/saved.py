@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from fsgl.data.images.pixels import SIXTEEN_BITS, Scale, Shape
 from fsgl.data.load import LoadedData, load_data
 from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError, first_line
 from fsgl.files import read_json
 from fsgl.models.assemble import Net
 from fsgl.recipes.experiment import Experiment
-from fsgl.runs.folder import recorded
+from fsgl.runs.folder import how_to_go_on, recorded
 from fsgl.runs.network import Network, build_model, build_network
 
 WEIGHTS = {"last": "model.safetensors", "best-val": "best-val.safetensors"}
@@ -96,7 +97,8 @@ class Trained:
     mean, std: of each channel, in [0, 1].  image_size: side in pixels of the view of a photograph; array_size: height
     and width where the network was trained on images of that size in memory, else None.  class_counts: training images.
     temperature: fitted on validation images; 1 where there were none.  assumed_prior: class weights that its
-    probabilities hold for, of any sum.
+    probabilities hold for, of any sum.  scale: by which images of more than 8 bits a channel are shown; None where it
+    was trained on none.
     """
 
     model: Net
@@ -109,6 +111,7 @@ class Trained:
     array_size: tuple[int, int] | None
     temperature: float
     assumed_prior: np.ndarray
+    scale: Scale | None = None
 
     @property
     def channels(self) -> int:
@@ -119,6 +122,11 @@ class Trained:
     def input_size(self) -> tuple[int, int]:
         """Height and width of what the network is given."""
         return self.array_size or (self.image_size, self.image_size)
+
+    @property
+    def shape(self) -> Shape:
+        """What it is shown of an image at test."""
+        return Shape(*self.input_size, self.channels, photograph=self.array_size is None)
 
 
 def load_model(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> Trained:
@@ -133,6 +141,8 @@ def load_model(folder: Path, weights: str = "last", device: torch.device | str =
         array_size = None if size is None else (int(size[0]), int(size[1]))
         counts = np.array(record["class_counts"], dtype=np.int64)
         names = tuple(str(name) for name in record["class_names"])
+        # Before there was a scale, the upper 8 of 16 bits were taken.
+        scale = Scale.read(data["scale"]) if "scale" in data else SIXTEEN_BITS
         temperature = float(result.get("temperature") or 1.0)
         if not (len(mean) == len(std) in (1, 3) and len(counts) == len(names) and temperature > 0):
             raise ValueError
@@ -143,7 +153,15 @@ def load_model(folder: Path, weights: str = "last", device: torch.device | str =
     _load_weights(model, folder, weights, record)
     model = model.to(memory_format=torch.channels_last).to(device).eval()
     prior = assumed_prior(record, experiment, counts)
-    return Trained(model, experiment, names, counts, mean, std, image_size, array_size, temperature, prior)
+    return Trained(model, experiment, names, counts, mean, std, image_size, array_size, temperature, prior, scale)
+
+
+def at_white_level(trained: Trained, white: float | None) -> Trained:
+    """The network, shown images of more than 8 bits with white at this value; None leaves the run's own scale."""
+    if white is None:
+        return trained
+    black = 0.0 if trained.scale is None else trained.scale.black
+    return replace(trained, scale=Scale(black, white, given=True))
 
 
 def assumed_prior(record: dict[str, Any], experiment: Experiment, counts: np.ndarray) -> np.ndarray:
@@ -159,7 +177,27 @@ def assumed_prior(record: dict[str, Any], experiment: Experiment, counts: np.nda
 def _require_weights(folder: Path, weights: str, record: dict[str, Any]) -> None:
     if not (folder / WEIGHTS[weights]).exists():
         path, status = folder / WEIGHTS[weights], record.get("status")
-        raise UserError(f"{path}: no such weights; the run's status is '{status}'")
+        raise UserError(f"{path}: no such weights; the run's status is '{status}'{_unfinished(folder, status)}")
+
+
+def _unfinished(folder: Path, status: object) -> str:
+    """What to do about a run that is not complete, if anything can be done; for the end of a message."""
+    return f"; to go on: {how_to_go_on(folder)}" if str(status).startswith("interrupted") else ""
+
+
+def require_result(folder: Path, record: dict[str, Any]) -> None:
+    """Raises UserError for a run that has none yet."""
+    if not record.get("result"):
+        status = record["status"]
+        raise UserError(
+            f"{folder}: the run's status is '{status}'; there is nothing to report yet{_unfinished(folder, status)}"
+        )
+
+
+def require_complete(folder: Path, record: dict[str, Any], what: str) -> None:
+    """Raises UserError for a run that is not. what: that cannot be done."""
+    if (status := record["status"]) != "complete":
+        raise UserError(f"{folder}: the run's status is '{status}'; {what}{_unfinished(folder, status)}")
 
 
 def _load_weights(model: nn.Module, folder: Path, name: str, record: dict[str, Any]) -> None:

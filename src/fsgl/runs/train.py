@@ -192,6 +192,16 @@ class _Session:
             except NonFiniteLoss as error:
                 self._set_status(f"diverged after {self.steps_taken} steps: {error}")
                 raise RunDiverged(self._divergence(error)) from None
+            except RunInterrupted:
+                raise
+            except BaseException as error:  # a second Ctrl-C, a full disk, an error of ours: none is still running
+                left = isinstance(error, KeyboardInterrupt)
+                with contextlib.suppress(UserError):
+                    self._set_status(
+                        f"interrupted after {self.steps_taken} steps, at once" if left
+                        else f"failed after {self.steps_taken} steps: {type(error).__name__}"
+                    )  # fmt: skip
+                raise
 
     def _fit(self, trackers: list[Tracker], display: Display, interrupts: Interrupts) -> list[dict[str, Any]]:
         """Train to the end, or as far as --max-steps goes. Returns the rows of metrics.jsonl."""

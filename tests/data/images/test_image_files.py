@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fsgl.data.images import image_files
+from fsgl.data.images import pixels
 from fsgl.data.images.image_files import SUFFIXES, BadImage, open_rgb
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (truncated, "damaged or truncated"),
     "bomb": (bomb, "too large"),
     "postscript": (postscript, "not an image"),
-    "float": (lambda path: Image.fromarray(np.ones((3, 3), np.float32)).save(path, "TIFF"), "floating-point"),
+    "no numbers": (lambda path: Image.fromarray(np.float32([[np.nan, 1]])).save(path, "TIFF"), "no numbers"),
     "folder": (lambda path: path.mkdir(), "not a file"),
     "pipe": (lambda path: os.mkfifo(path), "not a file"),
     "absent": (lambda path: None, "no such file"),
@@ -182,9 +182,9 @@ def test_refused_in_one_line(tmp_path: Path, kind: str) -> None:
 
 def test_more_than_the_limit_of_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     PHOTO.save(tmp_path / "a.png")
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 2400)
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 2400)
     assert opened(tmp_path / "a.png").shape == (40, 60, 3)
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 2399)
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 2399)
     with pytest.raises(BadImage, match="60 x 40"):
         open_rgb(tmp_path, "a.png")
 

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_DOWN, Decimal
 import numpy as np
 
 from fsgl.data.draw.imbalance import class_counts
+from fsgl.data.images.pixels import SIXTEEN_BITS
 from fsgl.data.images.prepared import PreparedImages
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
 from fsgl.errors import UserError
@@ -63,7 +64,8 @@ def split_hash(**parts: np.ndarray | Images | Sequence[str]) -> str:
     """SHA-256, in hex, of named parts of a data set: equal for equal names and contents, in whatever order named.
 
     An array counts by type, shape and values; ImageArrays by pixels and labels; ImageFiles by relative paths and
-    labels (not by root, nor by what the files hold: that would read the whole set); PreparedImages by the hashes of
+    labels (not by root, nor by what the files hold: that would read the whole set), and by their scale where it is
+    another than of whole 16 bits, as which all were once read; PreparedImages by the hashes of
     their files, their places and labels; texts one by one.
     The result is the same on every machine: numbers are hashed little-endian.
     """
@@ -76,6 +78,8 @@ def split_hash(**parts: np.ndarray | Images | Sequence[str]) -> str:
         elif isinstance(part, ImageFiles):
             _add_texts(digest, f"{name}.paths", part.paths)
             _add_array(digest, f"{name}.labels", part.labels)
+            if part.scale is not None and part.scale[:2] != SIXTEEN_BITS[:2]:
+                _add_texts(digest, f"{name}.scale", [f"{level:.17g}" for level in part.scale[:2]])
         elif isinstance(part, PreparedImages):
             _add_texts(digest, f"{name}.prepared", part.fingerprint())
             _add_array(digest, f"{name}.labels", part.labels)

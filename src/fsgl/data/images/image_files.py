@@ -1,41 +1,43 @@
 """One image file as an 8-bit RGB image, whatever it turns out to be.
 
-What real folders hold, and how it is read:
+How it becomes one is in pixels.py. Here is what real folders hold besides, and all of it is a BadImage:
 
-    CMYK, grey, palette, bilevel, YCbCr, LAB   converted
-    16 bits a channel                          the upper 8 of them
-    transparent                                laid on white
-    rotated by its EXIF tag                    turned upright
-    animated                                   its first frame
-    one pixel; very wide or very high          taken as it is
-    empty, truncated, damaged, not an image, floating-point pixels, a folder, a pipe,
-    more than MAX_PIXELS, not under the root (by "..", by a link), a loop of links     BadImage
-
-Only formats that Pillow decodes itself are read: its PostScript reader would start another program.
+    empty, truncated, damaged, not an image, pixels that are no numbers, a folder, a pipe, more than
+    ``pixels.MAX_PIXELS``, not under the root (by "..", by a link), a loop of links
 """
 
 from __future__ import annotations
 
+import os
 import stat
 import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
+from fsgl.data.images.pixels import (
+    MAX_PIXELS,
+    ImageProblem,
+    Scale,
+    extent_of,
+    formats,
+    is_deep,
+    own_scale,
+    scale_of,
+    upright_rgb,
+)
 from fsgl.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 100_000_000  # 300 MB as RGB
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
-# What the names of such files end with, in lower case.
+# What the names of the files that are read end with, in lower case.
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
     ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".tga", ".ico",
 })  # fmt: skip
+DEEP_SUFFIXES = frozenset({".png", ".apng", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k"})  # or 8 bits
+_BESIDE = 64  # files beside a lone one that say what its scale is
 
 
 class BadImage(UserError):
@@ -50,34 +52,36 @@ class BadImage(UserError):
         return BadImage, (self.path, self.reason)
 
 
-def open_rgb(root: Path, relative: str, at_least: int | None = None) -> Image:
+def open_rgb(root: Path, relative: str, at_least: int | None = None, scale: Scale | None = None) -> Image:
     """The image ``root / relative`` as RGB. Raises BadImage.
 
     at_least: pixels of the shorter side that are needed; a JPEG with many more is decoded at a half, a quarter or an
-    eighth of its size, which is several times faster. None is the full size.
+    eighth of its size, which is several times faster. None is the full size.  scale: of the set that the image belongs
+    to, where it has more than 8 bits a channel; None takes that of the files beside it.
     """
-    path = root / relative
-    _check_place(root, path)
-    return rgb_of(path, str(path), at_least)
+    _check_place(root, root / relative)
+    if scale is None:
+        scale = scale_beside(root / relative)
+    return rgb_of(root / relative, str(root / relative), at_least, scale)
 
 
-def rgb_of(file: Path | BinaryIO, path: str, at_least: int | None = None) -> Image:
-    """As ``open_rgb``, from a file whose place is known to be right, or from bytes. path: its name, for messages."""
+def open_in_set(root: Path, relative: str, at_least: int | None, scale: Scale | None) -> Image:
+    """As ``open_rgb``, of a set whose scale is known: where that is None an image of more than 8 bits is a BadImage."""
+    _check_place(root, root / relative)
+    return rgb_of(root / relative, str(root / relative), at_least, scale)
+
+
+def rgb_of(file: Path | BinaryIO, path: str, at_least: int | None = None, scale: Scale | None = None) -> Image:
+    """As ``open_rgb``, from a file whose place is known to be right, or from bytes. path: its name, for messages.
+
+    Without a scale an image of more than 8 bits a channel is a BadImage.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's about size, which is judged below, and about odd metadata
-            with Image.open(file, formats=_formats()) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    most = f"at most {MAX_PIXELS / 1e6:.0f} million"
-                    raise BadImage(path, f"too large ({width} x {height} pixels; {most})")
-                if at_least is not None and image.format == "JPEG":
-                    image.draft(None, _at_scale(width, height, at_least))
-                return _upright_rgb(image, path)
-    except BadImage:
-        raise
+        return upright_rgb(file, scale, at_least)
+    except ImageProblem as error:
+        raise BadImage(path, str(error)) from None
     except UnidentifiedImageError:
         raise BadImage(path, "not an image (or of a format that is not read)") from None
     except Image.DecompressionBombError:
@@ -89,23 +93,60 @@ def rgb_of(file: Path | BinaryIO, path: str, at_least: int | None = None) -> Ima
         raise BadImage(path, f"damaged or truncated ({reason})") from None
 
 
+def scale_alone(file: BinaryIO) -> Scale | None:
+    """The scale of an image that belongs to no set; None for one of 8 bits a channel, or one that cannot be read."""
+    try:
+        return own_scale(file)
+    except Exception:  # whoever opens it will say
+        return None
+
+
+def scale_beside(path: Path) -> Scale | None:
+    """The scale of an image that is no part of a set whose scale is known: that of the files beside it.
+
+    None for one of 8 bits a channel, or one that cannot be read. Raises BadImage where they have no common one.
+    """
+    try:
+        if path.suffix.lower() not in DEEP_SUFFIXES or not is_deep(path):
+            return None
+    except Exception:  # whoever opens it will say
+        return None
+    scale = _scale_in(path.parent, path.suffix.lower())
+    if scale is None:
+        try:
+            extent_of(path)
+        except ImageProblem as error:
+            raise BadImage(path, str(error)) from None
+        raise BadImage(path, "is of another scale than the files beside it; give the white level")
+    return scale
+
+
+@lru_cache(maxsize=64)
+def _scale_in(folder: Path, suffix: str) -> Scale | None:
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(suffix))
+    step = max(1, len(names) // _BESIDE)
+    extents = []
+    for name in names[::step]:
+        try:
+            extent = extent_of(folder / name)
+        except Exception:  # a file that gives no image says nothing of the others
+            continue
+        if extent is not None:
+            extents.append(extent)
+    try:
+        return scale_of(extents)
+    except ValueError:
+        return None
+
+
 def stored_mode(root: Path, relative: str) -> str:
     """How a readable file stores its image, such as "JPEG RGB" or "PNG P"."""
     from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(root / relative, formats=_formats()) as image:
+        with Image.open(root / relative, formats=formats()) as image:
             return f"{image.format} {image.mode}"
-
-
-@lru_cache
-def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that this Pillow can read."""
-    from PIL import Image
-
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _check_place(root: Path, path: Path) -> None:
@@ -122,35 +163,3 @@ def _check_place(root: Path, path: Path) -> None:
         raise BadImage(path, "not a file")
     if status.st_size == 0:
         raise BadImage(path, "empty")
-
-
-def _at_scale(width: int, height: int, at_least: int) -> tuple[int, int]:
-    """What to ask of a JPEG decoder, which takes the smallest of its scales that is no smaller than this."""
-    shorter = min(width, height)
-    scale = min(1.0, at_least / shorter)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _upright_rgb(image: Image, path: str) -> Image:
-    from PIL import Image, ImageOps
-
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise BadImage(path, "has floating-point pixels; save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I"):  # 16-bit grey; "I" is what some readers make of it
-        return _upper_bits(image).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _upper_bits(image: Image) -> Image:
-    """16-bit grey (which some readers call "I") as 8-bit grey."""
-    from PIL import Image
-
-    pixels = np.asarray(image).astype(np.int64)
-    deep = image.mode.startswith("I;16") or pixels.max() > 255
-    return Image.fromarray((pixels >> 8 if deep else pixels).clip(0, 255).astype(np.uint8))

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from fsgl.data.images.bad_images import BadImages
+from fsgl.data.images.helpers import leave_signals_to_parent
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.prepared import ENCODINGS, INDEX, Prepared, Shard, is_prepared, read_prepared, shard_hash
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
@@ -55,7 +56,8 @@ class _Task:
 
     def key(self) -> str:
         """Of what the shard is made: paths, labels, sizes and times of the files, and the settings."""
-        digest = hashlib.sha256(repr(self.spec).encode())
+        scale = self.files.scale
+        digest = hashlib.sha256((repr(self.spec) + ("" if scale is None else repr(scale))).encode())
         for relative, label in zip(self.files.paths, self.files.labels.tolist(), strict=True):
             try:
                 status = os.stat(self.files.root / relative)
@@ -159,7 +161,7 @@ def _in_parallel(tasks: Sequence[_Task], out: Path, workers: int) -> Iterator[tu
         yield from ((task, _write_shard(task, out)) for task in tasks)
         return
     # "spawn": a fork after torch's threads have started is not safe.
-    pool = ProcessPoolExecutor(min(workers, max(1, len(tasks))), mp_context=get_context("spawn"), initializer=_quiet)
+    pool = ProcessPoolExecutor(min(workers, max(1, len(tasks))), mp_context=get_context("spawn"), initializer=_helper)
     try:
         futures = {pool.submit(_write_shard, task, out): task for task in tasks}
         for future in as_completed(futures):
@@ -170,10 +172,8 @@ def _in_parallel(tasks: Sequence[_Task], out: Path, workers: int) -> Iterator[tu
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _quiet() -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which lets shards be finished
+def _helper() -> None:
+    leave_signals_to_parent(watch=True)  # which lets shards be finished
 
 
 def _write_shard(task: _Task, out: Path) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def _finish(
         skipped += [(part, path, reason) for _, note in mine for path, reason in note["bad"]]
     prepared = Prepared(
         source.name, source.found, spec.short_side, spec.encoding, source.class_names,
-        (source.mean, source.std), parts, tuple(skipped),
+        (source.mean, source.std), parts, tuple(skipped), source.scale,
     )  # fmt: skip
     present = np.unique(prepared.images(out, "train").labels)
     lost = sorted(set(np.unique(source.train.labels).tolist()) - set(present.tolist()))

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsgl.data.images.image_files import BadImage
+from fsgl.data.images.pixels import Scale
 from fsgl.errors import UserError
 from fsgl.files import read_json
 
@@ -149,6 +150,7 @@ class Prepared:
     """The content of prepared.json.
 
     statistics: mean and deviation of each channel, in [0, 1].  skipped: (part, path, reason) of unreadable images.
+    scale: by which images of more than 8 bits were brought to 8.
     """
 
     name: str
@@ -159,6 +161,7 @@ class Prepared:
     statistics: tuple[tuple[float, ...], tuple[float, ...]]
     parts: dict[str, tuple[Shard, ...]]
     skipped: tuple[tuple[str, str, str], ...]
+    scale: Scale | None = None
 
     def to_json(self) -> dict[str, Any]:
         parts = {name: [vars(shard) for shard in shards] for name, shards in self.parts.items()}
@@ -206,6 +209,7 @@ def read_prepared(folder: Path) -> Prepared:
         return Prepared(
             str(content["name"]), str(content["found"]), int(content["short_side"]), content["encoding"],
             tuple(str(name) for name in content["class_names"]), (mean, std), parts, skipped,
+            Scale.read(content.get("scale")),
         )  # fmt: skip
     except (LookupError, TypeError, ValueError, AttributeError):
         raise UserError(f"{path}: not what fsgl prepare writes; prepare the set again") from None

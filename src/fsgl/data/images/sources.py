@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsgl.data.images.image_files import open_rgb
+from fsgl.data.images.image_files import open_in_set
+from fsgl.data.images.pixels import Scale
 from fsgl.data.images.prepared import PreparedImages
 from fsgl.errors import UserError
 
@@ -49,11 +50,13 @@ class ImageFiles:
     """Images on disk.
 
     root: the folder.  paths: ``N`` paths relative to it, with forward slashes.  labels: ``N``, int64, in ``[0, K)``.
+    scale: of those of more than 8 bits a channel; None where none is known of.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: np.ndarray
+    scale: Scale | None = None
 
     def __post_init__(self) -> None:
         _check_labels(self.labels, len(self.paths))
@@ -63,7 +66,8 @@ class ImageFiles:
 
     def take(self, positions: np.ndarray) -> ImageFiles:
         """The images at ``positions`` (integers, any order, repeats allowed)."""
-        return ImageFiles(self.root, tuple(self.paths[i] for i in positions.tolist()), self.labels[positions])
+        paths = tuple(self.paths[i] for i in positions.tolist())
+        return ImageFiles(self.root, paths, self.labels[positions], self.scale)
 
     def location(self, position: int) -> str:
         """Where the image is, for messages."""
@@ -71,7 +75,7 @@ class ImageFiles:
 
     def open(self, position: int, at_least: int | None = None) -> Image:
         """The image as RGB; at_least: pixels of its shorter side that are needed. Raises BadImage."""
-        return open_rgb(self.root, self.paths[position], at_least)
+        return open_in_set(self.root, self.paths[position], at_least, self.scale)
 
     def pixels(self, position: int, at_least: int | None = None) -> np.ndarray:
         """As ``open``, uint8 ``H x W x 3``."""
@@ -89,6 +93,7 @@ class Source:
     class_names: ``K`` names; a label is an index into them.  mean, std: one value a channel, in [0, 1] units.
     val: None where the set comes without.  found: what it turned out to be, a sentence for people.  notes: more of
     them, on what was passed over.  given: of arrays from Python, what their labels were (readers/arrays.py).
+    scale: by which images of more than 8 bits are shown; None where there are none.
     Raises UserError where a label has no class name or the statistics do not fit the images.
     """
 
@@ -102,6 +107,7 @@ class Source:
     found: str = ""
     notes: tuple[str, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    scale: Scale | None = None
 
     def __post_init__(self) -> None:
         for part, images in (("training", self.train), ("validation", self.val), ("test", self.test)):

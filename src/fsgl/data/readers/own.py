@@ -62,7 +62,7 @@ def _prepared(folder: Path) -> Source:
     passed = f"passed over: {len(prepared.skipped):,} files that give no image"
     return Source(
         prepared.name, parts["train"], parts.get("test"), prepared.class_names, *prepared.statistics,
-        val=parts.get("val"), found=found, notes=(passed,) if prepared.skipped else (),
+        val=parts.get("val"), found=found, notes=(passed,) if prepared.skipped else (), scale=prepared.scale,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fsgl.data.images.image_files import BadImage, open_rgb
+from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
 from fsgl.data.readers.medmnist import statistics
 from fsgl.errors import UserError
@@ -66,7 +66,7 @@ def _sizes(parts: list[ImageFiles]) -> Iterator[tuple[int, int]]:
     for images in parts:
         for place in np.unique(np.linspace(0, len(images) - 1, min(_SAMPLED, len(images)), dtype=int)).tolist():
             try:
-                yield open_rgb(images.root, images.paths[place]).size
+                yield images.open(place).size
             except BadImage:
                 continue
 
@@ -75,9 +75,9 @@ def _decoded(images: ImageFiles, size: tuple[int, int], bad: list[BadImage] | No
     """The pixels, or None where an image is of another size. bad: takes those that are left out."""
     pixels = np.empty((len(images), size[1], size[0], 3), dtype=np.uint8)
     kept = []
-    for place, path in enumerate(images.paths):
+    for place in range(len(images)):
         try:
-            image = open_rgb(images.root, path)
+            image = images.open(place)
         except BadImage as error:
             if bad is None:
                 raise

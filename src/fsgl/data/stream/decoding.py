@@ -9,7 +9,6 @@ the torchvision pipeline (classic.py), the reference. Each view's random numbers
 from __future__ import annotations
 
 import atexit
-import signal
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fsgl.data.images.bad_images import BadImages
+from fsgl.data.images.helpers import leave_signals_to_parent
 from fsgl.data.images.image_files import BadImage
+from fsgl.data.images.pixels import photograph_view
 from fsgl.data.stream.classic import train_transform
 from fsgl.data.stream.streams import StepPositions, StreamSpec
 from fsgl.data.stream.transfer import to_device
@@ -69,13 +70,7 @@ def evaluation_view(pixels_HWC: np.ndarray, size: int) -> np.ndarray:
     """uint8 ``size x size x 3`` of a uint8 RGB image: short side to 8/7 of the size (bilinear, antialiased), middle."""
     from PIL import Image
 
-    image = Image.fromarray(pixels_HWC)
-    short = size * 8 // 7
-    scale = short / min(image.size)
-    width, height = (short if side == min(image.size) else int(side * scale) for side in image.size)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
+    return photograph_view(Image.fromarray(pixels_HWC), size)
 
 
 class _Views(Dataset[Any]):
@@ -141,9 +136,7 @@ def _collate(answers: list[tuple[list[Any], list[Draw], list[BadImage]]]) -> Dec
 
 
 def _quiet_worker(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the main process decides what to do about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    leave_signals_to_parent()
     torch.set_num_threads(1)
 
 

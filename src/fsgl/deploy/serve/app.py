@@ -8,7 +8,7 @@ anywhere else.
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.applications import Starlette
@@ -20,13 +20,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from fsgl.data.images.image_files import BadImage, rgb_of
-from fsgl.deploy.predict import predict_views, view
+from fsgl.data.images.image_files import BadImage, rgb_of, scale_alone
+from fsgl.data.images.pixels import view
+from fsgl.deploy.predict import predict_views
 from fsgl.deploy.serve.neighbours import Index, features_of
 from fsgl.deploy.serve.page import page
 from fsgl.evaluation.metrics import shot_groups
 from fsgl.evaluation.posthoc import probabilities
 from fsgl.runs.saved import Trained
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MOST_BYTES = 20 * 2**20  # of one image; a request holds one
 TOP = 5
@@ -87,17 +91,18 @@ class _Answering:
         """What the network says of an image file. Raises HTTPException for what is none."""
         trained = self._trained
         try:
-            image = rgb_of(io.BytesIO(content), "the upload", 2 * max(trained.input_size)) if content else None
+            if not content:
+                raise BadImage("the upload", "empty")
+            image, notes = self._opened(io.BytesIO(content))
         except BadImage as error:
             raise HTTPException(400, error.reason) from None
-        if image is None:
-            raise HTTPException(400, "empty")
-        views = [view(trained, image)]
+        views = [view(image, trained.shape)]
         shares = probabilities(predict_views(trained, views), trained.temperature)[0]
         best = np.argsort(-shares, kind="stable")[:TOP].tolist()
         answer: dict[str, Any] = {
             "predictions": [{**self._class(k), "probability": float(shares[k])} for k in best],
             "calibrated": trained.temperature != 1,
+            "notes": notes,
             "nearest": [],
         }
         if self._index is not None:
@@ -106,6 +111,13 @@ class _Answering:
                 for row, cosine in self._index.nearest(features_of(trained, views)[0], NEAREST)
             ]
         return answer
+
+    def _opened(self, file: io.BytesIO) -> tuple[Image, list[str]]:
+        """The image, and what should be known of how it is shown. Raises BadImage."""
+        enough, scale, notes = 2 * max(self._trained.input_size), self._trained.scale, []
+        if scale is None and (scale := scale_alone(file)) is not None:
+            notes = [f"more than 8 bits a channel: white at {scale.white:,g}, by this image alone (--white-level)"]
+        return rgb_of(file, "the upload", enough, scale), notes
 
     def _class(self, k: int) -> dict[str, Any]:
         counts, names = self._trained.class_counts, self._trained.class_names

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from fsgl.data.images.image_files import BadImage
+from fsgl.data.images.pixels import view
 from fsgl.data.images.prepared import PreparedImages
 from fsgl.data.images.sources import ImageArrays, ImageFiles
 from fsgl.data.images.thumbnails import open_image, thumbnail
 from fsgl.data.stream.transforms import normalise
-from fsgl.deploy.predict import BATCH, view
+from fsgl.deploy.predict import BATCH
 from fsgl.runs.saved import Trained
 
 MOST = 5000  # training images in the index: of each class an equal number, as far as it goes
@@ -36,7 +37,7 @@ class Index:
 
 
 def features_of(trained: Trained, views: Sequence[np.ndarray]) -> np.ndarray:
-    """Features ``N x D`` of views as ``prediction.view`` makes them."""
+    """Features ``N x D`` of views as ``data.images.pixels.view`` makes them."""
     with torch.inference_mode():
         features = trained.model.features(normalise(np.stack(views), trained.mean, trained.std))
     return features.numpy()
@@ -53,7 +54,7 @@ def build_index(trained: Trained, images: ImageArrays | ImageFiles | PreparedIma
                 image = open_image(images, position)
             except BadImage:
                 continue
-            views.append(view(trained, image))
+            views.append(view(image, trained.shape))
             labels.append(int(images.labels[position]))
             thumbnails.append(thumbnail(image, SIDE))
         if views:

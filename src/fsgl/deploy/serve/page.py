@@ -77,6 +77,7 @@ async function answer(file, said) {
     element("small", each.training_images.toLocaleString("en") + " training images, " + each.group + "-shot", item);
   }
   if (!found.calibrated) element("small", "probabilities are not calibrated", said);
+  for (const note of found.notes) element("p", note, said).className = "soft";
   if (!found.nearest.length) return;
   element("p", "nearest training images", said).className = "soft";
   const near = element("div", "", said);
