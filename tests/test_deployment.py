@@ -311,7 +311,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "images" / name).mkdir(parents=True)
         for i in range(30):
             shape_image(k, i).save(folder / "images" / name / f"{i:02d}.png")
-    options = ["--epochs", "12", "--batch-size", "8", "--image-size", "32", "--lr", "0.05", "--device", "cpu"]
+    options = ["--epochs", "20", "--batch-size", "8", "--image-size", "32", "--lr", "0.02", "--device", "cpu"]
     data = ["--data", str(folder / "images"), "--run", str(folder / "run"), "--backbone", "resnet8-slim"]
     assert main(["train", "cross-entropy", *data, *options, "--track", "none", "--workers", "0"]) == 0
     return folder
