@@ -185,7 +185,10 @@ class _Loader:
 
 def _end_workers(loader: weakref.ref[DataLoader[Any]]) -> None:
     """Before multiprocessing kills them at the interpreter's end, which torch would report as an accident."""
-    if (alive := loader()) is not None:
+    alive = loader()
+    if alive is not None and (iterator := alive._iterator) is not None:
+        # Itself, and not by dropping it: an epoch that was not finished holds on to it.
+        iterator._shutdown_workers()  # type: ignore[attr-defined]
         alive._iterator = None
 
 
