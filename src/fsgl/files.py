@@ -103,7 +103,7 @@ def is_in_use(folder: Path) -> bool:
     if os.path.realpath(folder) in _AT_WORK:  # its own lock would be lost with the file that is closed below
         return True
     try:
-        with (folder / ".lock").open("r+b") as file:
+        with (folder / ".lock").open("r+") as file:
             _lock(file)
     except FileNotFoundError:
         return False
