@@ -92,7 +92,7 @@ def test_description_is_what_was_loaded() -> None:
         "split_hash": data.hash, "classes": 10, "train": len(data.train), "val": len(data.val), "test": 500,
         "largest_class": int(np.bincount(data.train.labels).max()),
         "smallest_class": int(np.bincount(data.train.labels).min()), "classes_without_validation": [],
-        "image_size": 8, "array_size": [8, 8], "mean": list(data.mean), "std": list(data.std),
+        "image_size": 8, "array_size": [8, 8], "scale": None, "mean": list(data.mean), "std": list(data.std),
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, e
 from fsgl.data.draw.parts import require_trainable, with_test, with_validation
 from fsgl.data.draw.split import split_hash
 from fsgl.data.images.bad_images import POLICIES, BadImages
-from fsgl.data.images.pixels import Scale
+from fsgl.data.images.scale import Scale
 from fsgl.data.images.sources import ImageArrays, Images, Source
 from fsgl.data.images.white_level import with_scale
 from fsgl.data.readers.cifar import load_cifar

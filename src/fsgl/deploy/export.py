@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib
+import importlib.util
 import inspect
 import io
 import json
 import logging
 import tempfile
-import types
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from fsgl.files import write_atomically
 from fsgl.runs.saved import Trained
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
+MODULES = ("fsgl.data.images.scale", "fsgl.data.images.pixels", "fsgl.deploy.standalone")
 READER = "fsgl_reader.py"  # the module beside an ONNX file
 READER_HEAD = '''"""Asks a model that ``fsgl export`` wrote about image files; docs/export.md says more.
 
@@ -180,15 +180,15 @@ def export(
 
 
 def module_text() -> str:
-    """The module that is written beside an ONNX file: pixels.py and standalone.py as one."""
+    """The module that is written beside an ONNX file: three of ours as one."""
     parts = []
-    for number, module in enumerate(("fsgl.data.images.pixels", "fsgl.deploy.standalone")):
+    for number, module in enumerate(MODULES):
         source = inspect.getsource(importlib.import_module(module))
         lines = source.splitlines()
         for node in reversed(ast.parse(source).body):
             text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            ours = isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("fsgl", "__future__")
-            if text or (ours and number):
+            origin = (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else ""
+            if text or origin == "fsgl" or (origin == "__future__" and number):
                 assert node.end_lineno is not None
                 del lines[node.lineno - 1 : node.end_lineno]
         parts.append("\n".join(lines).strip())
@@ -221,10 +221,14 @@ def _views(trained: Trained, files: Sequence[ImageFile]) -> tuple[list[ImageFile
 
 def _asked(content: bytes, files: Sequence[ImageFile]) -> np.ndarray:
     """Logits ``N x K`` of image files, by the module that is written beside the model."""
-    module = types.ModuleType("fsgl_reader")
-    exec(compile(module_text(), READER, "exec"), module.__dict__)
-    classifier = module.Classifier(content)
-    return np.stack([classifier.logits(file.root / file.relative) for file in files])
+    with tempfile.TemporaryDirectory() as folder:
+        (path := Path(folder) / READER).write_text(module_text())
+        spec = importlib.util.spec_from_file_location("fsgl_reader", path)
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+        classifier = module.Classifier(content)
+        return np.stack([classifier.logits(file.root / file.relative) for file in files])
 
 
 def _normalised(trained: Trained, views: np.ndarray) -> Tensor:

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fsgl.data.images.pixels import Scale, Shape, own_scale, upright_rgb, view
+from fsgl.data.images.pixels import Shape, own_scale, upright_rgb, view
+from fsgl.data.images.scale import Scale
 
 
 class Classifier:

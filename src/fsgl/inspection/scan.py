@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fsgl.data.images.helpers import leave_signals_to_parent
 from fsgl.data.images.image_files import BadImage, stored_mode
+from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
 from fsgl.data.images.thumbnails import open_image
 from fsgl.errors import UserError

@@ -49,6 +49,13 @@ def how_to_go_on(folder: Path) -> str:
     return f"fsgl train --run {shlex.quote(str(folder))} --resume"
 
 
+def ended_by(error: BaseException, steps: int) -> str:
+    """The status of a run that this ended."""
+    if isinstance(error, KeyboardInterrupt):
+        return f"interrupted after {steps} steps, at once"
+    return f"failed after {steps} steps: {type(error).__name__}"
+
+
 class RunFolder:
     """path: the folder.  writes: False in processes that leave writing to another; their calls do nothing."""
 
@@ -120,6 +127,13 @@ class RunFolder:
         tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         # One entry: safetensors writes several in random order, and equal weights should be equal files.
         write_atomically(self.path / name, save(tensors, metadata={"experiment": experiment_hash}))
+
+    def divergence(self, epoch: int, step: int, error: Exception) -> str:
+        """What to say of a training that diverged in this step, both counted from 0."""
+        where = f"epoch {epoch + 1}, step {step + 1}"
+        checkpoints = self.checkpoints
+        kept = f"the last good state is {checkpoints[0]}" if checkpoints else "no epoch was finished"
+        return f"training diverged at {where}: {error}; {kept}; try a smaller schedule.lr"
 
     def history(self, rows: list[dict[str, Any]]) -> None:
         """Write metrics.jsonl anew."""

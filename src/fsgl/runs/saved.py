@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsgl.data.images.pixels import SIXTEEN_BITS, Scale, Shape
+from fsgl.data.images.pixels import Shape
+from fsgl.data.images.scale import SIXTEEN_BITS, Scale
 from fsgl.data.load import LoadedData, load_data
 from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError, first_line
@@ -182,7 +183,7 @@ def _require_weights(folder: Path, weights: str, record: dict[str, Any]) -> None
 
 def _unfinished(folder: Path, status: object) -> str:
     """What to do about a run that is not complete, if anything can be done; for the end of a message."""
-    return f"; to go on: {how_to_go_on(folder)}" if str(status).startswith("interrupted") else ""
+    return f"; to go on: {how_to_go_on(folder)}" if str(status).startswith(("interrupted", "failed")) else ""
 
 
 def require_result(folder: Path, record: dict[str, Any]) -> None:

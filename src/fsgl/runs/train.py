@@ -28,7 +28,7 @@ from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble, set_compute_dtype
 from fsgl.runs.display import Display, make_display
 from fsgl.runs.feature_cache import default_folder, with_cached_features
-from fsgl.runs.folder import RunFolder, recorded
+from fsgl.runs.folder import RunFolder, ended_by, recorded
 from fsgl.runs.network import Network, build_network, cost
 from fsgl.runs.scoring import Scorer
 from fsgl.runs.trackers import Tracker, make_trackers, require_trackers
@@ -191,16 +191,12 @@ class _Session:
                     return record
             except NonFiniteLoss as error:
                 self._set_status(f"diverged after {self.steps_taken} steps: {error}")
-                raise RunDiverged(self._divergence(error)) from None
+                raise RunDiverged(self.files.divergence(self.state.epoch, self.state.step, error)) from None
             except RunInterrupted:
                 raise
             except BaseException as error:  # a second Ctrl-C, a full disk, an error of ours: none is still running
-                left = isinstance(error, KeyboardInterrupt)
                 with contextlib.suppress(UserError):
-                    self._set_status(
-                        f"interrupted after {self.steps_taken} steps, at once" if left
-                        else f"failed after {self.steps_taken} steps: {type(error).__name__}"
-                    )  # fmt: skip
+                    self._set_status(ended_by(error, self.steps_taken))
                 raise
 
     def _fit(self, trackers: list[Tracker], display: Display, interrupts: Interrupts) -> list[dict[str, Any]]:
@@ -322,8 +318,3 @@ class _Session:
     def _set_status(self, status: str) -> None:
         self.record["status"] = status
         self.files.record(self.record)
-
-    def _divergence(self, error: NonFiniteLoss) -> str:
-        kept = f"the last good state is {found[0]}" if (found := self.files.checkpoints) else "no epoch was finished"
-        where = f"epoch {self.state.epoch + 1}, step {self.state.step + 1}"
-        return f"training diverged at {where}: {error}; {kept}; try a smaller schedule.lr"

@@ -16,18 +16,15 @@ from PIL import Image
 
 from fsgl.data.images.image_files import BadImage, open_rgb
 from fsgl.data.images.pixels import (
-    SIXTEEN_BITS,
-    Extent,
     ImageProblem,
-    Scale,
     Shape,
     extent_of,
     own_scale,
-    scale_of,
     to_8_bits,
     upright_rgb,
     view,
 )
+from fsgl.data.images.scale import SIXTEEN_BITS, Extent, Scale, scale_of
 
 
 def png(values: np.ndarray, colour_type: int) -> bytes:

@@ -12,7 +12,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from fsgl.commands.cli import main
-from fsgl.data.images.pixels import Scale
+from fsgl.data.images.scale import Scale
 from fsgl.data.images.sources import ImageArrays, ImageFiles
 from fsgl.data.images.white_level import with_scale
 from fsgl.data.load import DataSpec, load_data, read_own

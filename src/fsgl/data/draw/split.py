@@ -9,8 +9,8 @@ from decimal import ROUND_HALF_DOWN, Decimal
 import numpy as np
 
 from fsgl.data.draw.imbalance import class_counts
-from fsgl.data.images.pixels import SIXTEEN_BITS
 from fsgl.data.images.prepared import PreparedImages
+from fsgl.data.images.scale import SIXTEEN_BITS
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
 from fsgl.errors import UserError
 from fsgl.randomness import derive_seed

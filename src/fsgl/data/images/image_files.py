@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from fsgl.data.images.pixels import (
     MAX_PIXELS,
     ImageProblem,
-    Scale,
     extent_of,
     formats,
     is_deep,
     own_scale,
-    scale_of,
     upright_rgb,
 )
+from fsgl.data.images.scale import Scale, scale_of
 from fsgl.errors import UserError, first_line
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from fsgl.data.images.bad_images import BadImages
-from fsgl.data.images.helpers import leave_signals_to_parent
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.prepared import ENCODINGS, INDEX, Prepared, Shard, is_prepared, read_prepared, shard_hash
+from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
 from fsgl.errors import UserError, unknown
 from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json

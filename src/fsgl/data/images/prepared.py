@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsgl.data.images.image_files import BadImage
-from fsgl.data.images.pixels import Scale
+from fsgl.data.images.scale import Scale
 from fsgl.errors import UserError
 from fsgl.files import read_json
 

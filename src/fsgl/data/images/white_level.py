@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fsgl.data.images.image_files import DEEP_SUFFIXES
-from fsgl.data.images.pixels import Extent, Scale, extent_of, is_deep, scale_of
+from fsgl.data.images.pixels import extent_of, is_deep
+from fsgl.data.images.scale import Extent, Scale, scale_of
 from fsgl.data.images.sources import ImageFiles, Source
 from fsgl.errors import UserError
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fsgl.data.images.bad_images import BadImages
-from fsgl.data.images.helpers import leave_signals_to_parent
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.pixels import photograph_view
+from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.data.stream.classic import train_transform
 from fsgl.data.stream.streams import StepPositions, StreamSpec
 from fsgl.data.stream.transfer import to_device
