@@ -16,6 +16,7 @@ Tail = Callable[..., tuple[Any, Any]]
 RECIPES = ["cross-entropy", "cross-entropy+logit-adjustment"]
 
 
+@pytest.mark.slow
 def test_arrays_are_compared_and_can_be_looked_at_afterwards(tail: Tail, tmp_path: Path) -> None:
     (data, test), folder = tail(), tmp_path / "runs"
     settings: dict[str, Any] = {

@@ -19,6 +19,7 @@ from fsgl.data.readers.arrays import read_arrays
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.evaluation.posthoc import probabilities
+from fsgl.recipes import RECIPES, SAM, make_experiment
 from fsgl.recipes.experiment import setting_names
 from fsgl.recipes.on_data import SHORT_NAMES, experiment_on
 from fsgl.runs.saved import Trained, load_model, read_history
@@ -115,8 +116,9 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
         return probabilities(logits, self.network_.temperature, weights, self.network_.assumed_prior)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Logits ``N x K``."""
-        return self._logits(X).astype(np.float64)
+        """Logits ``N x K``; of two classes, by scikit-learn's custom, the second one's less the first's, ``N``."""
+        logits = self._logits(X).astype(np.float64)
+        return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
     def _logits(self, X: Any) -> np.ndarray:
         if not hasattr(self, "network_"):
@@ -129,10 +131,9 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
     def _require_setting(self, name: str, recipe: str) -> None:
         if name in _OWN or name in _RUNTIME or name in SHORT_NAMES:
             return
-        from fsgl.recipes.long_tail import make_experiment
-
-        with _as_value_errors():
-            known = list(setting_names(make_experiment(recipe, "own")))
+        if str(recipe).removesuffix(SAM) not in RECIPES:
+            return  # what is wrong then is the recipe, and fit says so
+        known = list(setting_names(make_experiment(recipe, "own")))
         if setting_name(name) not in known:
             there_are = ", ".join((*_OWN, *SHORT_NAMES))
             raise ValueError(
