@@ -101,9 +101,8 @@ def test_names_that_are_no_settings_are_refused() -> None:
         make().predict(np.zeros((1, 8, 8)))
 
 
-# scikit-learn's own checks give an estimator tables of signed numbers, which are no images, so that the tags (input:
-# three dimensions) leave them out. Those that need no data are run as it is, and all of them on one that makes images of
-# tables.
+# scikit-learn's own checks give an estimator tables of signed numbers, which are no images, so that its tags (input:
+# three dimensions) leave them out. Those without data are run on it, and all on one that makes images of tables.
 @pytest.mark.parametrize(
     "name",
     ["check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types", "check_estimator_repr",
@@ -124,7 +123,7 @@ class OnTables(fsgl.LongTailClassifier):
     """Rows of numbers, squashed to fractions, as images of four such rows; tables are checked as is the custom."""
 
     def __init__(
-        self, recipe: str = "cross-entropy", *, epochs: int = 6, val: float = 0.1, device: str = "cpu",
+        self, recipe: str = "cross-entropy", *, epochs: int = 3, val: float = 0.1, device: str = "cpu",
         show: bool = False, backbone: str = "resnet8-slim", lr: float = 0.05, batch_size: int = 16,
     ) -> None:  # fmt: skip
         super().__init__(recipe, epochs=epochs, val=val, device=device, show=show)
