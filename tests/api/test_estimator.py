@@ -123,7 +123,7 @@ class OnTables(fsgl.LongTailClassifier):
     """Rows of numbers, squashed to fractions, as images of four such rows; tables are checked as is the custom."""
 
     def __init__(
-        self, recipe: str = "cross-entropy", *, epochs: int = 3, val: float = 0.1, device: str = "cpu",
+        self, recipe: str = "cross-entropy", *, epochs: int = 1, val: float = 0.1, device: str = "cpu",
         show: bool = False, backbone: str = "resnet8-slim", lr: float = 0.05, batch_size: int = 16,
     ) -> None:  # fmt: skip
         super().__init__(recipe, epochs=epochs, val=val, device=device, show=show)
@@ -157,5 +157,5 @@ def test_all_of_scikit_learns_checks_on_images_made_of_tables() -> None:
     assert len(results) > 45
     assert failed <= {
         "check_methods_subset_invariance",  # to 1e-7; float32 sums of other batches round otherwise
-        "check_classifiers_train",  # 83 % on blobs; training mirrors and shifts the pictures of them
+        "check_classifiers_train",  # 83 % on blobs, and this is one epoch of mirrored, shifted pictures
     }
