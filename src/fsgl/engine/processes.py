@@ -5,34 +5,25 @@ gradients are summed over all of them, in one exchange of one flat buffer, with 
 same numbers. Nothing wraps the network: no hooks, no other names of its weights, and a SAM step is the same code with
 one process or sixteen. The price is that the exchange does not overlap with the backward pass.
 
-Lightning Fabric starts the processes, or finds them started by torchrun or Slurm, and connects them over
-torch.distributed (NCCL on GPUs, gloo on CPUs). One process needs neither and imports neither.
+engine/launch.py starts them or finds them started, and connects them over torch.distributed (NCCL on GPUs, gloo on
+CPUs). One process needs neither.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import importlib
-import logging
-import os
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsgl.errors import PeerLost, UserError, first_line
+from fsgl.errors import PeerLost, first_line
 from fsgl.types import Share
 
 T = TypeVar("T")
-TIMEOUT = timedelta(minutes=5)  # for what no operating system tells: a machine that went silent
-PATIENCE = timedelta(days=1)  # while the leader does something alone, such as a download
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ ALONE = Processes()
 class ConnectedProcesses(Processes):
     """Of a group that torch.distributed connects.
 
-    device: where the exchanged tensors must be.  patient: the same processes on gloo, with PATIENCE, or None.
+    device: where the exchanged tensors must be.  patient: the same processes on gloo, with a longer timeout, or None.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -166,85 +157,3 @@ class ConnectedProcesses(Processes):
     def _sum(self, tensor: Tensor) -> None:
         with self._watching_peers():
             torch.distributed.all_reduce(tensor)
-
-
-def launch(device: str, devices: int, nodes: int) -> tuple[Processes, torch.device]:
-    """Start or join the processes of a run; this process's place among them, and its device.
-
-    device: "cpu" or "cuda".  devices: processes on this machine.  nodes: machines. Where torchrun or Slurm started this
-    process its place is read from the environment. Other processes of this machine are started as copies of the present
-    command line. Raises UserError where they cannot be.
-    """
-    Fabric, DDPStrategy = _fabric()
-    _quieten()
-    backend = "nccl" if device == "cuda" else "gloo"
-    strategy = DDPStrategy(process_group_backend=backend, timeout=TIMEOUT)
-    try:
-        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
-        fabric.launch()
-    except (RuntimeError, ValueError, OSError, TimeoutError) as error:
-        reason = first_line(error)
-        raise UserError(f"{devices} processes on {nodes} machines cannot be connected: {reason}") from None
-    patient = torch.distributed.new_group(timeout=PATIENCE, backend="gloo")
-    atexit.register(_disconnect)
-    if fabric.global_rank > 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # one process talks
-    if fabric.local_rank > 0:  # the first of a machine was started by a shell, which may end
-        _leave_with_parent()
-    return ConnectedProcesses(fabric.global_rank, fabric.world_size, fabric.device, patient), fabric.device
-
-
-def started_by_cluster() -> tuple[int, int] | None:
-    """Processes on this machine and machines, where torchrun or Slurm started this process; None otherwise."""
-    environment = os.environ
-    if "TORCHELASTIC_RUN_ID" in environment:
-        local = int(environment["LOCAL_WORLD_SIZE"])
-        return local, int(environment["WORLD_SIZE"]) // local
-    tasks, nodes = (int(environment.get(name, "1")) for name in ("SLURM_NTASKS", "SLURM_NNODES"))
-    if tasks > 1 and "SLURM_PROCID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        return tasks // nodes, nodes
-    return None
-
-
-def _fabric() -> tuple[Any, Any]:
-    for package in ("lightning_fabric", "lightning.fabric"):  # alone or in pytorch-lightning; in lightning
-        with contextlib.suppress(ModuleNotFoundError):
-            strategies = importlib.import_module(f"{package}.strategies")
-            return importlib.import_module(package).Fabric, strategies.DDPStrategy
-    raise UserError("several processes need Lightning Fabric: pip install 'fsgl[distributed]'")
-
-
-def _disconnect() -> None:
-    with contextlib.suppress(RuntimeError, ValueError):
-        torch.distributed.destroy_process_group()
-
-
-def _quieten() -> None:
-    """Of all that Fabric logs only the death of a process is news."""
-    for package in ("lightning_fabric", "lightning.fabric"):
-        logging.getLogger(package).setLevel(logging.WARNING)
-        launcher = logging.getLogger(f"{package}.strategies.launchers.subprocess_script")
-        launcher.setLevel(logging.INFO)
-        launcher.propagate = False
-        launcher.addHandler(_LastWords())
-
-
-class _LastWords(logging.Handler):
-    """Fabric kills the whole run, this process too, some seconds after another process of this machine died; it says so
-    to its log only. This says it to the person at the keyboard."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if "terminated with code" in record.getMessage():
-            os.write(2, b"\nfsgl: another process of this run died; go on from the last save with --resume\n")
-
-
-def _leave_with_parent() -> None:
-    """End this process once the one that started it is gone: nothing would ever answer it again."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="parent-watch").start()

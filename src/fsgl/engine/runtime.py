@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
+from fsgl.engine.launch import launch, started_by_cluster
 from fsgl.engine.memory import keep_freed_memory
 from fsgl.engine.precision import choose, configure
-from fsgl.engine.processes import ALONE, Processes, launch, started_by_cluster
+from fsgl.engine.processes import ALONE, Processes
 from fsgl.errors import UserError, first_line
 
 
