@@ -150,3 +150,12 @@ def test_make_help_lists_every_target() -> None:
     shown = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, timeout=300, check=True).stdout
     internal = {"force", "test-env"}
     assert set(phony[1].split()) - internal == set(re.findall(r"^make (\w+) ", shown, flags=re.MULTILINE))
+
+
+def test_architecture_names_every_room_and_its_files_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "src" / "fsgl"
+    rooms = [folder.parent.name for folder in package.glob("*/__init__.py")]
+    assert not [room for room in rooms if not re.search(rf"^(\*\*|.*, ){room}\b", page, flags=re.MULTILINE)]
+    for named in set(re.findall(r"`([a-z_]+/[a-z_]+\.py)`", page)):
+        assert (package / named).is_file(), named
