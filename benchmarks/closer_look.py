@@ -22,7 +22,7 @@ import torch
 
 from fsgl.evaluation.metrics import GROUPS, evaluate_predictions, expected_calibration_error, shot_groups
 from fsgl.evaluation.posthoc import fit_temperature, tau_normalised
-from fsgl.models.assemble import FourHeadNet, Net
+from fsgl.models.assemble import FourHeadNet, RecognitionNet
 from fsgl.runs.saved import load_network
 
 
@@ -30,7 +30,7 @@ def closer_look(folder: Path) -> dict[str, Any]:
     """Raises UserError where the folder holds no complete run, or its images are others now."""
     network = load_network(folder)
     model, data = network.model, network.data
-    assert isinstance(model, Net)
+    assert isinstance(model, RecognitionNet)
     device = next(model.parameters()).device
     features, labels = network.features(data.test, device), data.test.labels
     bounds = {"many": network.experiment.evaluation.many, "few": network.experiment.evaluation.few}
@@ -46,7 +46,7 @@ def closer_look(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def head_logits(model: Net, features_ND: np.ndarray, counts_K: np.ndarray) -> dict[str, np.ndarray]:
+def head_logits(model: RecognitionNet, features_ND: np.ndarray, counts_K: np.ndarray) -> dict[str, np.ndarray]:
     """Logits ``N x K`` by name; ``fc`` only where it is linear."""
     logits = {"predict": classified(model.classifier, features_ND)}
     conventional = model.heads.fc if isinstance(model, FourHeadNet) else model.classifier

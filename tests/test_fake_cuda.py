@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from fsgl.data.load import LoadedData, load_data
 from fsgl.data.stream.transforms import _affine_rows
 from fsgl.data.stream.views import Draw, _constants, finish_on_device
-from fsgl.engine.fit import Recipe, TrainState
+from fsgl.engine.fit import TrainingPlan, TrainState
 from fsgl.engine.runtime import Placement, Runtime
 from fsgl.engine.step import training_step
 from fsgl.evaluation.metrics import evaluate_predictions
@@ -119,14 +119,16 @@ def digits() -> LoadedData:
     return load_data(make_experiment("cross-entropy", "digits").data)
 
 
-def assembled(experiment: Experiment, data: LoadedData, precision: str = "float32") -> tuple[TrainState, Recipe]:
+def assembled(experiment: Experiment, data: LoadedData, precision: str = "float32") -> tuple[TrainState, TrainingPlan]:
     network = build_network(experiment, data, CUDA)
     state, recipe = assemble(experiment, network, Runtime("cuda"), Placement(CUDA, precision))
     state.model.train()
     return state, recipe
 
 
-def take_steps(mode: FakeCuda, state: TrainState, recipe: Recipe, steps: int = 2, progress: float = 0.9) -> Losses:
+def take_steps(
+    mode: FakeCuda, state: TrainState, recipe: TrainingPlan, steps: int = 2, progress: float = 0.9
+) -> Losses:
     """The first may fill caches; those after it wait for nothing."""
     batches = chain.from_iterable(recipe.stream.batches(epoch) for epoch in count())
     for step in range(steps):

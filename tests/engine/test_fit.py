@@ -12,7 +12,7 @@ from torch import nn
 
 from fsgl.data.stream.streams import ArrayStream, StreamSpec
 from fsgl.data.stream.transforms import CropFlip
-from fsgl.engine.fit import EpochReport, Recipe, StepReport, TrainState, fit
+from fsgl.engine.fit import EpochReport, StepReport, TrainingPlan, TrainState, fit
 from fsgl.engine.step import Update
 from fsgl.engine.tally import NonFiniteLoss
 from fsgl.losses.class_weights import power_class_weights
@@ -47,11 +47,11 @@ def make_state() -> TrainState:
     return TrainState(net, torch.optim.SGD(net.parameters(), lr=9.0, momentum=0.9, weight_decay=5e-3, fused=True))
 
 
-def make_recipe(state: TrainState, method: Glmc | None = None, epochs: int = EPOCHS) -> Recipe:
+def make_recipe(state: TrainState, method: Glmc | None = None, epochs: int = EPOCHS) -> TrainingPlan:
     stream = ArrayStream(IMAGES, LABELS, 3, StreamSpec(6, 2, 0.5, seed=4), CropFlip(padding=1), (0.5,) * 3, (0.25,) * 3)
     method = method or Glmc()
     update = Update(state.model, method, state.optimizer, make_ascent(state.model, SamSpec(0.05)), state.tally)
-    return Recipe(method, stream, Schedule(0.2), update, 3, epochs, seed=4)
+    return TrainingPlan(method, stream, Schedule(0.2), update, 3, epochs, seed=4)
 
 
 def through_a_file(state: TrainState) -> TrainState:

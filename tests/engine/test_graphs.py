@@ -11,7 +11,7 @@ from torch import nn
 
 from fsgl.data.stream.streams import ArrayStream, StreamSpec
 from fsgl.data.stream.transforms import CropFlip
-from fsgl.engine.fit import Recipe, TrainState, fit
+from fsgl.engine.fit import TrainingPlan, TrainState, fit
 from fsgl.engine.graphs import GraphedUpdate
 from fsgl.engine.step import Update
 from fsgl.engine.tally import Tally
@@ -68,7 +68,7 @@ def train(
     stream = ArrayStream(IMAGES, LABELS, 3, spec, CropFlip(padding=1), (0.5,) * 3, (0.25,) * 3, device)
     update = Update(state.model, method, state.optimizer, make_ascent(state.model, SamSpec(0.05)), state.tally)
     updates = GraphedUpdate(update, capture=capture) if graphs else update
-    recipe = Recipe(method, stream, Schedule(0.2), updates, 3, EPOCHS, seed=4)
+    recipe = TrainingPlan(method, stream, Schedule(0.2), updates, 3, EPOCHS, seed=4)
     return [report.loss for report in fit(state, recipe, lambda report: False)]
 
 

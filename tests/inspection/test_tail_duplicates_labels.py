@@ -9,7 +9,7 @@ from PIL import Image
 from fsgl.inspection.duplicates import DISTANCE, alike, same
 from fsgl.inspection.label_errors import confident_errors, likely_errors
 from fsgl.inspection.recommend import recommend
-from fsgl.inspection.scan import look_at
+from fsgl.inspection.scan import examine_image
 from fsgl.inspection.tail import describe_tail, gini
 
 
@@ -67,14 +67,14 @@ def test_a_brighter_copy_looks_alike_and_a_flat_image_like_nothing() -> None:
     coarse = Image.fromarray(random.integers(0, 200, (6, 8, 3), dtype=np.uint8))
     photo = coarse.resize((80, 60), Image.Resampling.BICUBIC)
     brighter = photo.point(lambda value: min(255, value + 20)).resize((70, 50))
-    seen = [look_at(image) for image in (photo, photo.copy(), brighter, Image.new("RGB", (80, 60), "red"))]
+    seen = [examine_image(image) for image in (photo, photo.copy(), brighter, Image.new("RGB", (80, 60), "red"))]
     assert seen[0].pixels == seen[1].pixels != seen[2].pixels
     assert seen[0].looks is not None
     assert seen[2].looks is not None
     assert (seen[0].looks ^ seen[2].looks).bit_count() <= DISTANCE
     assert seen[3].looks is None
     assert alike([each.looks for each in seen]) == [[0, 1, 2]]
-    assert look_at(Image.new("RGB", (2, 3))).pixels != look_at(Image.new("RGB", (3, 2))).pixels
+    assert examine_image(Image.new("RGB", (2, 3))).pixels != examine_image(Image.new("RGB", (3, 2))).pixels
 
 
 # ---------------------------------------------------------------- labels

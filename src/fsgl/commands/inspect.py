@@ -38,14 +38,14 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Inspect, print, and write what is asked for. Returns the exit code."""
     from fsgl.files import write_atomically
-    from fsgl.inspection.findings import findings, look_at_all
+    from fsgl.inspection.findings import findings, scan_source
     from fsgl.inspection.page import render_page
 
     workers = within("--workers", options.workers, 0)
     source = _source(options)
     total = sum(len(part) for part in (source.train, source.val, source.test) if part is not None)
     with progress("looking at", total=total) as bar:
-        inspected = look_at_all(source, workers, bar.advance)
+        inspected = scan_source(source, workers, bar.advance)
     if not any(not seen.error for seen in inspected.seen):
         raise UserError(f"{options.path}: not one of {total:,} images can be read")
     found = findings(inspected, not options.no_label_errors)

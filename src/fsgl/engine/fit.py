@@ -112,7 +112,7 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingPlan:
     """What ``fit`` does with a state: everything that stays the same during training.
 
     update: of that state's weights, with its tally.
@@ -155,38 +155,40 @@ class Recipe:
             state.forget_momentum()
 
 
-def fit(state: TrainState, recipe: Recipe, should_stop: Callable[[StepReport], bool]) -> Iterator[EpochReport]:
+def fit(state: TrainState, plan: TrainingPlan, should_stop: Callable[[StepReport], bool]) -> Iterator[EpochReport]:
     """Train from where the state is to the last epoch, yielding after each.
 
     ``should_stop`` is asked after every step; once it says so, the epoch is yielded as far as it got and training ends.
     Raises NonFiniteLoss.
     """
-    while state.epoch < recipe.epochs:
-        report, stopped = _epoch(state, recipe, should_stop)
+    while state.epoch < plan.epochs:
+        report, stopped = _epoch(state, plan, should_stop)
         yield report
         if stopped:
             return
 
 
-def _epoch(state: TrainState, recipe: Recipe, should_stop: Callable[[StepReport], bool]) -> tuple[EpochReport, bool]:
-    epoch, total_steps = state.epoch, recipe.stream.steps_per_epoch
-    lr = recipe.rate(epoch)
+def _epoch(
+    state: TrainState, plan: TrainingPlan, should_stop: Callable[[StepReport], bool]
+) -> tuple[EpochReport, bool]:
+    epoch, total_steps = state.epoch, plan.stream.steps_per_epoch
+    lr = plan.rate(epoch)
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group.get("lr_factor", 1.0)  # of a fine-tuned backbone (runs/assemble.py)
-    recipe.enter_stage(state)
+    plan.enter_stage(state)
     state.model.train()
     images_before, seconds_before = state.images, state.seconds
     read_every = 1 if state.tally.bad.device.type == "cpu" else READ_EVERY
     loss: dict[str, float] = {}
     stopped, start = False, time.perf_counter()
-    for batch in recipe.stream.batches(epoch, state.step):
+    for batch in plan.stream.batches(epoch, state.step):
         training_step(
-            recipe.update,
-            recipe.method,
+            plan.update,
+            plan.method,
             batch,
-            recipe.num_classes,
-            progress=epoch / recipe.epochs,
-            generator=generator(recipe.seed, "mix", epoch, state.step),
+            plan.num_classes,
+            progress=epoch / plan.epochs,
+            generator=generator(plan.seed, "mix", epoch, state.step),
         )
         state.images += batch.images
         state.step += 1

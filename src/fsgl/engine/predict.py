@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgl.methods.base import Method
-from fsgl.models.assemble import Net
+from fsgl.models.assemble import RecognitionNet
 
 
 def predict_logits(model: nn.Module, method: Method, batches: Iterable[Tensor]) -> np.ndarray:
@@ -17,7 +17,7 @@ def predict_logits(model: nn.Module, method: Method, batches: Iterable[Tensor]) 
     return _collected(model, lambda images: method.predict(model, images), batches)
 
 
-def predict_features(model: Net, batches: Iterable[Tensor]) -> np.ndarray:
+def predict_features(model: RecognitionNet, batches: Iterable[Tensor]) -> np.ndarray:
     """The same for the (unscaled) features ``N x D`` of its backbone."""
     return _collected(model, model.features, batches)
 

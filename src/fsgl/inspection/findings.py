@@ -39,7 +39,7 @@ class Inspected:
         return int(self.images[part].labels[position])
 
 
-def look_at_all(source: Source, workers: int, progress: Callable[[int], None]) -> Inspected:
+def scan_source(source: Source, workers: int, progress: Callable[[int], None]) -> Inspected:
     """Open every image. progress: told of every so many done."""
     parts = {"train": source.train, "val": source.val, "test": source.test}
     images = {part: some for part, some in parts.items() if some is not None}

@@ -77,7 +77,7 @@ def _look_at(images: Images) -> list[Seen]:
     found = []
     for position in range(len(images)):
         try:
-            seen = look_at(open_image(images, position))
+            seen = examine_image(open_image(images, position))
             if isinstance(images, ImageFiles):
                 seen = replace(seen, mode=stored_mode(images.root, images.paths[position]))
             found.append(seen)
@@ -86,7 +86,7 @@ def _look_at(images: Images) -> list[Seen]:
     return found
 
 
-def look_at(image: Image) -> Seen:
+def examine_image(image: Image) -> Seen:
     """What is kept of an RGB image."""
     from PIL.Image import Resampling
 

@@ -16,7 +16,7 @@ from fsgl.models.feature_scaling import FeatureScaling, FeatureScalingSpec
 from fsgl.models.heads import FourHeads, HeadOutputs, initialise
 
 
-class Net(nn.Module):
+class RecognitionNet(nn.Module):
     """A backbone with something on top.
 
     compute_dtype: torch.bfloat16 runs the backbone under autocast; what is on top, and the losses, stay in float32,
@@ -83,7 +83,7 @@ class Net(nn.Module):
         return rounded.float()
 
 
-class FourHeadNet(Net):
+class FourHeadNet(RecognitionNet):
     """backbone -> h -> FSM (training only) -> four heads (METHOD section 4).
 
     class_weights_K: the weights of the rebalanced label; kept here as a buffer so that it moves with the
@@ -118,7 +118,7 @@ class FourHeadNet(Net):
         return self.heads.fc_cb
 
 
-class Classifier(Net):
+class Classifier(RecognitionNet):
     """backbone -> one classifier, ``fc``, most often linear."""
 
     fc: nn.Module

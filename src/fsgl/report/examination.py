@@ -24,7 +24,7 @@ MAP_IMAGES = 5000  # points of the feature map, at most; drawn from the test ima
 
 
 @dataclass(frozen=True)
-class Examined:
+class ExaminedRun:
     """features: ``N x D`` of the readable test images; labels ``N``.  norms_K: mean length of each class's, NaN for a
     class without.  scales_K: the FSM's factors in training; None of networks without one."""
 
@@ -52,7 +52,7 @@ class Mistake:
 
 def examine(
     folder: Path, device: torch.device | str = "cpu", workers: int = 0, data: LoadedData | None = None
-) -> Examined:
+) -> ExaminedRun:
     """Load a run with its images and compute its test features.
 
     data: as of ``load_network``, whose UserErrors it raises.
@@ -66,11 +66,11 @@ def examine(
     scales = None
     if isinstance(model, FourHeadNet) and model.feature_scaling.spec.gamma != 0:
         scales = model.feature_scaling.omega_PK.cpu().double().prod(dim=0).numpy()
-    return Examined(network, features, labels, norms, scales)
+    return ExaminedRun(network, features, labels, norms, scales)
 
 
 def worst_mistakes(
-    examined: Examined, logits_NK: np.ndarray, labels_N: np.ndarray, rare_K: np.ndarray
+    examined: ExaminedRun, logits_NK: np.ndarray, labels_N: np.ndarray, rare_K: np.ndarray
 ) -> list[Mistake]:
     """Test images of the rare classes that the network is wrong and surest about, the surest first.
 

@@ -17,7 +17,7 @@ from fsgl.evaluation.statistics import wilson
 from fsgl.files import write_atomically
 from fsgl.report import figures, web
 from fsgl.report.drawing import Draw, as_svg, draw, write_files
-from fsgl.report.examination import Examined, examine, worst_mistakes
+from fsgl.report.examination import ExaminedRun, examine, worst_mistakes
 from fsgl.report.recording import read_predictions
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
@@ -71,7 +71,7 @@ class _Report:
 
     def __init__(self, record: dict[str, Any], history: list[dict[str, Any]], saved: dict[str, np.ndarray]) -> None:
         self.record, self.history = record, history
-        self.examined: Examined | None = None
+        self.examined: ExaminedRun | None = None
         self.left_out: list[str] = []
         """Reasons, a sentence each."""
         self.logits, self.labels, self.counts = saved["logits"], saved["labels"], saved["class_counts"]
@@ -176,7 +176,7 @@ class _Report:
                      "Share of mistakes among the test images that the network is surest of.",
                      "What is left of the mistakes where the network may decline to answer.", (8.0, 2.6))  # fmt: skip
 
-    def _features(self, examined: Examined) -> None:
+    def _features(self, examined: ExaminedRun) -> None:
         features, labels = examined.some()
         self._figure("features", "Feature map", figures.feature_map(features, labels, self.counts, self.names),
                      "Two principal components of the features of test images; head and tail classes in colour.",
@@ -188,7 +188,7 @@ class _Report:
                      "Mean length of the features by class, from the most to the least frequent.",
                      f"Test images.{scaled}")  # fmt: skip
 
-    def _mistakes(self, examined: Examined) -> None:
+    def _mistakes(self, examined: ExaminedRun) -> None:
         rare = self.groups["few"]
         what = "few-shot classes"
         if not rare.any():

@@ -28,7 +28,7 @@ from fsgl.evaluation.posthoc import (
     probabilities,
     tau_normalised,
 )
-from fsgl.models.assemble import Net
+from fsgl.models.assemble import RecognitionNet
 from fsgl.models.heads import ScaledLinear
 from fsgl.runs.aggregate import aggregate
 from fsgl.runs.folder import RunFolder
@@ -53,7 +53,7 @@ class Adjustment:
 
 
 @dataclass(frozen=True)
-class Subject:
+class RunToAdjust:
     """A run's classifier as figures, and what it is judged by.
 
     weight_KD, bias_K: float64.  features, labels: of the validation images, None without any.
@@ -94,14 +94,14 @@ class Subject:
 
 
 # Given the subject and a value, or None for one to be tuned: the new weight and bias, the adjustment.
-Change = Callable[[Subject, float | None], tuple[np.ndarray, np.ndarray, Adjustment]]
+Change = Callable[[RunToAdjust, float | None], tuple[np.ndarray, np.ndarray, Adjustment]]
 
 
 def _tuned(
-    name: str, symbol: str, usual: Callable[[Subject], float], values: Callable[[Subject], np.ndarray],
-    classifier: Callable[[Subject, float], tuple[np.ndarray, np.ndarray]],
+    name: str, symbol: str, usual: Callable[[RunToAdjust], float], values: Callable[[RunToAdjust], np.ndarray],
+    classifier: Callable[[RunToAdjust, float], tuple[np.ndarray, np.ndarray]],
 ) -> Change:  # fmt: skip
-    def change(subject: Subject, value: float | None) -> tuple[np.ndarray, np.ndarray, Adjustment]:
+    def change(subject: RunToAdjust, value: float | None) -> tuple[np.ndarray, np.ndarray, Adjustment]:
         tuned = value is None
         if value is None:
             value = subject.best(values(subject), usual(subject), lambda each: classifier(subject, each))
@@ -113,16 +113,16 @@ def _tuned(
     return change
 
 
-def _log_prior(subject: Subject) -> np.ndarray:
+def _log_prior(subject: RunToAdjust) -> np.ndarray:
     counts = np.maximum(subject.data.counts, 1)
     return np.asarray(np.log(counts / counts.sum()))
 
 
-def _lengths(subject: Subject) -> np.ndarray:
+def _lengths(subject: RunToAdjust) -> np.ndarray:
     return np.linalg.norm(subject.weight_KD, axis=1)
 
 
-def _temperature(subject: Subject, value: float | None) -> tuple[np.ndarray, np.ndarray, Adjustment]:
+def _temperature(subject: RunToAdjust, value: float | None) -> tuple[np.ndarray, np.ndarray, Adjustment]:
     tuned = value is None
     if value is None:
         value = fit_temperature(*subject.validation())
@@ -185,7 +185,7 @@ def adjust(
     files, device = RunFolder(out), torch.device(device)
     files.claim(network.experiment)
     model = network.model
-    assert isinstance(model, Net)
+    assert isinstance(model, RecognitionNet)
     if model.temperature_K is not None:
         raise UserError(f"{run} has temperatures by group already; adjust its parent {record['parent']['run']}")
     if name == "aggregation":
@@ -211,7 +211,7 @@ def adjust(
     return _write(files, run, record, network, done, device, workers)
 
 
-def _subject(run: Path, record: dict[str, Any], network: Network, device: torch.device, workers: int) -> Subject:
+def _subject(run: Path, record: dict[str, Any], network: Network, device: torch.device, workers: int) -> RunToAdjust:
     classifier = network.model.classifier
     if not isinstance(classifier, nn.Linear):
         raise UserError(f"{run}: the classifier of {network.experiment.method.name} is not linear; it is not adjusted")
@@ -223,7 +223,7 @@ def _subject(run: Path, record: dict[str, Any], network: Network, device: torch.
     val, features, labels = network.data.val, None, None
     if val is not None:
         features, labels = readable(network.features(val, device, workers), val.labels)
-    return Subject(
+    return RunToAdjust(
         network, weight.numpy(), bias.numpy(),
         None if features is None else features.astype(np.float64), labels,
         assumed_prior(record, network.experiment, network.data.counts),
@@ -231,7 +231,11 @@ def _subject(run: Path, record: dict[str, Any], network: Network, device: torch.
 
 
 def _to_prior(
-    subject: Subject, prior: np.ndarray | None, unlabelled: np.ndarray | None, estimator: str, record: dict[str, Any]
+    subject: RunToAdjust,
+    prior: np.ndarray | None,
+    unlabelled: np.ndarray | None,
+    estimator: str,
+    record: dict[str, Any],
 ) -> tuple[np.ndarray, np.ndarray, Adjustment]:
     if estimator not in ESTIMATORS:
         raise unknown("estimator", estimator, ESTIMATORS)
@@ -257,7 +261,7 @@ def _to_prior(
     return subject.weight_KD, bias, Adjustment("prior", None, how, {"prior": shares.tolist()}, shares)
 
 
-def _put(model: Net, weight: np.ndarray, bias: np.ndarray, temperatures: np.ndarray | None) -> None:
+def _put(model: RecognitionNet, weight: np.ndarray, bias: np.ndarray, temperatures: np.ndarray | None) -> None:
     classifier: Any = model.classifier
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(weight))

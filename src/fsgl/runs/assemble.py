@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fsgl.data.stream.streams import Shard, StreamSpec
-from fsgl.engine.fit import Recipe, TrainState
+from fsgl.engine.fit import TrainingPlan, TrainState
 from fsgl.engine.graphs import GraphedUpdate
 from fsgl.engine.precision import compute_dtype
 from fsgl.engine.processes import ALONE
@@ -16,7 +16,7 @@ from fsgl.engine.runtime import Placement, Runtime
 from fsgl.engine.step import Update
 from fsgl.engine.tally import Tally
 from fsgl.errors import UserError
-from fsgl.models.assemble import Net
+from fsgl.models.assemble import RecognitionNet
 from fsgl.optim.sam import make_ascent
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.network import Network
@@ -39,13 +39,13 @@ def parameter_groups(model: nn.Module, backbone_lr: float) -> list[dict[str, Any
 def set_compute_dtype(model: nn.Module, precision: str) -> None:
     """Let the backbone compute in what a precision stands for."""
     for module in model.modules():
-        if isinstance(module, Net):
+        if isinstance(module, RecognitionNet):
             module.compute_dtype = compute_dtype(precision)
 
 
 def assemble(
     experiment: Experiment, network: Network, runtime: Runtime, placement: Placement
-) -> tuple[TrainState, Recipe]:
+) -> tuple[TrainState, TrainingPlan]:
     """Optimizer, stream and update for a network that is on its device already."""
     optim, method, model = experiment.optim, experiment.method, network.model
     processes, device = placement.processes, placement.device
@@ -73,7 +73,7 @@ def assemble(
     stream = network.data.stream(
         StreamSpec(optim.batch_size, method.views, q, experiment.seed, shard, balanced_from), device, runtime.workers
     )
-    recipe = Recipe(
+    recipe = TrainingPlan(
         method=method,
         stream=stream,
         schedule=experiment.schedule,

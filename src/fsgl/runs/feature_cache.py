@@ -34,7 +34,7 @@ from fsgl.data.stream.features import ImageFeatures
 from fsgl.data.stream.streams import StepPositions, StreamSpec
 from fsgl.errors import UserError
 from fsgl.files import read_json, write_json
-from fsgl.models.assemble import Net
+from fsgl.models.assemble import RecognitionNet
 from fsgl.models.weights import digest
 from fsgl.runs.network import Network
 
@@ -67,7 +67,7 @@ def with_cached_features(
 
 class _Cache:
     def __init__(self, network: Network, folder: Path, device: torch.device, workers: int, quiet: bool) -> None:
-        if not isinstance(network.model, Net) or not network.model.frozen:
+        if not isinstance(network.model, RecognitionNet) or not network.model.frozen:
             raise ValueError("features are cached of a frozen backbone only")
         self._model = network.model
         self._experiment, self._data = network.experiment, network.data

@@ -17,7 +17,7 @@ from fsgl.engine.predict import predict_features, predict_logits
 from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError
 from fsgl.evaluation.metrics import evaluate_predictions
-from fsgl.models.assemble import Net
+from fsgl.models.assemble import RecognitionNet
 from fsgl.models.backbones import build_backbone
 from fsgl.models.cost import count_parameters, multiply_adds
 from fsgl.models.timm_backbones import is_timm, model_input
@@ -53,7 +53,7 @@ class Network:
 
     def features(self, part: Images | ImageFeatures, device: torch.device, workers: int = 0) -> np.ndarray:
         """Features ``N x D`` of the same; NaN for those that cannot be read."""
-        assert isinstance(self.model, Net)
+        assert isinstance(self.model, RecognitionNet)
         features = predict_features(self.model, self.data.evaluation_batches(part, device, workers))
         features[self.data.unreadable(part)] = np.nan
         return features
@@ -96,8 +96,8 @@ def build_model(
         origin = load_weights(backbone, experiment.backbone, transfer.weights)
     experiment.method.begin(model, origin is not None)
     if transfer.train == "heads":
-        if not isinstance(model, Net):
-            raise TypeError(f"{experiment.method.name} builds no Net, whose backbone could be frozen")
+        if not isinstance(model, RecognitionNet):
+            raise TypeError(f"{experiment.method.name} builds no RecognitionNet, whose backbone could be frozen")
         model.freeze_backbone()
     return model, origin
 

@@ -17,7 +17,7 @@ from fsgl.data.load import LoadedData, load_data
 from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError, first_line
 from fsgl.files import read_json
-from fsgl.models.assemble import Net
+from fsgl.models.assemble import RecognitionNet
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.folder import how_to_go_on, recorded
 from fsgl.runs.network import Network, build_model, build_network
@@ -102,7 +102,7 @@ class Trained:
     was trained on none.
     """
 
-    model: Net
+    model: RecognitionNet
     experiment: Experiment
     class_names: tuple[str, ...]
     class_counts: np.ndarray
@@ -150,7 +150,7 @@ def load_model(folder: Path, weights: str = "last", device: torch.device | str =
     except (LookupError, TypeError, ValueError, OverflowError):
         raise UserError(f"{folder}: says too little of its images to be used without them; train it again") from None
     model, _ = build_model(experiment, len(mean), torch.from_numpy(counts), pretrained=False)
-    assert isinstance(model, Net)
+    assert isinstance(model, RecognitionNet)
     _load_weights(model, folder, weights, record)
     model = model.to(memory_format=torch.channels_last).to(device).eval()
     prior = assumed_prior(record, experiment, counts)
