@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fsgl.evaluation.classes import group_of
+
 GROUPS = ("many", "medium", "few")
 
 # Scores of a large test set (24,426 x 8,142 for iNaturalist 2018) are 200 M numbers: temporaries are
@@ -109,7 +111,8 @@ def shot_groups(class_counts_K: ArrayLike, *, many: int = 100, few: int = 20) ->
         raise ValueError(f"class_counts must be a vector of numbers >= 0, got shape {counts.shape}: {counts}")
     if many < few:
         raise ValueError(f"boundaries of the groups cross: many > {many}, few <= {few}")
-    return {"many": counts > many, "medium": (counts > few) & (counts <= many), "few": counts <= few}
+    groups = [group_of(count, many, few) for count in counts.tolist()]
+    return {name: np.array([group == name for group in groups], dtype=bool) for name in GROUPS}
 
 
 def top_k_accuracy(logits_NK: ArrayLike, labels_N: ArrayLike, k: int = 1) -> float:

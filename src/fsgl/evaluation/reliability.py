@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fsgl.evaluation.classes import class_order
 from fsgl.evaluation.metrics import confidences, expected_calibration_error, per_class_accuracy, shot_groups
 
 COVERAGES = (50, 80, 90)
@@ -114,7 +115,7 @@ def accuracy_under_priors(
     accuracy = np.array([np.nan if value is None else value for value in per_class_accuracy(logits_NK, labels_N)])
     known = ~np.isnan(accuracy)
     rank = np.empty(len(counts))
-    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    rank[class_order(counts)] = np.arange(len(counts))
     place = rank / max(len(counts) - 1, 1)
 
     def under(weights: NDArray[np.float64]) -> float:

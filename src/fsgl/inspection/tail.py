@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fsgl.evaluation.classes import class_order
 from fsgl.evaluation.metrics import shot_groups
 
 
@@ -29,7 +30,7 @@ def describe_tail(counts_K: np.ndarray, many: int = 100, few: int = 20) -> dict[
     counts = np.asarray(counts_K)
     present = counts[counts > 0]
     groups = shot_groups(counts, many=many, few=few)
-    ranked = np.array_split(np.argsort(-counts, kind="stable"), 3)
+    ranked = np.array_split(class_order(counts), 3)
     return {
         "classes": len(counts),
         "images": int(counts.sum()),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsgl.errors import UserError
+from fsgl.evaluation.classes import class_order
 from fsgl.files import write_atomically
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _draw_classes(
     for what, values in sizes.items():
         if values is not None and len(values) != n_classes:
             raise ValueError(f"{len(values)} {what} for {n_classes} classes")
-    order = sorted(range(n_classes), key=lambda k: (-counts[k] if counts else 0, k))
+    order = class_order(counts) if counts else list(range(n_classes))
     window = max(5, n_classes // 20 | 1)  # odd, so that it has a middle
 
     for i, (name, metrics) in enumerate(last.items()):

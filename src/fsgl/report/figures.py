@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsgl.evaluation.classes import class_order
 from fsgl.evaluation.statistics import mean_interval
 from fsgl.report.drawing import INK, LINE, Draw
 from fsgl.report.render import clean_name
@@ -32,7 +33,7 @@ def class_accuracy(
 ) -> Draw:  # fmt: skip
     """Accuracy of each class with its interval, most frequent first; above MOST_CLASSES dots, and means of bands with
     t intervals over their classes."""
-    order = np.argsort(-counts_K, kind="stable")
+    order = np.array(class_order(counts_K))
 
     def drawing(figure: Figure) -> None:
         axes = figure.subplots()
@@ -68,7 +69,7 @@ def class_accuracy(
 
 def classes_compared(accuracy: Mapping[str, NDArray[np.float64]], counts_K: NDArray[np.integer]) -> Draw:
     """Accuracy by class of several methods. accuracy: ``S x K`` of S seeds, NaN for a class without test images."""
-    order = np.argsort(-counts_K, kind="stable")
+    order = np.array(class_order(counts_K))
     colours = [INK, GROUP_COLOURS["many"], GROUP_COLOURS["few"], OTHER]
 
     def drawing(figure: Figure) -> None:
@@ -126,7 +127,7 @@ def confusion(
     names: Sequence[str],
 ) -> Draw:
     """Rows: true classes, columns: predicted, most frequent first, in percent of the row; thousands in bands."""
-    order = np.argsort(-counts_K, kind="stable")
+    order = np.array(class_order(counts_K))
     bands = _bands(len(order), len(order) if len(order) <= MOST_CLASSES else 20)
     band_of = np.empty(len(order), dtype=np.int64)
     for number, (low, high) in enumerate(bands):
@@ -200,7 +201,7 @@ def feature_map(
     _, spread, axes_DD = np.linalg.svd(centred, full_matrices=False)
     points = centred @ axes_DD[:2].T
     share = 100 * spread[:2] ** 2 / max(float((spread**2).sum()), 1e-12)
-    order = np.argsort(-counts_K, kind="stable")
+    order = np.array(class_order(counts_K))
     head = order[: min(3, len(order) // 2)]
     tail = order[max(len(order) - 3, len(head)) :]
 
@@ -232,7 +233,7 @@ def feature_norms(
 
     Above MOST_CLASSES dots for classes, and a line through the means of bands of them.
     """
-    order = np.argsort(-counts_K, kind="stable")
+    order = np.array(class_order(counts_K))
     few = len(order) <= MOST_CLASSES
 
     def drawing(figure: Figure) -> None:

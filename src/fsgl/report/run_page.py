@@ -11,6 +11,7 @@ import torch
 
 from fsgl.data.load import LoadedData
 from fsgl.errors import UserError
+from fsgl.evaluation.classes import class_order
 from fsgl.evaluation.metrics import GROUPS, shot_groups
 from fsgl.evaluation.reliability import beyond_accuracy, reliability_curve, risk_coverage
 from fsgl.evaluation.statistics import wilson
@@ -192,7 +193,7 @@ class _Report:
         rare = self.groups["few"]
         what = "few-shot classes"
         if not rare.any():
-            rare = np.argsort(np.argsort(-self.counts, kind="stable")) >= len(self.counts) * 2 / 3
+            rare = np.argsort(class_order(self.counts)) >= len(self.counts) * 2 / 3
             what = "the least frequent third of the classes"
         try:
             found = worst_mistakes(examined, self.logits, self.labels, rare)
@@ -233,7 +234,7 @@ def _every_class(
     """Each class in a row, names in full; the accuracies of a class without test images are empty."""
     of = {int(k): group for group, members in groups.items() for k in np.flatnonzero(members)}
     rows = []
-    for k in np.argsort(-counts_K, kind="stable").tolist():
+    for k in class_order(counts_K):
         cells = ("" if np.isnan(value) else f"{value:.2f}" for value in (accuracy_K[k], *bounds_K2[k]))
         rows.append((names[k], str(counts_K[k]), of[k], str(total_K[k]), *cells))
     headings = ("class", "train images", "group", "test images", "accuracy", "low", "high")

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from fsgl.errors import unknown
+from fsgl.evaluation.classes import class_order, group_of
 from fsgl.report.render import WIDTH, Table, cells_wide, clean_name
 
 EMPTY = "\u2013"  # en dash
@@ -98,9 +99,9 @@ def per_class_table(
     many, few = metrics["groups"]["boundaries"]
 
     def cells(k: int) -> tuple[str, ...]:
-        return names[k], str(counts[k]), _group(counts[k], many, few), _number(accuracy[k])
+        return names[k], str(counts[k]), group_of(counts[k], many, few), _number(accuracy[k])
 
-    order = _by_frequency(counts)
+    order = class_order(counts)
     headings, notes = ("class", "train images", "group", "accuracy"), _legend([metrics["groups"]], ece=False)
     if len(order) <= max_classes:
         return Table(f"{title} (%, most frequent first)", headings, tuple(map(cells, order)), tuple(notes))
@@ -166,7 +167,7 @@ def _class_block(
     counts = [0] * n_classes if class_counts is None else [int(count) for count in class_counts]
     _same_length(range(n_classes), names, counts)
     per_run = [metrics["per_class"] if metrics else [None] * n_classes for metrics in measured.values()]
-    order = _by_frequency(counts)
+    order = class_order(counts)
     if banded := n_classes > max_classes:
         edges = [round(band * n_classes / 10) for band in range(11)]
         bands = {f"ranks {low + 1} to {high}": order[low:high] for low, high in pairwise(edges) if high > low}
@@ -254,14 +255,6 @@ def _minus(value: float | None, other: float | None) -> float | None:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _by_frequency(counts: Sequence[int]) -> list[int]:
-    return sorted(range(len(counts)), key=lambda k: (-counts[k], k))
-
-
-def _group(count: int, many: int, few: int) -> str:
-    return "many" if count > many else "few" if count <= few else "medium"
 
 
 def _span(counts: Iterable[int]) -> str:
