@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import logging
 import os
 import re
@@ -87,15 +88,18 @@ def slurm_place(environment: Any) -> dict[str, str]:
 
 def _start(devices: int, nodes: int) -> NoReturn:
     """Start this machine's processes, wait for them, and exit with their code."""
+    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # of torch's launcher; what happened is said below
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what happened is said below
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING_SECONDS))
     # A signal goes to the whole group of each process, its decoding workers too, which heed SIGTERM and not SIGINT.
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGINT"
+    newer = any(item.name == "signals_to_handle" for item in dataclasses.fields(LaunchConfig))
+    only_sigint: dict[str, Any] = {"signals_to_handle": "SIGINT"} if newer else {}  # it goes before the variable
     received: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -112,7 +116,7 @@ def _start(devices: int, nodes: int) -> NoReturn:
         }  # fmt: skip
     else:
         meeting = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": uuid.uuid4().hex}
-    config = LaunchConfig(nodes, nodes, devices, max_restarts=0, monitor_interval=0.1, **meeting)
+    config = LaunchConfig(nodes, nodes, devices, max_restarts=0, monitor_interval=0.1, **meeting, **only_sigint)
     sys.stdout.flush()
     try:
         elastic_launch(config, sys.executable)(*_command_line())
