@@ -12,7 +12,7 @@ from fsgl.data.stream.features import ImageFeatures
 from fsgl.data.stream.streams import StreamSpec
 from fsgl.errors import UserError
 from fsgl.evaluation.aggregation import learn_aggregation
-from fsgl.models.assemble import Net
+from fsgl.models.assemble import RecognitionNet
 from fsgl.models.experts import ExpertHeads
 from fsgl.runs.network import Network
 
@@ -22,7 +22,7 @@ EPOCHS, BATCH = 5, 128  # the authors'
 def aggregate(network: Network, device: torch.device, workers: int) -> list[float]:
     """Put the weights into the network and return them. Raises UserError where it has no experts."""
     model, data, method = network.model, network.data, network.experiment.method
-    assert isinstance(model, Net)
+    assert isinstance(model, RecognitionNet)
     heads = model.classifier
     if not isinstance(heads, ExpertHeads):
         raise UserError(f"{method.name} has no experts to aggregate; sade has")
