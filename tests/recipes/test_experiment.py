@@ -83,6 +83,7 @@ NOT_WITH_THE_REST = "transfer.backbone_lr"  # a frozen backbone has none
 NOT_FOR_CIFAR = {"data.train_list", "data.test_list"}
 # The same for settings that cifar10 has no use for, on sets that have.
 ON_OTHER_DATA: dict[str, tuple[str, str, Any]] = {
+    "data.val_fold": ("cifar10", "2", 2),
     "data.val_list": ("lists", "val.txt", "val.txt"),
     "data.images": ("own", "/photos", "/photos"),
     "data.test": ("own", "0.3", 0.3),

@@ -27,6 +27,7 @@ from fsgl.commands import (
     report,
     serve,
     train,
+    tune,
 )
 from fsgl.commands.arguments import FORM, within
 from fsgl.engine.interrupts import leave, own_process
@@ -38,6 +39,8 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
   fsgl train fsgl --data cifar100 --run runs/mine  FSGL on CIFAR-100-LT, imbalance factor 100
   fsgl train fsgl --data my/images                 FSGL on your folder, table, list or .npz
   fsgl train --run runs/mine --resume              go on after an interruption
+  fsgl compare cross-entropy fsgl --seeds 5        train both, and say whether they differ
+  fsgl tune cross-entropy fsgl --trials 20         settings for both, found on validation images
   fsgl evaluate runs/mine                          score a trained network again
   fsgl predict runs/mine new/*.jpg                 what it says of images
   fsgl serve runs/mine                             a local page for dropping images on
@@ -52,6 +55,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
+    "tune": tune,
     "report": report,
     "inspect": inspect,
     "prepare": prepare,
@@ -61,7 +65,7 @@ COMMANDS = {
     "serve": serve,
     "recipes": recipes,
 }
-WITH_SETTINGS = ("train", "compare")
+WITH_SETTINGS = ("train", "compare", "tune")
 
 
 class Parser(argparse.ArgumentParser):
@@ -103,7 +107,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     if options.command == "train" and options.recipe and "=" in options.recipe:
         rest.insert(0, options.recipe)
         options.recipe = None
-    if options.command == "compare":
+    if options.command in ("compare", "tune"):
         rest += [word for word in options.recipes if "=" in word]
         options.recipes = [word for word in options.recipes if "=" not in word]
     for word in rest:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsgl.commands.arguments import FORM, add_workers, folder, within
+from fsgl.commands.arguments import FORM, folder, within
 from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
+from fsgl.commands.grid_options import add_grid, grid_launcher, passed_on, threads_of
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
-    from fsgl.comparison.grid import Launch
     from fsgl.recipes.experiment import Experiment
 
 DESCRIPTION = """\
@@ -37,23 +35,21 @@ def add(commands: Any) -> None:
     what = command.add_argument_group("what is trained")
     add_experiment(what)
     what.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (5)")
+    what.add_argument("--settings", type=folder, metavar="FILE", help="train with what fsgl tune found (tuned.json)")
+    what.add_argument("--untuned-too", action="store_true", help="with --settings: as they come, too, in a table apart")
     add_transfer(command)
     how = command.add_argument_group("how it runs")
     how.add_argument("--runs", type=folder, metavar="FOLDER", help="parent of the run folders (runs/compare-DATA)")
     how.add_argument("--against", metavar="RECIPE", help="what the others are held against (the first)")
-    how.add_argument("--device", default="auto", help="auto (default): all GPUs, or the CPU; cpu, cuda, cuda:1, ...")
-    how.add_argument("--jobs", type=int, metavar="N", help="runs at a time (one a GPU; on CPUs one a core)")
-    how.add_argument("--threads", type=int, metavar="N", help="CPU threads of each run (cores / jobs)")
-    add_workers(how, "decoding processes of each run")
-    how.add_argument("--precision", default="auto", metavar="NAME", help="float32, tf32, bf16 or auto (default)")
-    how.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster that shares the disk: its address, or local")
+    add_grid(how)
     how.add_argument("--record", type=folder, metavar="FOLDER", help="write a record of each run, as in results/")
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl compare``. Returns 1 where a cell failed."""
-    from fsgl.comparison.all_cells import tell_of, threads_each, train_all
+    from fsgl.comparison.all_cells import tell_of, train_all
     from fsgl.comparison.grid import Interrupted, Word, describe, make_cells
+    from fsgl.comparison.settings_file import read_settings, tuned
     from fsgl.recipes.experiment import override
     from fsgl.recipes.on_data import experiment_on
     from fsgl.report.recording import record
@@ -62,6 +58,11 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     words = [Word.read(text) for text in dict.fromkeys(options.recipes)]
     if not words:
         raise UserError("name the recipes to compare (fsgl recipes lists them)")
+    if options.settings is not None:
+        words = list(dict.fromkeys([*(words if options.untuned_too else []), *(word.with_tuning() for word in words)]))
+    elif options.untuned_too or any(word.tuned for word in words):
+        raise UserError("tuned rows need --settings FILE, which fsgl tune writes")
+    content = None if options.settings is None else read_settings(options.settings)
     against = options.against or words[0].text
     if against not in {word.text for word in words}:
         raise UserError(f"--against {against}: it is none of {', '.join(word.text for word in words)}")
@@ -70,22 +71,20 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     runs = options.runs or Path("runs") / f"compare-{Path(data).stem or 'data'}"
     experiments: dict[str, Experiment] = {}
 
-    def experiment(recipe: str, seed: int) -> Experiment:
-        if recipe not in experiments:
-            given = given_images(options)
-            experiments[recipe], _ = experiment_on(recipe, data, given, assignments_of(options) + settings)
-        return override(experiments[recipe], f"seed={seed}")
+    def experiment(trained: str, seed: int) -> Experiment:
+        if trained not in experiments:
+            word, given = Word.read(trained), given_images(options)
+            experiments[trained], _ = experiment_on(word.recipe, data, given, assignments_of(options) + settings)
+            if word.tuned and content is not None:
+                experiments[trained] = tuned(experiments[trained], content, options.settings)
+        return override(experiments[trained], f"seed={seed}")
 
     cells = make_cells(words, seeds, runs, experiment)
     done = sum(cell.status == "complete" for cell in cells)
     print(f"{len(cells)} runs in {runs}" + (f", {done} of them complete already" if done else ""), flush=True)
-    with _launcher(options) as (launch, devices):
-        threads = options.threads or threads_each(devices)
-        passed = ["--workers", str(within("--workers", options.workers, 0)), "--precision", options.precision]
-        if options.feature_cache is not None:
-            passed += ["--feature-cache", str(options.feature_cache)]
+    with grid_launcher(options) as (launch, devices):
         try:
-            train_all(cells, devices, passed, threads, launch)
+            train_all(cells, devices, passed_on(options), threads_of(options, devices), launch)
         except Interrupted as stop:
             print(f"fsgl: {stop}", file=sys.stderr)
             return 128 + stop.signal_number
@@ -106,20 +105,3 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     for cell in failed:
         print(f"fsgl: {cell.folder.name} failed: {cell.problem} (all it said: {cell.log})", file=sys.stderr)
     return 1 if failed else 0
-
-
-@contextlib.contextmanager
-def _launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]:
-    """How to start a cell, and a device for each that runs at a time."""
-    from fsgl.comparison.all_cells import local_devices
-    from fsgl.comparison.grid import launch_process
-
-    if options.ray is not None:
-        from fsgl.comparison.ray_launch import ray_cluster
-
-        with ray_cluster(options.ray, options.device) as (launch, slots):
-            jobs = len(slots) if options.jobs is None else within("--jobs", options.jobs, 1)
-            yield launch, [slots[i % len(slots)] for i in range(jobs)]
-        return
-    at_a_time = None if options.jobs is None else within("--jobs", options.jobs, 1)
-    yield launch_process, local_devices(options.device, at_a_time)

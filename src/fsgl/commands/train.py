@@ -223,9 +223,11 @@ def _how_to_go_on(folder: Path) -> str:
 
 def print_settings(experiment: Experiment) -> None:
     """Every setting as the assignment that would set it, with what it may be and what it means."""
+    from fsgl.recipes.experiment import setting_names
     from fsgl.settings import settings_of
 
-    settings = [each for each in settings_of(experiment) if each.name != "recipe"]
+    named = set(setting_names(experiment))
+    settings = [each for each in settings_of(experiment) if each.name in named]
     assignments = [f"{each.name}={each.value}" for each in settings]
     wide, allowed = max(map(len, assignments)), min(40, max(len(each.allowed) for each in settings))
     print(f"# {experiment.recipe} on {experiment.data.name}; * marks what is not at its default")

@@ -10,25 +10,36 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from fsgl.comparison.grid import TUNED
+from fsgl.data.load import DataSpec
 from fsgl.evaluation.statistics import Interval, mean_interval
+from fsgl.optim.schedule import Schedule
+from fsgl.recipes.experiment import EvaluationSpec, OptimSpec
 from fsgl.report.table import EMPTY
 from fsgl.report.transfers import describe_transfer, transfer_key
 
 Run = Mapping[str, Any]
-_OF_A_METHOD = ("recipe", "method", "sam", "seed", "transfer", "averaging")
+_OF_A_METHOD = ("recipe", "method", "sam", "seed", "transfer", "averaging", "tuning")
+# Parts of an experiment with settings that came later: at their defaults they are no difference to older records.
+_PARTS: dict[str, Any] = {"data": DataSpec, "schedule": Schedule, "optim": OptimSpec, "evaluation": EvaluationSpec}
 _TUNED = ("schedule", "lr"), ("optim", "weight_decay")
 HEADLINE = "mean over classes"
 
 
 def label_of(run: Run) -> str:
-    """RECIPE, or RECIPE+ADJUSTMENT."""
+    """RECIPE, with +tuned and +ADJUSTMENT where it is."""
     adjusted = (run.get("adjustment") or {}).get("name")
-    return "+".join(filter(None, [run["settings"]["recipe"], adjusted]))
+    return "+".join(filter(None, [run["settings"]["recipe"], TUNED if budget_of(run) else None, adjusted]))
+
+
+def budget_of(run: Run) -> str:
+    """What each method's tuning had; "" for untuned."""
+    return str((run["settings"].get("tuning") or {}).get("budget", ""))
 
 
 def ranked_with(run: Run) -> str:
@@ -36,11 +47,20 @@ def ranked_with(run: Run) -> str:
 
     The images and their split, draw, backbone, what it began with, batch, form of the schedule and epochs, test set and
     groups; a sorting key. Learning rate and weight decay count to the method: what suits one does not suit the other.
+    What was tuned stands apart from what was not, and from what had another budget.
     """
     shared = {name: part for name, part in run["settings"].items() if name not in _OF_A_METHOD}
-    for part, name in _TUNED:
-        shared[part] = {key: value for key, value in shared[part].items() if key != name}
-    return json.dumps([shared["data"]["name"], shared, run["data"]["split_hash"], transfer_key(run)], sort_keys=True)
+    for part, kind in _PARTS.items():
+        later = {item.name: item.default for item in fields(kind) if item.metadata.get("later")}
+        shared[part] = {
+            name: value for name, value in shared.get(part, {}).items()
+            if (part, name) not in _TUNED and not (name in later and value == later[name])
+        }  # fmt: skip
+    tuning = run["settings"].get("tuning") or {}
+    kind = [budget_of(run), tuning.get("on", "")]
+    return json.dumps(
+        [shared["data"]["name"], shared, run["data"]["split_hash"], transfer_key(run), kind], sort_keys=True
+    )
 
 
 def method_of(run: Run) -> str:

@@ -24,15 +24,26 @@ from fsgl.runs.adjustment import ADJUSTMENTS
 from fsgl.runs.saved import read_experiment, read_record
 
 POLL_SECONDS = 0.2
+TUNED = "tuned"
 
 
 @dataclass(frozen=True)
 class Word:
-    """A row of a comparison, as it is typed: RECIPE, RECIPE+sam, RECIPE+ADJUSTMENT, or both in this order."""
+    """A row of a comparison, as it is typed: RECIPE, then +sam, +tuned and +ADJUSTMENT, each or none, in this order."""
 
     text: str
     recipe: str
     adjustment: str | None
+    tuned: bool = False
+
+    @property
+    def trained(self) -> str:
+        """The row without its adjustment."""
+        return f"{self.recipe}+{TUNED}" if self.tuned else self.recipe
+
+    def with_tuning(self) -> Word:
+        """The same row, tuned."""
+        return self if self.tuned else Word.read("+".join(filter(None, [self.recipe, TUNED, self.adjustment])))
 
     @staticmethod
     def read(text: str) -> Word:
@@ -40,11 +51,13 @@ class Word:
         recipe, *more = text.split("+")
         if more[:1] == ["sam"]:
             recipe, more = f"{recipe}+sam", more[1:]
+        tuned = more[:1] == [TUNED]
+        more = more[1:] if tuned else more
         if len(more) > 1:
             raise UserError(f"'{text}': one adjustment at most, as in {recipe}+{more[0]}")
         if more and more[0] not in ADJUSTMENTS[:-1]:
             raise unknown("adjustment", more[0], ADJUSTMENTS[:-1])
-        return Word(text, recipe, more[0] if more else None)
+        return Word(text, recipe, more[0] if more else None, tuned)
 
 
 @dataclass
@@ -116,17 +129,17 @@ class Cell:
 def make_cells(
     words: Sequence[Word], seeds: Sequence[int], runs: Path, experiment: Callable[[str, int], Experiment]
 ) -> list[Cell]:
-    """Seed by seed, so that an unfinished grid has whole seeds. experiment: of a recipe and a seed.
+    """Seed by seed, so that an unfinished grid has whole seeds. experiment: of RECIPE or RECIPE+tuned and a seed.
 
     A run that an adjustment starts from and that is not among the words is there too, before it.
     """
     cells: dict[tuple[str, int], Cell] = {}
     for seed in seeds:
         for word in sorted(words, key=lambda word: word.adjustment is not None):
-            trained = (word.recipe, seed)
+            trained = (word.trained, seed)
             if trained not in cells:
-                plain = Word(word.recipe, word.recipe, None)
-                cells[trained] = Cell(plain, seed, experiment(word.recipe, seed), runs / f"{word.recipe}-seed{seed}")
+                plain = Word(word.trained, word.recipe, None, word.tuned)
+                cells[trained] = Cell(plain, seed, experiment(word.trained, seed), runs / f"{word.trained}-seed{seed}")
             if word.adjustment is not None:
                 parent = cells[trained]
                 cells[word.text, seed] = Cell(word, seed, parent.experiment, runs / f"{word.text}-seed{seed}", parent)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fsgl.comparison.differences import Comparison, Judged, compare_with
 from fsgl.comparison.entries import HEADLINE, Entry, accuracy, describe_shared, label_of, make_entries, ranked_with
+from fsgl.comparison.grid import TUNED
 from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
 from fsgl.files import write_atomically, write_json
 from fsgl.report import figures, web
@@ -21,7 +22,10 @@ from fsgl.report.records import run_content
 from fsgl.report.render import Table
 from fsgl.runs.saved import read_history
 
-APART = "These runs differ in more than their method (images, backbone, epochs, ...): tables are not to be compared."
+APART = (
+    "These runs differ in more than their method (images, backbone, epochs, tuned or not, ...): rows of different "
+    "tables are not ranked against each other."
+)
 
 
 @dataclass
@@ -93,7 +97,7 @@ def _tell_group(
     table = accuracy_table(entries, f"Test set, {first['settings']['data']['name']}, {first['settings']['backbone']}")
     shared = describe_shared([run for entry in entries for run in entry.runs], environment)
     told.add(f"accuracy{suffix}", replace(table, notes=(*table.notes, shared)))
-    reference = next((entry for entry in entries if entry.label == told.against and entry.runs), None)
+    reference = next((entry for entry in entries if entry.runs and _is(entry.label, told.against)), None)
     found = compare_with(entries, reference) if reference is not None else []
     if reference is not None and found:
         told.add(f"differences{suffix}", differences_table(found, reference))
@@ -111,10 +115,15 @@ def _tell_group(
     return [_as_json(each, reference) for each in found if reference is not None]
 
 
+def _is(label: str, against: str) -> bool:
+    """Whether it is the reference, tuned or not: each table needs its own."""
+    return label.replace(f"+{TUNED}", "") == against.replace(f"+{TUNED}", "")
+
+
 def _draw_classes(told: Told, entries: Sequence[Entry], suffix: str) -> None:
     """Accuracy by class: the reference and the best of the others."""
-    shown = [entry for entry in entries if entry.runs and entry.label == told.against]
-    shown += [entry for entry in entries if entry.runs and entry.label != told.against][:2]
+    shown = [entry for entry in entries if entry.runs and _is(entry.label, told.against)]
+    shown += [entry for entry in entries if entry.runs and not _is(entry.label, told.against)][:2]
     counts = np.array(shown[0].runs[0]["class_counts"])
     by_label = {
         entry.label: np.array([

@@ -28,12 +28,13 @@ _GROUPS = ("many", "medium", "few")
 def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
     """A row a label: accuracy with its interval over seeds, groups, what it cost, and the other two epochs."""
     two = top1_differs(entries)
+    stated = any(run.get("settings_from") for entry in entries for run in entry.runs)
     rows = []
     for entry in entries:
         cost = entry.runs[0]["cost"] if entry.runs else {}
         seeds = str(len(entry.runs)) + (f" ({len(entry.failed)} failed)" if entry.failed else "")
         rows.append((
-            entry.label, seeds, with_interval(entry.interval(accuracy)),
+            entry.label, *([_settings_from(entry)] if stated else []), seeds, with_interval(entry.interval(accuracy)),
             *([with_interval(entry.interval(top1))] if two else []),
             *(entry.mean(last(group)) for group in _GROUPS),
             entry.mean(beyond("worst_class")), entry.mean(beyond("harmonic_mean")), entry.mean(last("ece")),
@@ -41,15 +42,24 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
             entry.mean(best_on_validation), entry.mean(best_on_test),
         ))  # fmt: skip
     headings = (
-        "method", "seeds", HEADLINE, *(["top-1"] if two else []), *_GROUPS, "worst class", "harmonic", "ECE",
-        "passes", "seconds", "best on val", "best on test (unfair)",
+        "method", *(["settings"] if stated else []), "seeds", HEADLINE, *(["top-1"] if two else []), *_GROUPS,
+        "worst class", "harmonic", "ECE", "passes", "seconds", "best on val", "best on test (unfair)",
     )  # fmt: skip
     note = (
         f"{HEADLINE}: accuracy of the last epoch, % (± 95 % interval over seeds, Student's t); passes: forward passes "
         "of the backbone a step; seconds: of training; best on val: the epoch that is best on validation images; best "
         "on test: what papers often report, and no fair figure."
     )
+    if stated:
+        note += (
+            " Settings of the method's own: published, as its paper or its authors' code has them; default, of which "
+            "one at least is ours; given by hand; or tuned."
+        )
     return Table(title, headings, tuple(rows), (note,))
+
+
+def _settings_from(entry: Entry) -> str:
+    return ", ".join(sorted({run.get("settings_from") or EMPTY for run in entry.runs})) or EMPTY
 
 
 def reliability_table(entries: Sequence[Entry]) -> Table:

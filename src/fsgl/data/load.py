@@ -110,6 +110,7 @@ class DataSpec:
         None, "of images of more than 8 bits a channel, the value that is white; none decides it from the files",
         above=0, later=True,
     )  # fmt: skip
+    val_fold: int = setting(0, "of folds for validation that share no image", at_least=0, later=True)
 
     def __post_init__(self) -> None:
         check(self, "data")
@@ -280,7 +281,9 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
     if spec.name in OWN:
         require_trainable(source)
         source, without_test = with_test(source, spec.test, spec.test_seed)
-    train, val, without_validation, notes = with_validation(source, spec.val, spec.val_seed)
+    train, val, without_validation, notes = with_validation(
+        source, spec.val, spec.val_seed, spec.val_fold
+    )
     test = source.test
     assert test is not None  # only somebody's own images may come without
     mean, std = source.mean, source.std

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from fsgl.methods.search import Search
 from fsgl.models.backbone import Backbone
 from fsgl.settings import check
 from fsgl.types import Batch, Losses, Mixed
@@ -35,6 +36,8 @@ class Method(Protocol):
     """Where the default of each setting comes from: the paper and its place, the authors' code, or that it is ours."""
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Data set to the settings that the paper has for it, where they are not the defaults."""
+    search: ClassVar[Mapping[str, Search]] = {}
+    """What ``fsgl tune`` may try for its settings; a setting of a setting by its dotted name."""
     views: ClassVar[int]
     """Augmented views of every drawn image."""
     assumed_prior: ClassVar[str]

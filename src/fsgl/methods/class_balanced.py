@@ -16,6 +16,7 @@ from torch import Tensor
 from fsgl.losses.class_weights import effective_number_weights
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
+from fsgl.methods.search import Choice, Search
 from fsgl.settings import setting
 
 
@@ -30,6 +31,7 @@ class ClassBalanced(OneView):
     origins: ClassVar[Mapping[str, str]] = {
         "beta": "code of LDAM-DRW (Cao et al. 2019), its re-weighting; within the paper's 0.9 to 0.9999"
     }
+    search: ClassVar[Mapping[str, Search]] = {"beta": Choice((0.9, 0.99, 0.999, 0.9999))}
     assumed_prior: ClassVar[str] = "uniform"
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:

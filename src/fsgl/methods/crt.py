@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from fsgl.methods.search import Range, Search
 from fsgl.methods.two_stage import SECOND, TwoStage
 from fsgl.settings import setting
 
@@ -34,6 +35,7 @@ class Crt(TwoStage):
         "second": SECOND,
         "batch_norm": "paper, section 4.1: the representation is fixed; the authors' code leaves it in training mode",
     }
+    search: ClassVar[Mapping[str, Search]] = {"second": Range(0.05, 0.5)}
     assumed_prior: ClassVar[str] = "uniform"
 
     def enter_second_stage(self, model: Any, fresh: bool) -> None:

@@ -19,6 +19,7 @@ from fsgl.data.stream.transfer import to_device
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.mixtures import box_lambda, cutmix, cutmix_box, draw_lambda, mixup
 from fsgl.methods.one_view import OneView
+from fsgl.methods.search import Range, Search
 from fsgl.settings import setting
 from fsgl.types import Batch, Mixed
 
@@ -37,6 +38,10 @@ class CutMix(OneView):
     origins: ClassVar[Mapping[str, str]] = {
         "beta": "paper, section 3.1: alpha = 1",
         "probability": "authors' code, README: cutmix_prob 0.5 for CIFAR, 1 for ImageNet",
+    }
+    search: ClassVar[Mapping[str, Search]] = {
+        "beta": Range(0.1, 2, log=True),
+        "probability": Range(0.25, 1),
     }
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: {"probability": 1.0} for name in ("imagenet-lt", "inaturalist2018", "places-lt")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fsgl.losses.focal import focal_loss
 from fsgl.methods.one_view import OneView
+from fsgl.methods.search import Range, Search
 from fsgl.settings import setting
 
 
@@ -26,6 +27,7 @@ class Focal(OneView):
     origins: ClassVar[Mapping[str, str]] = {
         "gamma": "code of LDAM-DRW (Cao et al. 2019), the field's focal row; the paper has 2 for detection"
     }
+    search: ClassVar[Mapping[str, Search]] = {"gamma": Range(0.25, 4, log=True)}
 
     def objective(self, model: Any, logits_BK: Tensor, target_BK: Tensor, progress: float) -> Tensor:
         return focal_loss(logits_BK, target_BK, self.gamma)

@@ -24,6 +24,7 @@ from fsgl.losses.glmc import glmc_losses
 from fsgl.losses.margins import log_prior
 from fsgl.methods.base import Method
 from fsgl.methods.mixtures import global_local_mixture
+from fsgl.methods.search import Range, Search
 from fsgl.models.assemble import FourHeadNet, build_four_heads
 from fsgl.models.backbone import Backbone
 from fsgl.models.feature_scaling import FeatureScalingSpec
@@ -69,6 +70,13 @@ class Glmc(Method):
         "cutmix_label": "ours: what the image shows; the authors' code keeps lambda",
         "ascent": "authors' code: SAM's first pass leaves the consistency out",
         "rebalancing": "paper, section 3: class weights",
+    }
+    search: ClassVar[Mapping[str, Search]] = {
+        "beta": Range(0.2, 2, log=True),
+        "label_weighting": Range(0.0, 1.5),
+        "contrast_weight": Range(0.5, 10, log=True),
+        "resample_weighting": Range(0.0, 1.0),
+        "feature_scaling.gamma": Range(0.05, 2, log=True),
     }
     views: ClassVar[int] = 2
     assumed_prior: ClassVar[str] = "uniform"

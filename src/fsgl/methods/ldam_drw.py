@@ -21,6 +21,7 @@ from fsgl.losses.class_weights import effective_number_weights
 from fsgl.losses.margins import ldam_margins
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
+from fsgl.methods.search import Range, Search
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.heads import CosineLinear
@@ -45,6 +46,11 @@ class LdamDrw(OneView):
         "scale": "authors' code, cifar_train.py: s = 30",
         "beta": "authors' code, cifar_train.py: 0.9999",
         "deferred": "authors' code, cifar_train.py: from epoch 160 of 200",
+    }
+    search: ClassVar[Mapping[str, Search]] = {
+        "largest_margin": Range(0.1, 0.8),
+        "scale": Range(10, 60, log=True),
+        "deferred": Range(0.5, 0.95),
     }
     assumed_prior: ClassVar[str] = "uniform"
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from fsgl.losses.margins import log_prior
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
+from fsgl.methods.search import Range, Search
 from fsgl.settings import setting
 
 
@@ -29,6 +30,7 @@ class LogitAdjustment(OneView):
     name: ClassVar[str] = "logit-adjustment"
     summary: ClassVar[str] = "Logit-adjusted loss (Menon et al. 2021); with tau = 1 it is Balanced Softmax."
     origins: ClassVar[Mapping[str, str]] = {"tau": "paper, experiments: tau = 1 wherever it is not said to be tuned"}
+    search: ClassVar[Mapping[str, Search]] = {"tau": Range(0.25, 2.5)}
     assumed_prior: ClassVar[str] = "uniform"
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from fsgl.methods.search import Range, Search
 from fsgl.methods.two_stage import SECOND, TwoStage
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
@@ -36,6 +37,7 @@ class Lws(TwoStage):
         "second": SECOND,
         "bias": "authors' code: the output is scaled, bias and all",
     }
+    search: ClassVar[Mapping[str, Search]] = {"second": Range(0.05, 0.5)}
     assumed_prior: ClassVar[str] = "uniform"
 
     def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:

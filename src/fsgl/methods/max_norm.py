@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from fsgl.losses.class_weights import effective_number_weights
 from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.search import Range, Search
 from fsgl.methods.two_stage import TwoStage
 from fsgl.models.backbone import Backbone
 from fsgl.settings import setting
@@ -49,6 +50,11 @@ class MaxNorm(TwoStage):
         "weight_decay": "authors' code, the same demo: 0.1",
         "beta": "authors' code, the same demo: 0.9999",
         "second": "ours: a tenth, as the other two-stage methods; the authors' code has 10 epochs after 200",
+    }
+    search: ClassVar[Mapping[str, Search]] = {
+        "threshold": Range(0.0, 1.0),
+        "weight_decay": Range(1e-3, 1.0, log=True),
+        "second": Range(0.05, 0.5),
     }
     assumed_prior: ClassVar[str] = "uniform"
     balanced_second_stage: ClassVar[bool] = False

@@ -18,6 +18,7 @@ from fsgl.data.stream.transfer import to_device
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.mixtures import draw_lambda, mixup
 from fsgl.methods.one_view import OneView
+from fsgl.methods.search import Range, Search
 from fsgl.settings import setting
 from fsgl.types import Batch, Mixed
 
@@ -31,6 +32,7 @@ class MixUp(OneView):
     name: ClassVar[str] = "mixup"
     summary: ClassVar[str] = "MixUp (Zhang et al. 2018)."
     origins: ClassVar[Mapping[str, str]] = {"beta": "paper, section 3.2: alpha = 1 for CIFAR"}
+    search: ClassVar[Mapping[str, Search]] = {"beta": Range(0.1, 2, log=True)}
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: {"beta": 0.2} for name in ("imagenet-lt", "inaturalist2018", "places-lt")
     }

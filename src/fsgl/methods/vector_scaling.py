@@ -16,6 +16,7 @@ from torch import Tensor
 from fsgl.losses.margins import log_prior, relative_frequency
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
+from fsgl.methods.search import Range, Search
 from fsgl.settings import setting
 
 
@@ -34,6 +35,10 @@ class VectorScaling(OneView):
     origins: ClassVar[Mapping[str, str]] = {
         "gamma": "paper, experiments on CIFAR-10-LT and CIFAR-100-LT, IF 100",
         "tau": "paper, experiments on CIFAR-10-LT and CIFAR-100-LT, IF 100",
+    }
+    search: ClassVar[Mapping[str, Search]] = {
+        "gamma": Range(0.0, 0.4),
+        "tau": Range(0.25, 2.5),
     }
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: {"gamma": 0.05, "tau": 0.75} for name in ("cifar100", "imagenet-lt", "inaturalist2018", "places-lt")

@@ -26,6 +26,7 @@ from fsgl.models.transfer import HUB, TransferSpec
 from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
+from fsgl.recipes.tuning import TuningSpec
 from fsgl.settings import check, default_of, meaning, setting, settings_of
 
 
@@ -77,6 +78,7 @@ class Experiment:
     seed: int = setting(0, "of the weights and of everything drawn in training", at_least=0)
     transfer: TransferSpec = setting(TransferSpec, "", later=True)
     averaging: AveragingSpec = setting(AveragingSpec, "", later=True)
+    tuning: TuningSpec = setting(TuningSpec, "", later=True)
 
     def __post_init__(self) -> None:
         check(self, "")
@@ -144,7 +146,8 @@ def _without_later_defaults(spec: Any, settings: dict[str, Any]) -> dict[str, An
 
 def setting_names(experiment: Experiment) -> Iterator[str]:
     """The dotted names of all settings that may be changed, in order."""
-    return (each.name for each in settings_of(experiment) if each.name != "recipe")
+    said = ("recipe", "tuning")  # how an experiment came about, which nobody changes
+    return (each.name for each in settings_of(experiment) if each.name.split(".")[0] not in said)
 
 
 def override(experiment: Experiment, *assignments: str) -> Experiment:

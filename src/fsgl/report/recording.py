@@ -10,8 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fsgl.data.load import OWN
+from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.errors import UserError, first_line
 from fsgl.evaluation.reliability import beyond_accuracy
+from fsgl.recipes.experiment import Experiment
+from fsgl.recipes.long_tail import make_experiment
+from fsgl.recipes.tuning import how_set
 from fsgl.report.records import run_content, write_record
 from fsgl.runs.saved import read_experiment, read_history, read_record
 
@@ -72,6 +77,22 @@ def from_predictions(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     beyond = beyond_accuracy(logits, labels, saved["class_counts"], many=boundaries["many"], few=boundaries["few"])
     right = np.packbits((logits.argmax(axis=1) == labels)[np.argsort(labels, kind="stable")])
     return {
-        "beyond": beyond, "right": base64.b64encode(right.tobytes()).decode(), "n": len(labels),
+        "settings_from": settings_from(run["settings"]), "beyond": beyond,
+        "right": base64.b64encode(right.tobytes()).decode(), "n": len(labels),
         "class_images": np.bincount(labels, minlength=len(saved["class_counts"])).tolist(),
     }  # fmt: skip
+
+
+def settings_from(settings: Mapping[str, Any]) -> str | None:
+    """How a run's settings came about, held against its recipe of today (recipes/tuning.py); None without one."""
+    try:
+        experiment = Experiment.from_json(dict(settings), "settings")
+        data = experiment.data
+        lists = (data.train_list, data.test_list, data.val_list)
+        # The recipe for somebody's own images goes by their size, which is not among the settings: either will do.
+        sides = (None, SMALL_SIDE) if data.name in OWN else (None,)
+        made = [make_experiment(experiment.recipe, data.name, "data", *lists, data.images, side) for side in sides]
+    except UserError:
+        return None
+    found = [how_set(experiment, each) for each in made]
+    return next((how for how in found if how != "given"), "given")

@@ -60,14 +60,19 @@ def with_test(source: Source, share: float | None, seed: int) -> tuple[Source, t
 
 
 def with_validation(
-    source: Source, share: float, seed: int
+    source: Source, share: float, seed: int, fold: int = 0
 ) -> tuple[Images, Images | None, tuple[int, ...], tuple[str, ...]]:
-    """Training images, validation images (None where ``share`` is 0), the classes without any, and notes on that."""
+    """Training images, validation images (None where ``share`` is 0), the classes without any, and notes on that.
+
+    fold: see ``carve_validation``. Raises UserError for a fold of a source that has validation images of its own.
+    """
     if source.val is not None:
+        if fold:
+            raise UserError(f"{source.name} has validation images of its own; data.val_fold does not apply to it")
         if share == 0:
             return source.train, None, (), ("its validation images are left aside",)
         return source.train, source.val, classes_without(source, source.val), ()
-    kept, carved, small = carve_validation(source.train.labels, share, seed, source.num_classes)
+    kept, carved, small = carve_validation(source.train.labels, share, seed, source.num_classes, fold=fold)
     val = source.train.take(carved) if len(carved) else None
     note = f"for validation {share:.3g} of each class set aside, {len(carved):,} images (seed {seed})"
     return source.train.take(kept), val, small, (note,) if share else ()

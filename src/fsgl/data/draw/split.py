@@ -20,7 +20,7 @@ MIN_TRAIN = 4
 
 
 def carve_validation(
-    labels: np.ndarray, fraction: float, seed: int, num_classes: int, part: str = "validation"
+    labels: np.ndarray, fraction: float, seed: int, num_classes: int, part: str = "validation", fold: int = 0
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """Part a training set into training and validation (or test), class by class.
 
@@ -28,7 +28,8 @@ def carve_validation(
     n - 4, so that a class of 5 gives one and keeps four. A class of 4 or fewer gives none and is listed.
 
     labels: ``N`` integers.  fraction: in [0, 1); 0 carves nothing.  seed: which images.  part: "validation" or "test",
-    which take different images for the same seed.
+    which take different images for the same seed.  fold: the next so many images of each class in the seed's order, so
+    that folds share none until a class has given all of its images, and then begin anew.
     Returns (training positions, validation positions, classes too small to spare one): int64 positions in ``labels``,
     ascending, each position in exactly one of the two. Raises UserError for a fraction outside [0, 1).
 
@@ -46,9 +47,10 @@ def carve_validation(
         return np.flatnonzero(~chosen), np.flatnonzero(chosen), ()
     random = np.random.default_rng(derive_seed(seed, part))
     for k in range(num_classes):
-        chosen[random.permutation(np.flatnonzero(labels == k))[: _spared_images(int(counts[k]), fraction)]] = True
-    spared = tuple(int(k) for k in np.flatnonzero(counts <= MIN_TRAIN))
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen), spared
+        spared = _spared_images(int(counts[k]), fraction)
+        chosen[np.roll(random.permutation(np.flatnonzero(labels == k)), -fold * spared)[:spared]] = True
+    small = tuple(int(k) for k in np.flatnonzero(counts <= MIN_TRAIN))
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen), small
 
 
 def _spared_images(count: int, fraction: float) -> int:

@@ -1,0 +1,83 @@
+"""The file that ``fsgl tune`` writes and ``fsgl compare --settings`` takes: settings, and how they were found.
+
+    kind      "fsgl tuned settings"
+    of        what the trials shared: data, network, epochs, ...; a comparison must have the same
+    budget    of each recipe;  on: "validation", or so many folds
+    recipes   by name: settings, the value on validation and that of the recipe's own settings, space, all trials
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fsgl.comparison.tune import Study
+from fsgl.errors import UserError
+from fsgl.files import read_json
+from fsgl.recipes.experiment import Experiment, override
+from fsgl.recipes.tuning import TuningSpec
+
+KIND = "fsgl tuned settings"
+_SHARED = (
+    "data.name", "data.imbalance_factor", "data.draw", "data.draw_seed", "backbone", "optim.epochs", "optim.batch_size",
+    "schedule.kind", "transfer.train", "transfer.image_size", "transfer.cached_views",
+)  # fmt: skip
+_OF_A_METHOD = ("transfer.cached_views",)  # as many as it is shown
+
+
+def settings_of(studies: Sequence[Study]) -> dict[str, Any]:
+    """The content of the file. Raises UserError for a recipe of which no trial came to an end."""
+    first = studies[0]
+    recipes = {
+        study.recipe: {
+            "settings": study.best.settings, "value": study.best.value, "own_value": study.trials[0].value,
+            "chosen": study.best.number, **study.describe(),
+        }
+        for study in studies
+    }  # fmt: skip
+    on = "validation" if first.folds == 1 else f"{first.folds} folds"
+    shared = {name: value for name, value in shared_by(first.base).items() if name not in _OF_A_METHOD}
+    return {"kind": KIND, "of": shared, "budget": str(first.budget), "on": on, "recipes": recipes}
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The file's content. Raises UserError for one that is none."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("kind") != KIND or not isinstance(content.get("recipes"), dict):
+        raise UserError(f"{path}: no settings of fsgl tune")
+    return content
+
+
+def tuned(experiment: Experiment, content: Mapping[str, Any], path: Path) -> Experiment:
+    """The experiment with its recipe's tuned settings.
+
+    Raises UserError where there are none, or they were tuned for other data, another network or other epochs.
+    """
+    found = content["recipes"].get(experiment.recipe)
+    if found is None:
+        known = ", ".join(content["recipes"])
+        raise UserError(f"{path} has no settings for {experiment.recipe} (only {known}); tune it with the same budget")
+    mine = shared_by(experiment)
+    for name, value in content["of"].items():
+        if name in mine and mine[name] != value:
+            raise UserError(f"{path} was tuned for {name}={value}, and this comparison has {name}={mine[name]}")
+    try:
+        assignments = [f"{name}={value}" for name, value in found["settings"].items()]
+        trials = len(found["trials"])
+        spec = TuningSpec(str(content["budget"]), trials, str(content["on"]), ",".join(found["settings"]))
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: the settings of {experiment.recipe} are damaged; run fsgl tune again") from None
+    return replace(override(experiment, *assignments), tuning=spec)
+
+
+def shared_by(experiment: Experiment) -> dict[str, Any]:
+    """What tuned settings hold for, by the settings' names."""
+    flat: dict[str, Any] = {}
+    for name in _SHARED:
+        value: Any = experiment
+        for part in name.split("."):
+            value = getattr(value, part)
+        flat[name] = value
+    return flat

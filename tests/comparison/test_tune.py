@@ -1,0 +1,175 @@
+"""Tuning with trainings that only pretend: what a trial is worth is a known function of its settings."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from fsgl.comparison.entries import label_of, ranked_with
+from fsgl.comparison.grid import Cell, Word, run_grid
+from fsgl.comparison.settings_file import read_settings, settings_of, tuned
+from fsgl.comparison.tune import Budget, Study, work
+from fsgl.data.draw.split import carve_validation
+from fsgl.errors import UserError
+from fsgl.files import write_json
+from fsgl.methods import METHODS
+from fsgl.recipes import RECIPES, make_experiment
+from fsgl.recipes.experiment import Experiment, override, setting_names
+from fsgl.recipes.tuning import how_set, search_space, value_of
+from fsgl.runs.saved import read_experiment
+
+
+def worth(experiment: Experiment) -> float:
+    """Highest at lr = 0.03."""
+    return 80 - 10 * abs(math.log10(experiment.schedule.lr / 0.03))
+
+
+class Pretended:
+    """fails: run folders whose training ends without a result."""
+
+    def __init__(self, *fails: str) -> None:
+        self.fails, self.trained = fails, list[str]()
+
+    def __call__(self, command: list[str], log: Path, environment: Mapping[str, str]):
+        where = Path(command[command.index("--run") + 1])
+        experiment = read_experiment(Path(command[command.index("--from") + 1]))
+        self.trained.append(f"{where.parent.name}/{where.name}")
+        if self.trained[-1] in self.fails:
+            log.write_text("fsgl: training diverged\n")
+            return (lambda: 1), lambda: None
+        where.mkdir(parents=True)
+        value = worth(experiment) + experiment.data.val_fold  # no test figure at all: nothing may ask for one
+        row = {"epoch": 0, "lr": 0.1, "loss": {}, "seconds": 30.0, "images": 1, "test": None}
+        row["val"] = {"balanced": value}
+        (where / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        (where / "model.safetensors").write_bytes(b"heavy")
+        record = {"settings": experiment.to_json(), "data": {"split_hash": "f"}, "class_names": [], "class_counts": [],
+                  "status": "complete"}  # fmt: skip
+        (where / "experiment.json").write_text(json.dumps(record))
+        return (lambda: 0), lambda: None
+
+
+def study(recipe: str, runs: Path, budget: Budget, folds: int = 1) -> Study:
+    return Study(recipe, make_experiment(recipe, "digits"), runs / recipe, budget, folds)
+
+
+def tune(studies: list[Study], launch: Pretended, stop_after: int | None = None) -> None:
+    cells: list[Cell] = []
+    fill = work(studies, cells, 2)
+    fill()
+    for number, _ in enumerate(run_grid(cells, ["cpu", "cpu"], [], 1, launch), start=1):
+        fill()
+        if number == stop_after:
+            return
+
+
+def test_the_same_budget_for_each_the_recipes_own_settings_first_and_better_ones_found(tmp_path: Path) -> None:
+    studies, launch = [study(name, tmp_path, Budget(trials=12)) for name in ("cross-entropy", "ldam-drw")], Pretended()
+    tune(studies, launch)
+    for each in studies:
+        assert len(each.trials) == 12
+        own = {name: value_of(each.base, name) for name in each.space}
+        assert each.trials[0].settings == own
+        assert each.best.value > worth(each.base) + 1, "0.1 is the digits' rate"
+        assert not list(each.folder.rglob("model.safetensors")), "weights of trials are not kept"
+        assert {name.split("/")[0] for name in launch.trained} == {"cross-entropy", "ldam-drw"}
+    assert set(studies[1].space) == {
+        "schedule.lr", "optim.weight_decay", "method.largest_margin", "method.scale", "method.deferred"
+    }  # fmt: skip
+
+
+def test_what_was_stopped_goes_on_and_a_failed_trial_is_one(tmp_path: Path) -> None:
+    launch = Pretended("crt/trial1")
+    tune([study("crt", tmp_path, Budget(trials=6))], launch, stop_after=2)
+    again = study("crt", tmp_path, Budget(trials=6))
+    assert 2 <= len(again.trials) < 6
+    tune([again], launch)
+    assert len(launch.trained) == len(set(launch.trained)) == 6, "nothing is trained twice"
+    assert again.trials[1].failed == "fsgl: training diverged"
+    content = settings_of([again])["recipes"]["crt"]
+    assert [row["value"] is None for row in content["trials"]] == [False, True, False, False, False, False]
+
+
+def test_minutes_are_of_training_and_folds_are_averaged(tmp_path: Path) -> None:
+    by_time = study("cross-entropy", tmp_path, Budget(minutes=2))  # a training takes 30 seconds
+    tune([by_time], Pretended())
+    assert 4 <= len(by_time.trials) <= 5, "two at a time: one more may have begun"
+    folded = study("lws", tmp_path, Budget(trials=2), folds=3)
+    tune([folded], Pretended())
+    assert folded.trials[0].value == pytest.approx(worth(folded.base) + 1)
+    assert {cell.experiment.data.val_fold for cell in folded.trials[0].cells} == {0, 1, 2}
+
+
+def test_the_settings_file_is_what_a_comparison_takes(tmp_path: Path) -> None:
+    path, found = tmp_path / "tuned.json", study("ldam-drw", tmp_path, Budget(trials=3))
+    tune([found], Pretended())
+    write_json(path, settings_of([found]))
+    content = read_settings(path)
+    experiment = tuned(found.base, content, path)
+    assert experiment.schedule.lr == found.best.settings["schedule.lr"]
+    assert (experiment.tuning.budget, experiment.tuning.trials, experiment.tuning.on) == ("3 trials", 3, "validation")
+    assert how_set(experiment, found.base) == "tuned, 3 trials on validation"
+    assert Experiment.from_json(experiment.to_json(), "x") == experiment
+    assert experiment.hash != found.base.hash
+    with pytest.raises(UserError, match=r"no settings for lws \(only ldam-drw\)"):
+        tuned(make_experiment("lws", "digits"), content, path)
+    with pytest.raises(UserError, match=r"tuned for .*=40, and this comparison has .*=7"):
+        tuned(override(found.base, "optim.epochs=7"), content, path)
+    path.write_text("{}")
+    with pytest.raises(UserError, match="no settings of fsgl tune"):
+        read_settings(path)
+    runs = [{"settings": each.to_json(), "data": {"split_hash": "f"}} for each in (found.base, experiment)]
+    assert ranked_with(runs[0]) != ranked_with(runs[1]), "rows of different kinds stand apart"
+    assert [label_of(run) for run in runs] == ["ldam-drw", "ldam-drw+tuned"]
+
+
+def test_words_of_tuned_rows() -> None:
+    assert Word.read("mixup+sam+tuned+tau-norm") == Word("mixup+sam+tuned+tau-norm", "mixup+sam", "tau-norm", True)
+    assert Word.read("crt+tau-norm").with_tuning() == Word.read("crt+tuned+tau-norm")
+
+
+def test_nothing_is_tuned_on_test_images(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing is tuned on test images"):
+        Study("crt", override(make_experiment("crt", "digits"), "data.val=0"), tmp_path, Budget(trials=1), 1)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_search_spaces_are_of_settings_and_hold_the_recipes_own(recipe: str) -> None:
+    for data in ("digits", "cifar100"):
+        experiment = make_experiment(recipe, data)
+        for name, search in search_space(experiment).items():
+            assert name in set(setting_names(experiment))
+            assert search.holds(value_of(experiment, name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_published_values_lie_in_the_space_it_declares(name: str) -> None:
+    for data in ("cifar10", "cifar100"):
+        method = METHODS[name].on(data)
+        for setting, search in method.search.items():
+            assert setting == "feature_scaling.gamma" or search.holds(value_of(method, setting)), f"{name}.{setting}"
+
+
+def test_how_settings_came_about() -> None:
+    made = make_experiment("ldam-drw", "digits")
+    assert how_set(override(made, "schedule.lr=0.5"), made) == "published", "the rate is the data set's"
+    assert how_set(override(made, "method.scale=20"), made) == "given"
+    assert how_set(override(made, "sam.rho=0.1"), made) == "given"
+    fsgl = make_experiment("fsgl", "digits")
+    assert how_set(fsgl, fsgl) == "default"
+
+
+def test_folds_share_no_image_until_a_class_is_used_up() -> None:
+    import numpy as np
+
+    labels = np.repeat([0, 1, 2], [40, 10, 4])
+    parts = [carve_validation(labels, 0.25, 0, 3, fold=fold)[1] for fold in range(4)]
+    taken = np.concatenate(parts)
+    assert len(set(taken[labels[taken] == 0].tolist())) == 40, "four quarters are all of them"
+    assert len(set(taken[labels[taken] == 1].tolist())) == len(taken[labels[taken] == 1]) == 8
+    assert not (labels[taken] == 2).any(), "a class of four keeps them"
+    assert np.array_equal(parts[0], carve_validation(labels, 0.25, 0, 3)[1])
