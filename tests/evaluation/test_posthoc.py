@@ -146,3 +146,27 @@ def test_priors_that_cannot_be_estimated() -> None:
         estimate_prior_bbse(np.array([0, 1]), np.array([0, 1]), np.array([0]), 3)
     with pytest.raises(ValueError, match="did not settle"):
         estimate_prior_em(shifted(np.array([0.9, 0.05, 0.05]), 100, 0)[0], np.ones(3), steps=2)
+
+
+def test_a_long_tailed_prior_of_many_classes_is_that_of_plain_em_run_to_its_end() -> None:
+    """100 classes, about 54 % right: plain EM needs thousands of steps."""
+    random, classes, images = np.random.default_rng(0), 100, 2000
+    target = np.exp(-np.arange(classes) / 12)
+    labels = random.choice(classes, images, p=target / target.sum())
+    evidence = random.normal(0, 1, (images, classes))
+    evidence[np.arange(images), labels] += 2.6
+    shares = probabilities(2.6 * evidence)
+    plain, density = np.full(classes, 1 / classes), shares * classes
+    for _ in range(6000):
+        plain = plain * (density / (density @ plain)[:, None]).mean(axis=0)
+    found = estimate_prior_em(shares, np.ones(classes))
+    np.testing.assert_allclose(found, plain, atol=2e-5)
+
+
+def test_a_group_that_says_too_little_has_the_temperature_of_all() -> None:
+    few = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 19), np.array([0] * 70 + [1] * 30 + [0] * 9 + [1] * 10)
+    right = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 40), np.array([0] * 70 + [1] * 70)
+    wrong = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 40), np.array([0] * 70 + [1] * 30 + [0] * 40)
+    for logits, labels in (few, right, wrong):
+        found = fit_group_temperatures(logits, labels, np.array([0, 1]))
+        assert found[1] == fit_temperature(logits, labels) != found[0]

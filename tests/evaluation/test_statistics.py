@@ -154,3 +154,10 @@ def test_wilson_is_scipys() -> None:
         theirs = scipy.stats.binomtest(int(right[k]), int(total[k])).proportion_ci(method="wilson")
         np.testing.assert_allclose(found[k], [100 * theirs.low, 100 * theirs.high], atol=1e-9)
     assert np.isnan(found[4]).all()
+
+
+def test_a_bootstrap_of_one_image_or_of_equal_gains_cannot_tell() -> None:
+    for a, b in (([0], [1]), (np.zeros(50), np.ones(50))):
+        found = paired_bootstrap(a, b)
+        assert (found.p_value, found.interval.low, found.interval.high, found.effect_size) == (None,) * 4
+        assert found.interval.mean == 100

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fsgl.evaluation.metrics import softmax
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
+FEWEST = 20  # images of a group that say more of its temperature than all images do
 
 
 def negative_log_likelihood(logits_NK: NDArray[np.floating], labels_N: NDArray[np.integer]) -> float:
@@ -89,11 +90,11 @@ def fit_group_temperatures(
     """A temperature for each class ``K``: that of its group, fitted on the held-out images predicted as one of it.
 
     group: of each class, any integers. An image's group is that of its predicted class, as its own is not known at
-    test, so no prediction changes. A group as which nothing is predicted has the temperature of all images.
-    Raises ValueError for no images.
+    test, so no prediction changes. A group as which fewer than ``FEWEST`` are predicted, or all of them rightly or all
+    wrongly, has the temperature of all images. Raises ValueError for no images.
 
     >>> import fsgl, numpy as np
-    >>> logits, labels = np.array([[4.0, 0.0]] * 10 + [[0.0, 1.0]] * 4), np.array([0] * 7 + [1] * 6 + [0])
+    >>> logits, labels = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 40), np.array([0] * 70 + [1] * 60 + [0] * 10)
     >>> fsgl.fit_group_temperatures(logits, labels, group_K=np.array([0, 1])).round(2).tolist()
     [4.72, 0.91]
     """
@@ -101,6 +102,9 @@ def fit_group_temperatures(
     predicted = group_K[logits_NK.argmax(axis=1)]
     for group in np.unique(predicted):
         rows = predicted == group
+        right = logits_NK[rows].argmax(axis=1) == labels_N[rows]
+        if len(right) < FEWEST or right.all() or not right.any():
+            continue
         temperatures[group_K == group] = fit_temperature(logits_NK[rows], labels_N[rows])
     return temperatures
 
@@ -134,9 +138,10 @@ def estimate_prior_em(
 ) -> NDArray[np.float64]:
     """Class frequencies ``K``, summing to 1, of unlabelled images, from probabilities that hold under ``assumed``.
 
-    Expectation maximisation, from ``assumed`` on, until no frequency changes by more than ``tolerance``; the
-    likelihood that it climbs is concave. Probabilities must be calibrated to be of use. Raises ValueError for no images
-    or where it did not settle.
+    Expectation maximisation from ``assumed`` on, extrapolated after every two steps (SQUAREM, scheme S3; Varadhan and
+    Roland, Scand. J. Stat. 2008), until a step changes no frequency by more than ``tolerance``. The likelihood is
+    concave, and an extrapolation that lowers it is not taken. Probabilities must be calibrated to be of use. Raises
+    ValueError for no images or where it did not settle in so many extrapolations.
 
     >>> import fsgl, numpy as np
     >>> sure = np.array([[0.99, 0.01]] * 8 + [[0.01, 0.99]] * 2)
@@ -149,11 +154,23 @@ def estimate_prior_em(
     assumed = np.asarray(assumed_K, dtype=np.float64) / np.sum(assumed_K)
     density = shares / assumed  # of each image given each class, up to a factor of the image
     prior = assumed
+
+    def step(prior: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """One step of EM from here, and the mean log-likelihood here."""
+        mixed = density @ prior
+        return prior * (density / mixed[:, None]).mean(axis=0), float(np.log(mixed).mean())
+
     for _ in range(steps):
-        joint = density * prior
-        previous, prior = prior, (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
-        if np.abs(prior - previous).max() <= tolerance:
-            return prior
+        once, _ = step(prior)
+        if np.abs(once - prior).max() <= tolerance:
+            return once
+        twice, _ = step(once)
+        change, bend = once - prior, twice - 2 * once + prior
+        far = max(1.0, float(np.linalg.norm(change) / max(float(np.linalg.norm(bend)), 1e-300)))
+        guess = np.maximum(prior + 2 * far * change + far**2 * bend, 1e-3 * twice)
+        guess /= guess.sum()
+        (settled, likely), (plain, certain) = step(guess), step(twice)
+        prior = settled if likely >= certain else plain
     raise ValueError(f"the estimate of the class frequencies did not settle in {steps} steps")
 
 

@@ -114,8 +114,8 @@ def paired_bootstrap(
     correct: which of the same ``N`` test images are right, ``N``, or ``S x N`` for S networks each (whose mean is then
     compared).  classes: of the images, ``N``; the accuracy is then the mean over classes, and images are drawn class by
     class, as many of each as there are (a bootstrap stratified by class). None is top-1 over images of any class.
-    p_value: twice the share of resamples on the other side of 0, at least 1 / resamples.
-    Raises ValueError where they are not of the same images.
+    p_value: twice the share of resamples on the other side of 0, at least 1 / resamples; None, as low and high, for one
+    image or the same gain on all, which cannot tell. Raises ValueError where they are not of the same images.
 
     >>> import fsgl, numpy as np
     >>> right = np.arange(100)
@@ -151,6 +151,8 @@ def paired_bootstrap(
     p_value = float(min(1.0, max(2 * beyond, 1 / resamples)))
     # Of one image drawn at random it would be the deviation of the gains; of a mean over classes its like.
     deviation = math.sqrt(variance * len(gain)) / len(parts)
+    if variance == 0 and mean != 0:  # one image, or the same gain on all: every resample is the same, and none can tell
+        return Difference(Interval(mean, None, None, len(gain)), None, None)
     return Difference(
         Interval(mean, float(low), float(high), len(gain)), p_value, mean / deviation if deviation > 0 else None
     )
