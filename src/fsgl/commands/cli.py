@@ -135,8 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def guarded(program: str, command: Callable[[], int]) -> int:
     """The exit code of ``command``, with everything a user can do wrong answered in one line."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal lacks is no reason to die
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        if stream.isatty() or os.environ.get("PYTHONIOENCODING"):  # a character that it lacks is no reason to die
             stream.reconfigure(errors="replace")
+        else:  # a file or a pipe is no matter of this machine's locale; bytes of a path stay as they are
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         try:
             return command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fsgl.commands.arguments import FORM, folder, within
 from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
 from fsgl.commands.grid_options import add_grid, grid_launcher, passed_on, threads_of
+from fsgl.commands.reading import add_reading
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def add(commands: Any) -> None:
     what.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (5)")
     what.add_argument("--settings", type=folder, metavar="FILE", help="train with what fsgl tune found (tuned.json)")
     what.add_argument("--untuned-too", action="store_true", help="with --settings: as they come, too, in a table apart")
+    add_reading(command)
     add_transfer(command)
     how = command.add_argument_group("how it runs")
     how.add_argument("--runs", type=folder, metavar="FOLDER", help="parent of the run folders (runs/compare-DATA)")

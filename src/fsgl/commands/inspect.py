@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from fsgl.commands.arguments import FORM, add_white_level, add_workers, folder, within
 from fsgl.commands.progress import progress
+from fsgl.commands.reading import add_reading, reading_of
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def add(commands: Any) -> None:
     command.add_argument("--no-label-errors", action="store_true", help="do not look for labels that may be wrong")
     add_white_level(command)
     add_workers(command, "processes")
+    add_reading(command)
 
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
@@ -71,9 +74,12 @@ def _source(options: argparse.Namespace) -> Source:
 
     name = str(options.path)
     root = None if options.root is None else Path(options.root)
+    reading = reading_of(options)
     if name not in DATA_SETS or name in OWN or Path(name).exists():
-        return with_scale(find_source(options.path, root), options.white_level)
-    data = load_data(DataSpec(name) if root is None else DataSpec(name, root=str(root)))
+        # It looks and trains nothing: classes that cannot be read are told, and are no reason to stop.
+        source = find_source(options.path, root, replace(reading, lost_classes="skip"))
+        return with_scale(source, options.white_level)
+    data = load_data(DataSpec(name, reading=reading) if root is None else DataSpec(name, str(root), reading=reading))
     train, test = cast(Images, data.train), cast(Images, data.test)  # images, as nobody asked for features yet
     val = cast(Images | None, data.val)
     found = f"{DATA_SETS[name].note}; drawn as for training"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsgl.commands.arguments import FORM, add_white_level, add_workers, folder, within
 from fsgl.commands.progress import progress
+from fsgl.commands.reading import add_reading, reading_of
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def add(commands: Any) -> None:
     )
     add_white_level(command)
     add_workers(command, "processes")
+    add_reading(command)
     command.add_argument("--bad-images", default="skip", metavar="WHAT", help="skip (default) and list, or error")
     command.add_argument("--verify", action="store_true", help="check every byte of a prepared set")
 
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     if options.out is None:
         raise UserError("name the new folder as well: fsgl prepare PATH OUT")
     spec = PrepareSpec(options.short_side, options.encoding)
-    source = find_source(options.path, None if options.root is None else Path(options.root))
+    source = find_source(options.path, None if options.root is None else Path(options.root), reading_of(options))
     source = with_scale(source, options.white_level)
     print("\n  ".join((source.found, *source.notes)))
     workers, bad = within("--workers", options.workers, 0), BadImages(options.bad_images)

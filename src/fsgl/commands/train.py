@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsgl.commands.arguments import FORM, add_workers, folder, within
 from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
+from fsgl.commands.reading import add_reading
 from fsgl.engine.interrupts import leave
 from fsgl.errors import PeerLost, UserError, first_line
 
@@ -41,6 +42,7 @@ def add(commands: Any) -> None:
     what.add_argument("--seed", metavar="N", help="seed of the weights and of everything drawn in training (0)")
     what.add_argument("--from", dest="replay", metavar="FILE", type=Path, help="repeat a run from its experiment.json")
     what.add_argument("--settings", action="store_true", help="print the settings and stop")
+    add_reading(command)
     add_transfer(command)
     how = command.add_argument_group("how it runs (changes a result by rounding at most)")
     # Two names, as torchrun takes --run, wherever it stands, for an abbreviation of an option of its own.

@@ -23,6 +23,7 @@ from fsgl.data.readers.digits import load_digits
 from fsgl.data.readers.listing import title
 from fsgl.data.readers.lists import load_lists
 from fsgl.data.readers.own import find_lists, find_source
+from fsgl.data.readers.reading import Reading
 from fsgl.data.readers.small_images import keep_small_images
 from fsgl.data.stream.autoaugment import AutoAugmentCutout
 from fsgl.data.stream.decoding import AUGMENTATIONS, DecodingStream, decoded_batches
@@ -111,6 +112,7 @@ class DataSpec:
         above=0, later=True,
     )  # fmt: skip
     val_fold: int = setting(0, "of folds for validation that share no image", at_least=0, later=True)
+    reading: Reading = setting(Reading, "", later=True)
 
     def __post_init__(self) -> None:
         check(self, "data")
@@ -135,6 +137,8 @@ class DataSpec:
             raise UserError(f"{self.name} takes its images from data.root; data.images does not apply to it")
         if self.name not in OWN and (self.test is not None or self.test_seed):
             raise UserError(f"{self.name} has a test set; data.test and data.test_seed do not apply to it")
+        if self.name not in OWN and self.reading != Reading():
+            raise UserError(f"{self.name} is read in one way; data.reading is for images of your own")
 
     @property
     def title(self) -> str:
@@ -245,10 +249,10 @@ class LoadedData:
 def read_own(spec: DataSpec) -> Source:
     """Somebody's own images ("own" or "lists"), small ones of one size decoded."""
     if spec.name == "own":
-        source = find_source(Path(spec.root), None if spec.images is None else Path(spec.images))
+        source = find_source(Path(spec.root), None if spec.images is None else Path(spec.images), spec.reading)
     else:
         val, test = (None if path is None else Path(path) for path in (spec.val_list, spec.test_list))
-        source = find_lists(Path(spec.train_list or ""), val, test, Path(spec.root))
+        source = find_lists(Path(spec.train_list or ""), val, test, Path(spec.root), spec.reading)
     return keep_small_images(with_scale(source, spec.white_level), skip_bad=spec.bad_images == "skip")
 
 

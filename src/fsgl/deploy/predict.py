@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,6 +15,9 @@ import torch
 from fsgl.data.images.image_files import SUFFIXES, BadImage, open_in_set
 from fsgl.data.images.pixels import view
 from fsgl.data.images.white_level import decide_scale
+from fsgl.data.readers.names import normal
+from fsgl.data.readers.paths import shorten
+from fsgl.data.readers.walk import Walk
 from fsgl.data.stream.transforms import normalise
 from fsgl.engine.predict import predict_logits
 from fsgl.errors import UserError
@@ -41,7 +45,7 @@ def find_images(names: Sequence[str]) -> list[ImageFile]:
     for name in names:
         path = Path(name).expanduser()
         if path.is_dir():
-            some = [_within(path, inner) for inner in sorted(path.rglob("*")) if inner.suffix.lower() in SUFFIXES]
+            some = [_within(path, path / inner) for inner in _images_in(path)]
             if not some:
                 raise UserError(f"{name}: no image in this folder")
         elif path.exists() or not glob.has_magic(name):
@@ -53,6 +57,13 @@ def find_images(names: Sequence[str]) -> list[ImageFile]:
                 raise UserError(f"{name}: no file matches")
         found |= {file.shown: file for file in some if file.shown not in found}
     return list(found.values())
+
+
+def _images_in(folder: Path) -> list[str]:
+    """The images that training would find, and the links out of the folder, of which the reader says what is wrong."""
+    walk = Walk(folder)
+    links = [link for link in walk.links if os.path.splitext(link)[1].lower() in SUFFIXES]
+    return sorted([*walk.paths(), *links], key=lambda path: path.split("/"))
 
 
 def _within(folder: Path, inner: Path) -> ImageFile:
@@ -120,7 +131,8 @@ def read_prior(trained: Trained, prior: str) -> np.ndarray:
 
     path, weights = Path(prior), dict.fromkeys(trained.class_names, float("nan"))
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
     except FileNotFoundError:
         raise UserError(f"--prior {prior}: neither {' nor '.join(PRIORS)}, and no such file") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -129,15 +141,18 @@ def read_prior(trained: Trained, prior: str) -> np.ndarray:
         if not cells:
             continue
         try:
-            name, weight = cells[0].strip(), float(cells[1])
+            weight = float(cells[1])
             if not 0 <= weight < float("inf"):
                 raise ValueError
         except (IndexError, ValueError):
             if number == 1:
                 continue  # a heading
             raise UserError(f"{path}, line {number}: expected 'class,weight', a weight of 0 or more") from None
-        if name not in weights:
-            raise UserError(f"{path}, line {number}: '{name}' is no class of this run")
+        # As it is written, spaces and all, or else without what an editor adds around it.
+        names = (cells[0], normal(cells[0]), normal(cells[0].strip()))
+        name = next((name for name in names if name in weights), None)
+        if name is None:
+            raise UserError(f"{path}, line {number}: '{shorten(cells[0])}' is no class of this run")
         weights[name] = weight
     missing = [name for name, weight in weights.items() if weight != weight]
     if missing:

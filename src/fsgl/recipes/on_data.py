@@ -9,6 +9,7 @@ from typing import Any
 from fsgl.data.images.sources import ImageArrays, Source
 from fsgl.data.load import DATA_SETS, OWN, read_own
 from fsgl.data.readers.own import looks_like_path
+from fsgl.data.readers.reading import Reading
 from fsgl.errors import UserError, unknown
 from fsgl.recipes.experiment import Experiment, override
 from fsgl.recipes.long_tail import RECIPES, SAM, make_experiment
@@ -30,6 +31,7 @@ SHORT_NAMES = {
     "backbone_lr": "transfer.backbone_lr",
     "image_size": "transfer.image_size",
     "cached_views": "transfer.cached_views",
+    **{name: f"data.reading.{name}" for name in Reading.__dataclass_fields__},
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from fsgl.data.readers.class_folders import read_class_folders
 from fsgl.data.readers.listing import Listing
+from fsgl.data.readers.reading import Reading
 from fsgl.errors import UserError
 
 
@@ -60,8 +61,8 @@ def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
     listing = read_class_folders(tmp_path)
     assert pairs(listing) == [("cat/1.png", "cat"), ("dog/1.png", "dog")]
     assert listing.notes == [
-        "passed over: hidden files or folders (3), files that are no images by their names (4), "
-        "images in no class's folder (1)",
+        "passed over: hidden files or folders (2), folders that systems and programs leave ('__MACOSX'), "
+        "files that are no images by their names (4), images in no class's folder (1)",
         "no images in 'emu'",
     ]
 
@@ -79,7 +80,9 @@ def test_in_parts_too(tmp_path: Path) -> None:
     (tmp_path / "val" / "dog").mkdir()
     listing = read_class_folders(tmp_path)
     assert list(listing.parts) == ["train", "val"]  # test images without classes, to be handed in somewhere
-    assert listing.notes == ["passed over: images in no class's folder (3)", "no images in 'val/dog'"]
+    assert listing.notes == [
+        "passed over: images in no class's folder (3, in 'extra', 'test')", "no images in 'val/dog'",
+    ]  # fmt: skip
 
 
 def test_links_do_not_lead_out_or_round(tmp_path: Path) -> None:
@@ -92,11 +95,35 @@ def test_links_do_not_lead_out_or_round(tmp_path: Path) -> None:
     }.items():  # fmt: skip
         (pets / link).symlink_to(target)
     (pets / "dog/own.png").symlink_to("../cat/1.png")
-    listing = read_class_folders(pets)
+    with pytest.raises(UserError, match=r"in 'emu' \(is a link\); --follow-links takes links; --lost-classes skip"):
+        read_class_folders(pets)
+    without = Reading(lost_classes="skip")
+    listing = read_class_folders(pets, without)
     assert pairs(listing) == [("cat/1.png", "cat"), ("dog/1.png", "dog"), ("dog/own.png", "dog")]
-    assert listing.notes == ["passed over: links to folders, out of it or to nothing (8)"]
+    assert listing.notes == [
+        "passed over: links to folders, out of it or to nothing (8)",
+        "links left aside: 'cat' 4, 'dog' 3, 'emu' 1 (--follow-links takes them)",
+    ]
     (tmp_path / "there").symlink_to(pets)  # the folder itself may be a link
-    assert pairs(read_class_folders(tmp_path / "there")) == pairs(listing)
+    assert pairs(read_class_folders(tmp_path / "there", without)) == pairs(listing)
+
+
+def test_links_are_followed_where_that_is_said_but_never_round(tmp_path: Path) -> None:
+    blobs = make(tmp_path / "blobs", "a.png", "b.png", "emu/old/1.png")
+    pets = make(tmp_path / "pets", "cat/1.png")
+    (pets / "dog").mkdir()
+    for link, target in {  # as the caches of hubs and DVC lay them out
+        "dog/1.png": blobs / "a.png", "dog/2.png": blobs / "b.png", "emu": blobs / "emu", "cat/loop": pets,
+        "cat/other": pets / "dog", "dog/other": pets / "cat", "dog/gone.png": blobs / "no.png",
+    }.items():  # fmt: skip
+        (pets / link).symlink_to(target)
+    with pytest.raises(UserError, match=r"'dog' \(4 links\), 'emu' \(is a link\); --follow-links"):
+        read_class_folders(pets)
+    listing = read_class_folders(pets, Reading(links="follow"))
+    assert listing.follow
+    read = pairs(listing)
+    assert {("cat/1.png", "cat"), ("dog/1.png", "dog"), ("dog/2.png", "dog"), ("emu/old/1.png", "emu")} <= set(read)
+    assert len(read) < 20
 
 
 @pytest.mark.parametrize(
@@ -109,7 +136,7 @@ def test_links_do_not_lead_out_or_round(tmp_path: Path) -> None:
         (["train/cat/1.png", "val/cat/1.png", "valid/cat/1.png"], r"'val' and 'valid' are both validation images"),
         (["train/cat/1.png", "training/cat/1.png"], r"'train' and 'training' are both training images"),
         (["images/cat/1.png", "images/dog/1.png"], r"holds one folder, .* the 2 in it; name .*images$"),
-        (["7/1.png", "07/1.png"], r"the folders '07' and '7' are the same number; rename or join them"),
+        (["a/b/cat/1.png", "a/b/dog/1.png"], r"holds one folder, .* the 2 in it; name .*a/b$"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, files: list[str], said: str) -> None:

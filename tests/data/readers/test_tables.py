@@ -79,7 +79,7 @@ def test_parts_by_their_column(tmp_path: Path) -> None:
         ("path,label\n1,a\n../2,b\n", r"t\.csv, line 3: '\.\./2' must be a path inside"),
         ("path,label\n1,a\n/etc/passwd,b\n", r"t\.csv, line 3: '/etc/passwd' must be a path inside"),
         ("path,label\n1,a\n1,b\n", r"t\.csv, line 3: '1' is 'b' here and 'a' before"),
-        ("path,label,split\n1,a,fold3\n", r"line 2: split 'fold3' is none of train, training, val, .*testing"),
+        ("path,label,split\n1,a,fold3\n", r"line 2: split 'fold3' is none of train, val, test .*--parts"),
         ("path,label,split\n1,a,\n", r"line 2: split '' is none of"),
         (b"path,label\n1,\xff\n", "not a table of text"),
         ("path,label\n1," + "x" * 200_000 + "\n", r"line 2: not a table \(field larger than field limit"),
@@ -162,6 +162,6 @@ def test_absent_table(tmp_path: Path) -> None:
 def test_table_as_long_as_inaturalists_takes_seconds(tmp_path: Path) -> None:
     lines = [f"train_val2018/Plantae/{i % 8142}/{i:032x}.jpg,{i % 8142}" for i in range(437_513)]
     path = csv(tmp_path, "path,label\n" + "\n".join(lines))
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(read(path)["train"].paths) == 437_513
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20

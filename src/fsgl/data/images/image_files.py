@@ -37,6 +37,21 @@ SUFFIXES = frozenset({
 })  # fmt: skip
 DEEP_SUFFIXES = frozenset({".png", ".apng", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k"})  # or 8 bits
 _BESIDE = 64  # files beside a lone one that say what its scale is
+# Those that a Pillow may have been built without, by the name of the feature.
+_FEATURES = {"webp": {".webp"}, "jpg_2000": {".jp2", ".j2k"}, "avif": {".avif"}}
+_HEIF = frozenset({".heic", ".heif", ".hif"})  # read where pillow-heif is installed
+
+
+@lru_cache
+def readable_suffixes() -> frozenset[str]:
+    """What the names of files end with that can be read here, with this Pillow and what is installed beside it."""
+    import importlib.util
+
+    from PIL import features
+
+    lacking = [suffixes for name, suffixes in _FEATURES.items() if not features.check(name)]
+    more = _HEIF if importlib.util.find_spec("pillow_heif") else frozenset()
+    return SUFFIXES.difference(*lacking) | more
 
 
 class BadImage(UserError):
@@ -51,22 +66,27 @@ class BadImage(UserError):
         return BadImage, (self.path, self.reason)
 
 
-def open_rgb(root: Path, relative: str, at_least: int | None = None, scale: Scale | None = None) -> Image:
+def open_rgb(
+    root: Path, relative: str, at_least: int | None = None, scale: Scale | None = None, follow: bool = False
+) -> Image:
     """The image ``root / relative`` as RGB. Raises BadImage.
 
+    follow: whether a link may lead out of the root.
     at_least: pixels of the shorter side that are needed; a JPEG with many more is decoded at a half, a quarter or an
     eighth of its size, which is several times faster. None is the full size.  scale: of the set that the image belongs
     to, where it has more than 8 bits a channel; None takes that of the files beside it.
     """
-    _check_place(root, root / relative)
+    _check_place(root, root / relative, follow)
     if scale is None:
         scale = scale_beside(root / relative)
     return rgb_of(root / relative, str(root / relative), at_least, scale)
 
 
-def open_in_set(root: Path, relative: str, at_least: int | None, scale: Scale | None) -> Image:
+def open_in_set(
+    root: Path, relative: str, at_least: int | None, scale: Scale | None, follow: bool = False
+) -> Image:
     """As ``open_rgb``, of a set whose scale is known: where that is None an image of more than 8 bits is a BadImage."""
-    _check_place(root, root / relative)
+    _check_place(root, root / relative, follow)
     return rgb_of(root / relative, str(root / relative), at_least, scale)
 
 
@@ -148,10 +168,10 @@ def stored_mode(root: Path, relative: str) -> str:
             return f"{image.format} {image.mode}"
 
 
-def _check_place(root: Path, path: Path) -> None:
+def _check_place(root: Path, path: Path, follow: bool = False) -> None:
     try:
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise BadImage(path, f"leads out of {root}; nothing outside it is read")
+        if not follow and not path.resolve().is_relative_to(root.resolve()):
+            raise BadImage(path, f"leads out of {root}; nothing outside it is read without --follow-links")
         status = path.stat()
     except FileNotFoundError:
         raise BadImage(path, "no such file") from None

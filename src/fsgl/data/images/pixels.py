@@ -13,6 +13,7 @@ a file to pixels, and no second one that could differ.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import warnings
@@ -27,7 +28,7 @@ from fsgl.data.images.scale import Extent, Scale, scale_of
 
 MAX_PIXELS = 100_000_000  # 300 MB as RGB
 # Only what Pillow decodes itself: its PostScript reader would start another program.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO", "HEIF")
 TOO_BRIGHT = 0.01  # of an image's values: where more lie beyond a scale that was decided, it is of another one
 
 
@@ -161,6 +162,10 @@ def round_half_up(numerator: int, denominator: int) -> int:
 def formats() -> tuple[str, ...]:
     """Those of FORMATS that this Pillow can read."""
     Image.init()
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 

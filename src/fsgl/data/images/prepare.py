@@ -23,6 +23,7 @@ import numpy as np
 
 from fsgl.data.images.bad_images import BadImages
 from fsgl.data.images.image_files import BadImage
+from fsgl.data.images.leftovers import leftover
 from fsgl.data.images.prepared import ENCODINGS, INDEX, Prepared, Shard, is_prepared, read_prepared, shard_hash
 from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
@@ -117,8 +118,9 @@ def _check_folder(out: Path, tasks: Sequence[_Task], parts: Sequence[str]) -> No
     if is_prepared(out):
         raise UserError(f"{out} holds a prepared set already; check it with --verify, or name another folder")
     expected = {f"{task.name}{suffix}" for task in tasks for suffix in (".bin", ".index", ".json")}
-    expected |= {".lock", *(f"{part}.txt" for part in parts)}
-    strange = sorted({path.name for path in out.iterdir()} - expected)
+    expected |= {f"{part}.txt" for part in parts}
+    there = {path.name for path in out.iterdir() if not path.name.startswith(".") and not leftover(path.name)}
+    strange = sorted(there - expected)
     if strange:
         raise UserError(f"{out} holds something else ('{strange[0]}'); name a new or empty folder")
 

@@ -51,12 +51,14 @@ class ImageFiles:
 
     root: the folder.  paths: ``N`` paths relative to it, with forward slashes.  labels: ``N``, int64, in ``[0, K)``.
     scale: of those of more than 8 bits a channel; None where none is known of.
+    follow: whether links may lead out of the root.
     """
 
     root: Path
     paths: tuple[str, ...]
     labels: np.ndarray
     scale: Scale | None = None
+    follow: bool = False
 
     def __post_init__(self) -> None:
         _check_labels(self.labels, len(self.paths))
@@ -67,7 +69,7 @@ class ImageFiles:
     def take(self, positions: np.ndarray) -> ImageFiles:
         """The images at ``positions`` (integers, any order, repeats allowed)."""
         paths = tuple(self.paths[i] for i in positions.tolist())
-        return ImageFiles(self.root, paths, self.labels[positions], self.scale)
+        return ImageFiles(self.root, paths, self.labels[positions], self.scale, self.follow)
 
     def location(self, position: int) -> str:
         """Where the image is, for messages."""
@@ -75,7 +77,7 @@ class ImageFiles:
 
     def open(self, position: int, at_least: int | None = None) -> Image:
         """The image as RGB; at_least: pixels of its shorter side that are needed. Raises BadImage."""
-        return open_in_set(self.root, self.paths[position], at_least, self.scale)
+        return open_in_set(self.root, self.paths[position], at_least, self.scale, self.follow)
 
     def pixels(self, position: int, at_least: int | None = None) -> np.ndarray:
         """As ``open``, uint8 ``H x W x 3``."""
@@ -94,6 +96,8 @@ class Source:
     val: None where the set comes without.  found: what it turned out to be, a sentence for people.  notes: more of
     them, on what was passed over.  given: of arrays from Python, what their labels were (readers/arrays.py).
     scale: by which images of more than 8 bits are shown; None where there are none.
+    groups: by part ("train", "val", "test"), the name of each image's group, which is not to be divided among parts, ""
+    for none; only the parts where groups were named.
     Raises UserError where a label has no class name or the statistics do not fit the images.
     """
 
@@ -108,6 +112,7 @@ class Source:
     notes: tuple[str, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
     scale: Scale | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part, images in (("training", self.train), ("validation", self.val), ("test", self.test)):

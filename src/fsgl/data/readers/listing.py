@@ -5,37 +5,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from fsgl.data.images.sources import ImageFiles, Source
+from fsgl.data.readers.names import GAPS, label_notes, looks_joined, normal, number_labels
 from fsgl.data.readers.paths import shorten
+from fsgl.data.readers.reading import PARTS, Reading
 from fsgl.errors import UserError
 
-# How folders and tables spell the parts.
-PART_NAMES = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-PARTS = {"train": "training", "val": "validation", "test": "test"}
 # Of colour photographs; image files are normalised by it unless a data set is known to differ.
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-# pandas writes the whole numbers of a column with gaps as 3.0. Longer ones are names: they would not fit an int64.
-_NUMBER = re.compile(r"([+-]?[0-9]{1,18})(?:\.0+)?", re.ASCII)
-
-
 @dataclass
 class Labelled:
-    """The images of one part.  paths, labels: one an image."""
+    """The images of one part.  paths, labels: one an image.  groups: the same, "" for none, or empty where no groups
+    are named."""
 
     paths: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -43,7 +33,8 @@ class Listing:
     """Image files with their labels.
 
     path: what was read, for messages.  root: where the paths start.  kind: what it is, in words.  parts: by the keys of
-    ``PARTS``; only those that are there.  notes: what else a person should know, a sentence each.
+    ``PARTS``; only those that are there.  notes: what else a person should know, a sentence each.  follow: links may
+    lead out of the root.
     """
 
     path: Path
@@ -51,6 +42,7 @@ class Listing:
     kind: str
     parts: dict[str, Labelled]
     notes: list[str] = field(default_factory=list)
+    follow: bool = False
 
 
 def source_of(listing: Listing) -> Source:
@@ -59,8 +51,9 @@ def source_of(listing: Listing) -> Source:
         given = " and ".join(PARTS[part] for part in listing.parts)
         raise UserError(f"{listing.path}: no training images" + (f", only {given} images" if given else ""))
     names, labels = number_labels(part.labels for part in listing.parts.values())
+    counts = Counter(label for labelled in listing.parts.values() for label in labelled.labels)
     images = {
-        part: ImageFiles(listing.root, tuple(labelled.paths), numbers)
+        part: ImageFiles(listing.root, tuple(labelled.paths), numbers, follow=listing.follow)
         for (part, labelled), numbers in zip(listing.parts.items(), labels, strict=True)
     }
     return Source(
@@ -71,7 +64,8 @@ def source_of(listing: Listing) -> Source:
         *IMAGENET_STATISTICS,
         val=images.get("val"),
         found=describe(listing.kind, len(names), {part: len(found) for part, found in images.items()}),
-        notes=tuple(listing.notes),
+        notes=(*listing.notes, *label_notes(counts)),
+        groups={part: tuple(labelled.groups) for part, labelled in listing.parts.items() if labelled.groups},
     )
 
 
@@ -88,55 +82,42 @@ def describe(kind: str, classes: int, sizes: dict[str, int]) -> str:
     return f"{kind}: {classes:,} {'class' if classes == 1 else 'classes'}; {images} images"
 
 
-def number_labels(columns: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """Names of the classes, and every column of labels as int64 indices into them.
-
-    Where all labels are whole numbers the classes stand in the order of the numbers, which are their names ("07", "7"
-    and "7.0" are one class); otherwise in the order of the names.
-    """
-    columns = list(columns)
-    written = {label for column in columns for label in column}
-    numbers = {label: match for label in written if (match := _NUMBER.fullmatch(label))}
-    if len(numbers) == len(written):
-        value = {label: int(match[1]) for label, match in numbers.items()}
-        order = sorted(set(value.values()))
-        place = {number: index for index, number in enumerate(order)}
-        index_of = {label: place[value[label]] for label in written}
-        names = tuple(str(number) for number in order)
-    else:
-        index_of = {name: index for index, name in enumerate(sorted(written))}
-        # Folders' names may be bytes that are no text, and nothing that writes or draws a name takes those.
-        names = tuple(name.encode("utf-8", "replace").decode() for name in index_of)
-    return names, [np.array([index_of[label] for label in column], dtype=np.int64) for column in columns]
-
-
-def same_numbers(labels: Iterable[str]) -> tuple[str, str] | None:
-    """Two labels that ``number_labels`` would make one class, such as "7" and "07"."""
-    matches = {label: _NUMBER.fullmatch(label) for label in sorted(labels)}
-    spelt: dict[int, str] = {}
-    twice = None
-    for label, match in matches.items():
-        if match is None:
-            return None  # all are names, then
-        if (other := spelt.setdefault(int(match[1]), label)) != label:
-            twice = twice or (other, label)
-    return twice
-
-
 class Rows:
-    """Collects the rows of lists and tables. parts: what was added, without repeats."""
+    """Collects the rows of lists and tables. parts: what was added, without repeats.
 
-    def __init__(self) -> None:
+    reading: what to do where a label is missing or looks like several.
+    """
+
+    def __init__(self, reading: Reading | None = None) -> None:
         self.parts: dict[str, Labelled] = {}
+        self.said: list[str] = []
+        self._reading = reading or Reading()
         self._labels: dict[str, str] = {}
         self._paths: dict[str, set[str]] = {}
         self._repeats = 0
+        self._unlabelled: Counter[str] = Counter()
+        self._spaced: Counter[str] = Counter()
+        self._plain: set[str] = set()
 
-    def add(self, path: str, label: str, part: str, where: str) -> None:
-        """One row. where: file and line. Raises UserError for an image that has another label already."""
-        label = label.strip()
-        if not label:
-            raise UserError(f"{where}: '{shorten(path)}' has no label")
+    def add(self, path: str, label: str, part: str, where: str, quoted: bool = False, group: str | None = None) -> None:
+        """One row. where: file and line.  quoted: a word such as nan is a name.  group: None where none are named.
+
+        Raises UserError for an image that has another label already, or has none.
+        """
+        name = label.strip()
+        if not name or (name in GAPS and not quoted):
+            if self._reading.unlabelled == "error":
+                word = f"; the word {name}, unquoted, is none" if name else ""
+                raise UserError(
+                    f"{where}: '{shorten(path)}' has no label{word} (--unlabelled skip passes over such rows)"
+                )
+            self._unlabelled[name] += 1
+            return
+        if name == label:
+            self._plain.add(name)
+        else:
+            self._spaced[label] += 1
+        label = normal(name)
         if (before := self._labels.setdefault(path, label)) != label:
             raise UserError(
                 f"{where}: '{shorten(path)}' is '{shorten(label)}' here and '{shorten(before)}' before; "
@@ -149,12 +130,32 @@ class Rows:
         paths.add(path)
         labelled = self.parts.setdefault(part, Labelled())
         labelled.paths.append(path)
-        labelled.labels.append(label)
+        labelled.labels.append(name)
+        if group is not None:
+            labelled.groups.append(group.strip())
+
+    def require_single_labels(self, path: Path) -> None:
+        """Raises UserError where most labels look like several joined to one, unless they are to be taken whole."""
+        counts = Counter(label for labelled in self.parts.values() for label in labelled.labels)
+        if self._reading.joined_labels == "ask" and (found := looks_joined(counts)):
+            separator, label = found
+            raise UserError(
+                f"{path}: labels such as '{shorten(label)}' look like several, joined by '{separator}'; an image has "
+                "one class; where that is its name, say --joined-labels whole"
+            )
 
     def notes(self) -> list[str]:
         """What a person should know of them."""
         shared = sum(map(len, self._paths.values())) - len(self._labels)
-        return [
-            *([f"{self._repeats:,} repeated rows passed over"] if self._repeats else []),
-            *([f"{shared:,} images are in more than one part: the scores will flatter"] if shared else []),
-        ]
+        notes = list(dict.fromkeys(self.said))
+        if self._repeats:
+            notes.append(f"{self._repeats:,} repeated rows passed over")
+        if shared:
+            notes.append(f"{shared:,} images are in more than one part: the scores will flatter")
+        if self._unlabelled:
+            words = ", ".join(f"{word or 'empty'} {count:,}" for word, count in sorted(self._unlabelled.items()))
+            notes.append(f"{self._unlabelled.total():,} rows without a label passed over ({words})")
+        for raw, count in sorted(self._spaced.items()):
+            if raw.strip() in self._plain:
+                notes.append(f"'{raw}' ({count:,}) is '{raw.strip()}' but for spaces around it: one class")
+        return notes[:20]

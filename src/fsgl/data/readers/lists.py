@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fsgl.data.images.image_files import SUFFIXES
 from fsgl.data.images.sources import ImageFiles, Source, default_class_names
 from fsgl.data.readers.listing import IMAGENET_STATISTICS, Rows
 from fsgl.data.readers.paths import inside, leaves_root, shorten
@@ -22,6 +23,7 @@ INATURALIST_STATISTICS = ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))
 
 # No more digits than a class index can have: a longer one is a wrong column, and would not fit an int64.
 _LABEL = re.compile(r"[0-9]{1,9}", re.ASCII)
+_HOLDS_SUFFIX = re.compile(r"\.(?:jpe?g|png|tiff?|bmp|webp|gif)\s", re.IGNORECASE)
 
 
 def load_lists(
@@ -99,6 +101,8 @@ def read_list(path: Path, root: Path, rows: Rows, part: str) -> None:
         words = line.strip().rsplit("\t" if "\t" in line.strip() else None, 1)
         if len(words) < 2:
             raise UserError(f"{where}: expected 'relative/path label', found '{shorten(line)}'")
+        if _HOLDS_SUFFIX.search(words[0]) and os.path.splitext(words[0])[1].lower() not in SUFFIXES:
+            raise UserError(f"{where}: '{shorten(line)}' has spaces in its label; put a tab between path and label")
         rows.add(inside(root, words[0], where), words[1], part, where)
 
 

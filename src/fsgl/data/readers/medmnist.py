@@ -17,6 +17,7 @@ import sys
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +25,9 @@ from typing import IO, Any
 import numpy as np
 
 from fsgl.data.images.sources import ImageArrays, Source, pixel_statistics
-from fsgl.data.readers.listing import PARTS, describe, number_labels, title
+from fsgl.data.readers.listing import describe, title
+from fsgl.data.readers.names import label_notes, number_labels
+from fsgl.data.readers.reading import PARTS
 from fsgl.errors import UserError, first_line
 
 # Pictures of a single colour compress a thousandfold, real ones hardly; so do bombs, which must not be large.
@@ -77,6 +80,7 @@ def read_medmnist(path: Path) -> Source:
         std,
         val=found.get("val"),
         found=describe(kind, len(class_names), {part: len(images[part]) for part in parts}),
+        notes=tuple(label_notes(Counter(label for column in columns for label in column))),
     )
     if "fsgl" not in arrays:
         return source

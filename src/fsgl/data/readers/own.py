@@ -22,6 +22,7 @@ from fsgl.data.readers.listing import Listing, Rows, source_of
 from fsgl.data.readers.lists import read_list
 from fsgl.data.readers.medmnist import read_medmnist
 from fsgl.data.readers.paths import require_some_file
+from fsgl.data.readers.reading import Reading
 from fsgl.errors import UserError
 
 _LISTS = (".txt", ".lst", "")
@@ -33,11 +34,12 @@ def looks_like_path(text: str) -> bool:
     return os.sep in text or text.startswith(("~", ".")) or suffix in (*tables.SUFFIXES, ".npz", ".txt", ".lst")
 
 
-def find_source(path: Path, root: Path | None = None) -> Source:
+def find_source(path: Path, root: Path | None = None, reading: Reading | None = None) -> Source:
     """The images of ``path`` with their labels, whatever it turns out to be; ``found`` says what.
 
-    root: where the paths of a table or list start; None is its own folder. ``test`` and ``val`` are None where the
-    path has none; classes may be without training images. Raises UserError, one line, for what is missing, ambiguous or
+    root: where the paths of a table or list start; None is its own folder.  reading: what is said of folders and
+    columns that can be understood in two ways; None goes by their names. ``test`` and ``val`` are None where the path
+    has none; classes may be without training images. Raises UserError, one line, for what is missing, ambiguous or
     malformed.
     """
     path = path.expanduser()
@@ -46,13 +48,16 @@ def find_source(path: Path, root: Path | None = None) -> Source:
     suffix = path.suffix.lower()
     if root is not None and (path.is_dir() or suffix == ".npz"):
         raise UserError(f"{path}: a root ({root}) is for tables and lists of paths; this holds the images themselves")
+    reading = reading or Reading()
     if is_prepared(path):
+        reading.require("prepared", str(path))
         return _prepared(path)
     if path.is_dir():
-        return source_of(read_class_folders(path))
+        return source_of(read_class_folders(path, reading))
     if suffix == ".npz":
+        reading.require("arrays", str(path))
         return read_medmnist(path)
-    return _from_files(path, {None: path}, root or path.parent)
+    return _from_files(path, {None: path}, root or path.parent, reading)
 
 
 def _prepared(folder: Path) -> Source:
@@ -66,20 +71,24 @@ def _prepared(folder: Path) -> Source:
     )  # fmt: skip
 
 
-def find_lists(train: Path, val: Path | None, test: Path | None, root: Path) -> Source:
+def find_lists(train: Path, val: Path | None, test: Path | None, root: Path, reading: Reading | None = None) -> Source:
     """As ``find_source``, with a list or table for each part. val, test: None where there is none."""
     files = {"train": train, "val": val, "test": test}
-    return _from_files(train, {part: path for part, path in files.items() if path is not None}, root)
+    return _from_files(
+        train, {part: path for part, path in files.items() if path is not None}, root, reading or Reading()
+    )
 
 
-def _from_files(path: Path, files: dict[str, Path] | dict[None, Path], root: Path) -> Source:
-    rows = Rows()
+def _from_files(path: Path, files: dict[str, Path] | dict[None, Path], root: Path, reading: Reading) -> Source:
+    rows = Rows(reading)
     root = root.expanduser()
     for part, file in files.items():
         suffix = file.suffix.lower()
         if suffix in tables.SUFFIXES:
-            tables.read_table(file, root, rows, part)
+            tables.read_table(file, root, rows, part, reading)
         elif suffix in _LISTS:
+            if not any(each.suffix.lower() in tables.SUFFIXES for each in files.values()):
+                reading.require("list", str(file))
             read_list(file, root, rows, part or "train")
         else:
             known = ", ".join((*tables.SUFFIXES, ".npz", *filter(None, _LISTS)))
@@ -90,8 +99,9 @@ def _from_files(path: Path, files: dict[str, Path] | dict[None, Path], root: Pat
         raise UserError(f"{path}: names no images")
     for part, labelled in rows.parts.items():
         require_some_file(root, labelled.paths, str(files.get(part, path)))  # type: ignore[call-overload]
+    rows.require_single_labels(path)
     table = path.suffix.lower() in tables.SUFFIXES
     kind = f"a {'table' if table else 'list'} of images" if len(files) == 1 else f"{len(files)} lists of images"
     if root != path.parent:
         kind += f" in {root}"
-    return source_of(Listing(path, root, kind, rows.parts, rows.notes()))
+    return source_of(Listing(path, root, kind, rows.parts, rows.notes(), reading.links == "follow"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fsgl.errors import UserError
 
+_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".JPEG", ".tif", ".webp")
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 
 
@@ -18,15 +19,24 @@ def inside(root: Path, written: str, where: str) -> str:
     where: file and line, for the error. Raises UserError for a path that is empty or leads out of the root. Links are
     not followed here: the one place that opens images (data/images/image_files.py) refuses those that lead out.
     """
-    relative = written.strip()
-    if relative.startswith("/"):
-        base = os.path.join(os.path.abspath(root), "")
-        relative = relative.removeprefix(base)
-    while relative.startswith("./"):
-        relative = relative[2:].lstrip("/")
+    relative = clean(written, root)
     if relative in ("", ".") or leaves_root(relative):
         raise UserError(f"{where}: '{shorten(written)}' must be a path inside the image folder '{root}'")
     return relative
+
+
+def clean(written: str, root: Path) -> str:
+    """``written`` without what means nothing in a path ("//", "/./", spaces around it), relative to ``root`` where it
+    is absolute and lies under it. One file has one spelling then, but for links and ".."."""
+    relative = _squeezed(written.strip())
+    return relative.removeprefix(os.path.join(os.path.abspath(root), "")) if relative.startswith("/") else relative
+
+
+def _squeezed(path: str) -> str:
+    if "//" in path or "./" in path or path.endswith("/."):
+        steps = [step for step in path.split("/") if step not in ("", ".")]
+        return "/" * path.startswith("/") + "/".join(steps)
+    return path
 
 
 def leaves_root(relative: str) -> bool:
@@ -41,6 +51,9 @@ def require_some_file(root: Path, paths: Sequence[str], where: str) -> None:
     if not root.is_dir():
         raise UserError(f"{where}: the image folder '{root}' does not exist (or is no folder); name it with --root")
     if not any(os.path.isfile(root / path) for path in paths[:100]):
+        bare = next((s for s in _SUFFIXES for path in paths[:20] if os.path.isfile(root / f"{path}{s}")), None)
+        if bare:
+            raise UserError(f"{where}: its paths lack the suffix of the files ('{shorten(paths[0])}{bare}'); add it")
         raise UserError(
             f"{where}: its first image '{shorten(paths[0])}' is not under '{root}'; "
             "name the folder that its paths start from with --root"

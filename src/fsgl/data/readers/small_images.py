@@ -29,12 +29,14 @@ def keep_small_images(source: Source, skip_bad: bool = False) -> Source:
     if size is None or 3 * size[0] * size[1] * sum(map(len, files.values())) > MOST_BYTES:
         return source
     bad: list[BadImage] = []
-    arrays = {}
+    arrays, groups = {}, dict(source.groups)
     for part, images in files.items():
         decoded = _decoded(images, size, bad if skip_bad else None)
         if decoded is None:
             return source
-        arrays[part] = decoded
+        arrays[part], kept = decoded
+        if part in groups:
+            groups[part] = tuple(groups[part][place] for place in kept)
     if not len(arrays["train"]):
         raise UserError(f"{source.name}: none of the training images can be read, the first {bad[0]}")
     notes = [*source.notes, f"{size[0]} x {size[1]} pixels, kept in memory"]
@@ -49,6 +51,7 @@ def keep_small_images(source: Source, skip_bad: bool = False) -> Source:
         mean=mean,
         std=std,
         notes=tuple(notes),
+        groups=groups,
     )
 
 
@@ -71,8 +74,11 @@ def _sizes(parts: list[ImageFiles]) -> Iterator[tuple[int, int]]:
                 continue
 
 
-def _decoded(images: ImageFiles, size: tuple[int, int], bad: list[BadImage] | None) -> ImageArrays | None:
-    """The pixels, or None where an image is of another size. bad: takes those that are left out."""
+def _decoded(
+    images: ImageFiles, size: tuple[int, int], bad: list[BadImage] | None
+) -> tuple[ImageArrays, list[int]] | None:
+    """The pixels and the places of those that were read, or None where an image is of another size. bad: takes those
+    that are left out."""
     pixels = np.empty((len(images), size[1], size[0], 3), dtype=np.uint8)
     kept = []
     for place in range(len(images)):
@@ -88,5 +94,5 @@ def _decoded(images: ImageFiles, size: tuple[int, int], bad: list[BadImage] | No
         pixels[place] = np.asarray(image)
         kept.append(place)
     if len(kept) == len(images):
-        return ImageArrays(pixels, images.labels)
-    return ImageArrays(pixels[kept], images.labels[kept])
+        return ImageArrays(pixels, images.labels), kept
+    return ImageArrays(pixels[kept], images.labels[kept]), kept

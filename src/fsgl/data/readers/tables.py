@@ -1,95 +1,153 @@
-"""CSV and Parquet tables with a row for each image: its path, its label and, if there, its part.
+"""CSV and Parquet tables with a row for each image: its path, its label and, if there, its part and its group.
 
-The columns are found by their names, upper or lower case: of the spellings of ``COLUMNS`` the first group that is there
-counts, and two of the same group are ambiguous. Paths start from the table's folder, or from the root that is given.
+columns.py tells which column is which. Paths start from the table's folder, or from the root that is given. In a CSV a
+word such as nan, unquoted, and an empty cell are gaps and no labels.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from fsgl.data.readers.listing import PART_NAMES, Rows
+from fsgl.data.readers.columns import SAMPLED, Columns, find_columns, known_names
+from fsgl.data.readers.listing import Rows
+from fsgl.data.readers.names import GAPS
+from fsgl.data.readers.part_names import part_of_value
 from fsgl.data.readers.paths import inside, shorten
+from fsgl.data.readers.reading import Reading
 from fsgl.errors import UserError, first_line
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
 DELIMITERS = ",\t;|"
 MAX_ROWS = 50_000_000  # ImageNet-21k has 14 million images; a small Parquet file can claim any number
 
-COLUMNS = {
-    "path": (
-        {"path", "file", "filename", "image"},
-        {"file_name", "filepath", "file_path", "imagepath", "image_path", "image_name", "img", "img_path"},
-    ),
-    "label": (
-        {"label", "class", "category", "target"},
-        {"labels", "label_name", "class_name", "classname", "category_name", "species"},
-    ),
-    "split": ({"split"}, {"subset", "partition", "part", "set", "phase"}),
-}  # fmt: skip
 
-
-def read_table(path: Path, root: Path, rows: Rows, part: str | None = None) -> None:
-    """Add the images of a table to ``rows``.
+def read_table(path: Path, root: Path, rows: Rows, part: str | None = None, reading: Reading | None = None) -> None:
+    """Add the images of a table to ``rows``, and what was made of its columns.
 
     part: what all of them are, whatever the table says; None goes by its column, and is training where it has none.
     Raises UserError, with file and line, for columns that are missing or ambiguous, and for rows without a path, a
     label or a known split.
     """
+    reading = reading or Reading()
+    reading.require("table", str(path))
     parquet = path.suffix.lower() in (".parquet", ".pq")
-    for where, image, label, split in _parquet_rows(path) if parquet else _csv_rows(path):
+    named = reading.named_parts()
+    known: dict[str, str | None] = {}
+    for where, (image, label, split, group), quoted, columns in (
+        _parquet_rows(path, root, reading, part) if parquet else _csv_rows(path, root, reading, part)
+    ):
         into = part
         if into is None:
-            into = "train" if split is None else PART_NAMES.get(split.strip().lower())
+            into = "train"
+            if split is not None:
+                if split not in known:
+                    known[split] = columns.part(split, named, part_of_value)
+                into = known[split]
         if into is None:
-            raise UserError(f"{where}: split '{shorten(split or '')}' is none of {', '.join(PART_NAMES)}")
-        rows.add(inside(root, image, where), label, into, where)
+            hint = "train, val, test or what is like them; --parts train=VALUE,... says which it is"
+            raise UserError(f"{where}: split '{shorten(split or '')}' is none of {hint}")
+        image = image.replace("\\", "/") if columns.backslashes else image
+        rows.add(inside(root, image, where), label, into, where, quoted, group)
+        if not rows.said or rows.said[-1] != columns.said:
+            rows.said.append(columns.said)
 
 
-Row = tuple[str, str, str, str | None]  # file and line, path, label, split
+# Path, label, split and group of a row.
+Cells = tuple[str, str, str | None, str | None]
+# File and line, the cells, whether the label was quoted, and which columns they are from.
+Row = tuple[str, Cells, bool, Columns]
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path, root: Path, reading: Reading, part: str | None) -> Iterator[Row]:
+    reader = None
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding=_encoding(path), newline="") as file:
             header = file.readline()
-            delimiter = _delimiter(header)
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter)
+            if separator := re.fullmatch(r"sep=(.)\s*", header.removeprefix("\ufeff")):  # Excel's own first line
+                delimiter, before = separator[1], 1
+            else:
+                file.seek(0)
+                delimiter, before = _delimiter(header), 0
+            raw = _Lines(file)
+            reader = csv.reader(raw, delimiter=delimiter)
             names = next(reader, [])
             if not any(names):
                 raise UserError(f"{path}: empty; a table begins with the names of its columns, such as path,label")
-            wanted = _columns(path, names)
-            for row in reader:
+            names[0] = names[0].removeprefix("\ufeff")
+            first = [(row, reader.line_num, raw.take()) for row in islice(reader, SAMPLED)]
+
+            def sample(place: int) -> list[str]:
+                return [row[place] for row, _, _ in first if len(row) > place]
+
+            columns = find_columns(path, names, reading, root, sample, part is None)
+            wanted = (columns.path, columns.label, columns.split, columns.group)
+            last = max(place for place in wanted if place is not None)
+            for row, line, text in chain(first, ((row, reader.line_num, raw.take()) for row in reader)):
                 if not row:
                     continue
-                where = f"{path}, line {reader.line_num}"
-                if len(row) <= max(place for place in wanted if place is not None):
+                where = f"{path}, line {line + before}"
+                if len(row) <= last:
                     raise UserError(f"{where}: has {len(row)} of {len(names)} columns")
-                image, label, split = (None if place is None else row[place] for place in wanted)
-                yield where, image or "", label or "", split
+                image, label, split, group = (None if place is None else row[place] for place in wanted)
+                assert image is not None
+                assert label is not None
+                quoted = label.strip() in GAPS and _is_quoted(text, columns.label, delimiter)
+                yield where, (image, label, split, group), quoted, columns
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a table of text (not UTF-8)") from None
+    except UnicodeError:
+        raise UserError(f"{path}: not a table of text (not UTF-8; save it as that)") from None
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: not a table ({error})") from None
+        line = 0 if reader is None else reader.line_num
+        raise UserError(f"{path}, line {line}: not a table ({error})") from None
+
+
+class _Lines:
+    """The lines of a file, and those that were read since they were last taken: the text of a row."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._since: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self._since.append(line)
+            yield line
+
+    def take(self) -> str:
+        text = "".join(self._since)
+        self._since.clear()
+        return text
+
+
+def _is_quoted(row: str, place: int, delimiter: str) -> bool:
+    """Whether the cell at a place stands in quotation marks."""
+    between = re.escape(delimiter)
+    cells = re.findall(rf'(?:^|{between})(\s*"(?:[^"]|"")*"[^{between}]*|[^{between}]*)', row.strip("\r\n"))
+    return place < len(cells) and cells[place].lstrip().startswith('"')
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or UTF-16 where the first bytes say so, as in what Excel calls Unicode text."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _delimiter(header: str) -> str:
     """The one that makes most of the names of columns in the first line known."""
 
     def known(delimiter: str) -> int:
-        names = {_plain(name.strip().strip('"')) for name in header.split(delimiter)}
-        return sum(bool(names & group) for groups in COLUMNS.values() for group in groups)
+        return known_names([name.strip().strip('"') for name in header.split(delimiter)])
 
     return max(DELIMITERS, key=lambda delimiter: (known(delimiter), header.count(delimiter)))
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path, root: Path, reading: Reading, part: str | None) -> Iterator[Row]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -98,18 +156,28 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
         with path.open("rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
             names = file.schema_arrow.names
-            wanted = [None if place is None else names[place] for place in _columns(path, names)]
+            types = pyarrow.types
+
+            def sample(place: int) -> list[str]:
+                if not _is_text(file.schema_arrow.field(place).type, types):
+                    return []
+                batch = next(file.iter_batches(batch_size=SAMPLED, columns=[names[place]]), None)
+                return [] if batch is None else [_text(value) for value in batch.column(0).to_pylist()]
+
+            columns = find_columns(path, names, reading, root, sample, part is None)
+            places = (columns.path, columns.label, columns.split, columns.group)
+            wanted = [None if place is None else names[place] for place in places]
             for name in filter(None, wanted):
-                _require_text(path, file.schema_arrow.field(name), pyarrow.types)
+                _require_text(path, file.schema_arrow.field(name), types)
             if file.metadata.num_rows > MAX_ROWS:
                 raise UserError(f"{path}: claims {file.metadata.num_rows:,} rows; at most {MAX_ROWS:,} are read")
             number = 0
-            for batch in file.iter_batches(columns=list(filter(None, wanted))):
-                columns = [None if name is None else batch.column(name).to_pylist() for name in wanted]
+            for batch in file.iter_batches(columns=list(dict.fromkeys(filter(None, wanted)))):
+                values = [None if name is None else batch.column(name).to_pylist() for name in wanted]
                 for row in range(batch.num_rows):
                     number += 1
-                    image, label, split = (None if column is None else column[row] for column in columns)
-                    yield f"{path}, row {number}", _text(image), _text(label), _text(split) if columns[2] else None
+                    image, label, split, group = (None if column is None else _text(column[row]) for column in values)
+                    yield f"{path}, row {number}", (image or "", label or "", split, group), False, columns
     except (pyarrow.ArrowException, OSError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{path}: not a readable Parquet file ({shorten(reason)})") from None
@@ -117,41 +185,18 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
 def _require_text(path: Path, field: Any, types: Any) -> None:
     """Paths, names and whole numbers are taken; images inside a table, as some sets publish them, are not."""
-    kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind) or types.is_floating(kind)):
-        kind = str(kind).split("<")[0]
+    if not _is_text(field.type, types):
+        kind = str(field.type.value_type if types.is_dictionary(field.type) else field.type).split("<")[0]
         raise UserError(
             f"{path}: the column '{shorten(field.name)}' holds {kind}; paths and labels are text or numbers"
         )
 
 
+def _is_text(kind: Any, types: Any) -> bool:
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    tests = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
+    return any(test(kind) for test in tests)
+
+
 def _text(value: Any) -> str:
     return "" if value is None or value != value else str(value)  # NaN, which is not itself, is how pandas leaves a gap
-
-
-def _columns(path: Path, names: Sequence[str]) -> tuple[int, int, int | None]:
-    """The places of path, label and split."""
-    image, label, split = (_column(path, names, wanted) for wanted in COLUMNS)
-    for wanted, place in (("path", image), ("label", label)):
-        if place is None:
-            shown = ", ".join(f"'{shorten(name)}'" for name in names[:10]) + (", ..." if len(names) > 10 else "")
-            known = ", ".join(sorted(COLUMNS[wanted][0]))
-            raise UserError(f"{path}: no column of {wanted}s (named {known}) among {shown}")
-    assert image is not None
-    assert label is not None
-    return image, label, split
-
-
-def _column(path: Path, names: Sequence[str], wanted: str) -> int | None:
-    for group in COLUMNS[wanted]:
-        places = [place for place, name in enumerate(names) if _plain(name) in group]
-        if len(places) > 1:
-            shown = " and ".join(f"'{shorten(names[place])}'" for place in places)
-            raise UserError(f"{path}: the columns {shown} may both be the {wanted}; rename or remove one")
-        if places:
-            return places[0]
-    return None
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
