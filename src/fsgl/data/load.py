@@ -284,6 +284,11 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
     without_test: tuple[int, ...] = ()
     if spec.name in OWN:
         require_trainable(source)
+        if source.groups and (source.test is None or (source.val is None and spec.val)):
+            raise UserError(
+                f"{source.name}: groups are read, but not yet kept together where test or validation images are "
+                "carved; give both as parts of your own, or leave the groups off"
+            )
         source, without_test = with_test(source, spec.test, spec.test_seed)
     train, val, without_validation, notes = with_validation(
         source, spec.val, spec.val_seed, spec.val_fold
