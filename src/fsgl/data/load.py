@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
-from fsgl.data.draw.parts import require_trainable, with_test, with_validation
+from fsgl.data.draw.parts import refuse_groups, require_trainable, with_test, with_validation
 from fsgl.data.draw.split import split_hash
 from fsgl.data.images.bad_images import POLICIES, BadImages
 from fsgl.data.images.scale import Scale
@@ -284,15 +284,9 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
     without_test: tuple[int, ...] = ()
     if spec.name in OWN:
         require_trainable(source)
-        if source.groups and (source.test is None or (source.val is None and spec.val)):
-            raise UserError(
-                f"{source.name}: groups are read, but not yet kept together where test or validation images are "
-                "carved; give both as parts of your own, or leave the groups off"
-            )
+        refuse_groups(source, bool(spec.val))
         source, without_test = with_test(source, spec.test, spec.test_seed)
-    train, val, without_validation, notes = with_validation(
-        source, spec.val, spec.val_seed, spec.val_fold
-    )
+    train, val, without_validation, notes = with_validation(source, spec.val, spec.val_seed, spec.val_fold)
     test = source.test
     assert test is not None  # only somebody's own images may come without
     mean, std = source.mean, source.std

@@ -8,6 +8,7 @@ from fsgl.errors import UserError
 from fsgl.settings import check, setting
 
 HUB = "hub"
+PACKAGE = "package"
 TRAINED = ("all", "heads")
 
 
@@ -16,7 +17,8 @@ class TransferSpec:
     """What is transferred, and what is trained. The defaults are training from scratch."""
 
     weights: str | None = setting(
-        None, "none for fresh ones; hub for those published for a timm backbone; or a safetensors file"
+        None, "none for fresh ones; hub for those published for a timm backbone; package for those of an installed "
+        "package (fsgl[weights]); or a file, of safetensors or of torch.save",
     )
     train: str = setting("all", "the whole network, or the heads on a frozen backbone", choices=TRAINED)
     backbone_lr: float = setting(
@@ -34,7 +36,7 @@ class TransferSpec:
     def __post_init__(self) -> None:
         check(self, "transfer")
         if self.weights == "":
-            raise UserError(f"transfer.weights is empty; give '{HUB}', a safetensors file, or none")
+            raise UserError(f"transfer.weights is empty; give '{HUB}', '{PACKAGE}', a file, or none")
         if self.train == "heads" and self.backbone_lr != 1:
             raise UserError("transfer.backbone_lr is of no use with transfer.train=heads, which freezes the backbone")
         if self.cached_views and self.train != "heads":
@@ -42,5 +44,5 @@ class TransferSpec:
 
     @property
     def kind(self) -> str:
-        """Where the weights come from, without the file's name: "scratch", "hub" or "file"."""
-        return {None: "scratch", HUB: "hub"}.get(self.weights, "file")
+        """Where the weights come from, without the file's name: "scratch", "hub", "package" or "file"."""
+        return {None: "scratch", HUB: "hub", PACKAGE: "package"}.get(self.weights, "file")

@@ -1,7 +1,9 @@
-"""Weights for a backbone, from a safetensors file or from the hub: nothing in it executes, all of it fits or none.
+"""Weights for a backbone, from a file, a package or the hub: nothing in it executes, all of it fits or none.
 
-Two layouts are understood: timm's, as its models are published, whose classifier is left out; and that of a run of this
-project (model.safetensors), whose backbone is taken and whose heads are left.
+A file is one of safetensors, or what torch.save wrote, of which tensors alone are read (``weights_only=True``). Three
+layouts are understood: timm's, as its models are published, whose classifier is left out; that of a run of this
+project (model.safetensors), whose backbone is taken and whose heads are left; and the names of another code base that
+models/foreign_names.py knows.
 """
 
 from __future__ import annotations
@@ -19,9 +21,15 @@ from torch import Tensor, nn
 
 from fsgl.errors import UserError, first_line
 from fsgl.models.backbone import Backbone
+from fsgl.models.foreign_names import as_timm_names
+from fsgl.models.packaged import locate
 from fsgl.models.timm_backbones import PREFIX, TimmBackbone, configuration
-from fsgl.models.transfer import HUB
+from fsgl.models.transfer import HUB, PACKAGE
 
+PICKLED = (".pth", ".pt", ".bin", ".tar")
+# Where trainers keep the weights in what they save, the averaged ones first.
+INSIDE = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "net")
+RENAMING = "; the same network under other names must be renamed first (docs/pretrained.md, foreign names)"
 FILE_ON_HUB = "model.safetensors"
 LOCAL = "download its model.safetensors elsewhere and give the file: --pretrained FILE"
 
@@ -30,7 +38,8 @@ LOCAL = "download its model.safetensors elsewhere and give the file: --pretraine
 class Origin:
     """What a backbone began with, for the record of a run.
 
-    kind: "hub" or "file".  source: name on the hub with its revision, or the file's name without its folder.
+    kind: "hub", "package" or "file".  source: name on the hub with its revision, of the package with its file, or the
+    file's name without its folder.
     sha256: of the backbone's weights once loaded (``digest``), hence the same for equal weights from anywhere.
     licence: as timm states it, where it does.
     """
@@ -42,10 +51,14 @@ class Origin:
 
 
 def load_weights(backbone: Backbone, name: str, weights: str) -> Origin:
-    """Load ``weights`` ("hub" or a file) into the backbone that is called ``name``.
+    """Load ``weights`` ("hub", "package" or a file) into the backbone that is called ``name``.
 
     Raises UserError; the backbone is then as it was.
     """
+    if weights == PACKAGE:
+        path, known = locate(name)
+        _load_file(backbone, name, path, f"{known.package}/{path.name}")
+        return Origin("package", f"{known.package}/{path.name}", digest(backbone), known.licence)
     if weights != HUB:
         path = Path(weights)
         _load_file(backbone, name, path, str(path))
@@ -107,21 +120,52 @@ def _quiet_hub() -> Any:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises UserError for one that is missing or none."""
+    """The tensors of a file: safetensors, or of torch.save, read with ``weights_only=True``.
+
+    Of a training state (a dict with "state_dict", "model" or the like beside other things) the weights are taken, of
+    an averaged ("ema") and a plain one the averaged; "module." in front of all names, from DataParallel, is taken away.
+    Raises UserError for a file that is missing, or neither, or would execute something.
+    """
     import safetensors
     import safetensors.torch
 
     if path.is_dir():
         raise UserError(f"{path}: a folder; give the safetensors file in it")
     if not path.exists():
-        raise UserError(f"{path}: no such file; --pretrained takes a safetensors file, or nothing for the hub's")
+        raise UserError(f"{path}: no such file; --pretrained takes a safetensors or .pth file, or package")
+    if path.suffix in PICKLED:
+        return _unwrapped(path, _unpickled(path))
     try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         reason = first_line(error)
-        pickled = path.suffix in (".pth", ".pt", ".bin")
-        hint = "; a pickled checkpoint could execute code and is not read" if pickled else ""
+        hint = f"; one of torch.save must be called {', '.join(PICKLED)}"
         raise UserError(f"{path}: not a safetensors file ({reason}){hint}") from None
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zipfile and torch each have their own
+        reason = first_line(error)[:120]
+        raise UserError(
+            f"{path}: not read, as it is damaged or holds more than tensors, which could execute code ({reason}); "
+            "where you trust it: torch.save(model.state_dict(), FILE) writes the tensors alone"
+        ) from None
+
+
+def _unwrapped(path: Path, found: Any) -> dict[str, Tensor]:
+    for key in INSIDE:
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+            break
+    items = found.items() if isinstance(found, dict) else ()
+    tensors = {name: value for name, value in items if isinstance(value, Tensor)}
+    if not tensors or not all(isinstance(name, str) for name in tensors):
+        raise UserError(f"{path}: holds no tensors by name (a state_dict), as --pretrained needs them")
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return {name: value.contiguous() for name, value in tensors.items()}
 
 
 def _load_file(backbone: Backbone, name: str, path: Path, shown: str) -> None:
@@ -133,7 +177,8 @@ def _load_file(backbone: Backbone, name: str, path: Path, shown: str) -> None:
         target = backbone.net
         tensors, misfit = _as_timm_builds(backbone, tensors)
     if misfit:
-        raise UserError(f"{shown} does not fit {name}: {misfit}")
+        alike = sorted(map(_shape, tensors.values())) == sorted(map(_shape, target.state_dict().values()))
+        raise UserError(f"{shown} does not fit {name}: {misfit}{RENAMING if alike else ''}")
     target.load_state_dict(inside or tensors)
 
 
@@ -146,6 +191,9 @@ def _as_timm_builds(backbone: TimmBackbone, published: dict[str, Tensor]) -> tup
     tensors = _adapted(backbone, published)
     misfit = _misfit(backbone.net, tensors)
     convert = getattr(sys.modules[type(backbone.net).__module__], "checkpoint_filter_fn", None)
+    if misfit and (renamed := as_timm_names(backbone.net, published)) is not None:
+        named = _adapted(backbone, renamed)
+        return named, _misfit(backbone.net, named)
     if not misfit or convert is None:
         return tensors, misfit
     try:

@@ -17,7 +17,7 @@ from typing import Any
 
 from fsgl.errors import UserError
 from fsgl.files import read_json, write_json
-from fsgl.models.transfer import HUB
+from fsgl.models.transfer import HUB, PACKAGE
 
 FIELDS = ("kind", "name", "command", "date", "environment", "content")
 
@@ -52,7 +52,7 @@ def run_content(record: Mapping[str, Any], history: Sequence[Mapping[str, Any]])
     """
     settings = {**record["settings"], "data": {**record["settings"]["data"]}}
     del settings["data"]["root"]  # where the images lay on one machine is no part of a result, nor a file of weights
-    if (settings.get("transfer") or {}).get("weights") not in (None, HUB):
+    if (settings.get("transfer") or {}).get("weights") not in (None, HUB, PACKAGE):
         settings["transfer"] = {**settings["transfer"], "weights": "file"}
     epochs = []
     for row in history:

@@ -31,6 +31,15 @@ def require_trainable(source: Source) -> None:
         )
 
 
+def refuse_groups(source: Source, wants_validation: bool) -> None:
+    """Raise UserError where a part would be carved from images in groups, which carving does not keep together yet."""
+    if source.groups and (source.test is None or (source.val is None and wants_validation)):
+        raise UserError(
+            f"{source.name}: groups are read, but not yet kept together where test or validation images are "
+            "carved; give both as parts of your own, or leave the groups off"
+        )
+
+
 def with_test(source: Source, share: float | None, seed: int) -> tuple[Source, tuple[int, ...]]:
     """The source with test images, and the classes that have none.
 
