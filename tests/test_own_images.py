@@ -270,7 +270,7 @@ def test_real_images_come_through_a_folder_unchanged(cifar_root: Path, tmp_path:
             "pets: a root (x) is for tables and lists of paths; this holds the images themselves",
         ),
         (["PETS", "--test-list", "x"], "pets is not given by lists; data.train_list and its like do not apply"),
-        (["PETS", "data.test=1.5"], "data.test is a share of the training images, above 0 and below 1, not 1.5"),
+        (["PETS", "data.test=1.5"], "data.test must be above 0 and below 1, not 1.5"),
         (["PETS/cat"], "cat: no folders with images, one a class; 20 images lie in it without a class"),
         (["PETS/cat/0.png"], "0.png: neither a folder of images nor a file of a known kind"),
         (["lists"], "lists needs data.train_list, a text file 'path label' or a table"),

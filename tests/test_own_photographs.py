@@ -92,7 +92,7 @@ def test_bad_images_may_be_an_error(photos: Path, capsys: pytest.CaptureFixture[
         ("prepare photos out --workers 9999", "--workers must be from 0"),
         ("prepare photos photos", "holds something else"),
         ("train fsgl --data photos --image-size 0", "transfer.image_size must be from 1"),
-        ("train fsgl --data photos --bad-images ignore", "bad-images policy"),
+        ("train fsgl --data photos --bad-images ignore", "unknown data.bad_images 'ignore'; known: skip, error"),
         ("train fsgl --data photos data.augmentation=slow", "augmentation"),
     ],
 )

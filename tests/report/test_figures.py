@@ -125,9 +125,12 @@ def test_risk_reaches_over_all_coverages() -> None:
     assert line.get_ydata().tolist() == [0.0, 0.0, 33.3, 25.0]
 
 
-def test_forest_sorts_and_colours_by_what_the_interval_leaves_out() -> None:
-    rows = [("a", 1.0, 0.5, 1.5), ("b", -2.0, -3.0, -1.0), ("c", 0.2, -1.0, 1.4), ("d", 3.0, None, None)]
-    axes = drawn(figures.forest(rows, "ce")).axes[0]
+def test_forest_sorts_and_colours_by_what_is_held_of_a_difference() -> None:
+    rows = [
+        ("a", 1.0, 0.5, 1.5, 1), ("b", -2.0, -3.0, -1.0, -1), ("c", 0.2, 0.1, 0.3, 0), ("d", 3.0, None, None, 0),
+    ]  # fmt: skip
+    axes = drawn(figures.forest(rows, "ce", "mean over classes")).axes[0]
+    assert axes.get_xlabel().startswith("mean over classes: points from ce")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "a", "d"]
     colour = {float(line.get_xdata()[0]): line.get_color() for line in axes.lines if line.get_marker() == "o"}
     assert colour[1.0] == figures.GROUP_COLOURS["many"]
@@ -157,7 +160,7 @@ def test_curves_leave_out_a_term_that_is_the_total() -> None:
 
 
 def test_svg_follows_the_page_and_says_what_it_shows(tmp_path: Path) -> None:
-    figure = drawn(figures.forest([("<i>", 1.0, 0.5, 1.5)], "ce"))
+    figure = drawn(figures.forest([("<i>", 1.0, 0.5, 1.5, 1)], "ce", "top-1"))
     svg = as_svg(figure, 'differences "from" ce', "forest")
     assert svg.startswith('<svg role="img" aria-label="differences &quot;from&quot; ce" ')
     assert INK not in svg
