@@ -254,7 +254,7 @@ def test_what_is_fresh_follows_from_the_seed_whatever_is_loaded(weights: dict[st
 
 def test_a_method_that_builds_something_else_cannot_be_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsgl.methods.glmc.Glmc.build", lambda self, backbone, counts: nn.Sequential(backbone))
-    with pytest.raises(TypeError, match="builds no Net"):
+    with pytest.raises(TypeError, match="builds no RecognitionNet"):
         build_model(fitting("transfer.train=heads"), 1, torch.tensor([5, 4]))
 
 

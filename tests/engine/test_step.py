@@ -86,6 +86,9 @@ class Spy(CrossEntropy):
     broken_at: int = -1
     broken: float = NAN
 
+    def __post_init__(self) -> None:
+        """No settings, and so not checked as such: one of them is no number on purpose."""
+
     def mix(self, batch: Batch, num_classes: int, generator: torch.Generator) -> Mixed:
         self.calls.append(("mix", num_classes, torch.rand((), generator=generator).item()))
         return super().mix(batch, num_classes, generator)

@@ -98,7 +98,7 @@ def compare(
     ...     found = fsgl.compare(["cross-entropy"], "digits", seeds=1, epochs=1, runs=folder, device="cpu",
     ...                          imbalance_factor=50, batch_size=64, show=False)
     ...     found.table().headings[:3]
-    ('method', 'seeds', 'accuracy')
+    ('method', 'settings', 'seeds')
     """
     words = [Word.read(text) for text in dict.fromkeys([recipes] if isinstance(recipes, str) else recipes)]
     if not words:
