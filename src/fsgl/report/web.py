@@ -47,7 +47,7 @@ figure svg { height: auto; min-width: 34rem; max-width: 52rem; color: var(--ink)
   .told td:not(:first-child):not(.long)::before { content: attr(data-of) ": "; color: var(--soft); } }
 @media print { body { max-width: none; padding: 0; } .scroll { max-height: none; overflow: visible; }
   .wide { overflow: visible; font-size: .7rem; left: 0; transform: none; width: auto; max-width: none; }
-  .wide td, .wide th { white-space: normal; }
+  .wide td, .wide th { white-space: normal; overflow-wrap: anywhere; padding-right: .35rem; }
   .wide td.long { min-width: 0; }
   figure svg { min-width: 0; } }
 """
