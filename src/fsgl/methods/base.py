@@ -44,6 +44,8 @@ class Method(Protocol):
     """Class frequencies that its probabilities hold for, about: "training", or "uniform" of a rebalanced classifier."""
     needs_two_streams: ClassVar[bool]
     """Whether batches carry a rebalanced sample beside the original one."""
+    mixes_pixels: ClassVar[bool] = False
+    """Whether it needs images, so that cached features cannot stand in for them."""
     passes: ClassVar[int]
     """Forward (and backward) passes of the backbone a step, without SAM."""
     stateful: ClassVar[bool] = False

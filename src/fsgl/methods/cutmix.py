@@ -34,6 +34,7 @@ class CutMix(OneView):
     )
 
     name: ClassVar[str] = "cutmix"
+    mixes_pixels: ClassVar[bool] = True
     summary: ClassVar[str] = "CutMix (Yun et al. 2019)."
     origins: ClassVar[Mapping[str, str]] = {
         "beta": "paper, section 3.1: alpha = 1",

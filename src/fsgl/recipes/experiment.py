@@ -21,8 +21,9 @@ from fsgl.data.load import DataSpec
 from fsgl.errors import UserError, unknown
 from fsgl.methods import METHODS, Method
 from fsgl.models.backbones import check_backbone
+from fsgl.models.packaged import packaged
 from fsgl.models.timm_backbones import is_timm
-from fsgl.models.transfer import HUB, TransferSpec
+from fsgl.models.transfer import HUB, PACKAGE, TransferSpec
 from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
@@ -83,10 +84,14 @@ class Experiment:
     def __post_init__(self) -> None:
         check(self, "")
         check_backbone(self.backbone)
+        if self.transfer.weights == PACKAGE:
+            packaged(self.backbone)  # of one that has none, it says so
         if self.transfer.weights == HUB and not is_timm(self.backbone):
             raise UserError(
                 f"the hub has no weights for '{self.backbone}'; take a backbone timm:NAME, or give a safetensors file"
             )
+        if self.transfer.cached_views and self.method.mixes_pixels:
+            raise UserError(f"{self.method.name} mixes pixels, which features have none of: transfer.cached_views=0")
         if 0 < self.transfer.cached_views < self.method.views:
             raise UserError(
                 f"{self.method.name} is shown {self.method.views} views of an image; transfer.cached_views must be "

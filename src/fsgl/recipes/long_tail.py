@@ -7,13 +7,15 @@ The settings are METHOD section 7's table (the authors' README; its run.sh diffe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fsgl.data.load import DATA_SETS, OWN, DataSpec
 from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.errors import UserError, unknown
 from fsgl.methods import Glmc
 from fsgl.models.feature_scaling import FeatureScalingSpec
+from fsgl.models.packaged import missing
+from fsgl.models.transfer import PACKAGE, TransferSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
 from fsgl.recipes.evidence import EVIDENCE
@@ -23,7 +25,10 @@ from fsgl.recipes.rivals import RIVALS, rival
 
 @dataclass(frozen=True)
 class Settings:
-    """What a data set's experiments share.  gamma: FSGL's published FSM strength;  rho: SAM's radius."""
+    """What a data set's experiments share.  gamma: FSGL's published FSM strength;  rho: SAM's radius.
+
+    transfer: what they begin with; where it says cached views, each method takes as many as it is shown.
+    """
 
     backbone: str
     optim: OptimSpec
@@ -31,6 +36,7 @@ class Settings:
     glmc: Glmc
     gamma: float
     rho: float = 0.05
+    transfer: TransferSpec = field(default_factory=TransferSpec)
 
 
 _IMAGENET = Settings(
@@ -40,9 +46,19 @@ _IMAGENET = Settings(
     Glmc(resample_weighting=0.2, label_weighting=1.0),
     gamma=0.1,
 )
-# Ours, for images of which nothing is known but their size: most sets of one's own are far smaller than ImageNet-LT,
-# and want a smaller network, smaller batches with a rate to match, and more decay.
+# Ours, for photographs of which nothing is known: heads on ImageNet's features, which take seconds where training from
+# scratch takes hours. results/photographs-stamps.json has what they reach; rate and decay were not searched for.
 _PHOTOGRAPHS = Settings(
+    "timm:tf_efficientnet_lite0",
+    OptimSpec(epochs=40, batch_size=64, weight_decay=5e-4),
+    Schedule(lr=0.05),
+    Glmc(resample_weighting=0.2, label_weighting=1.0),
+    gamma=0.1,
+    transfer=TransferSpec(weights=PACKAGE, train="heads", cached_views=1),
+)
+# The same from scratch (--scratch): most sets of one's own are far smaller than ImageNet-LT, and want a smaller
+# network, smaller batches with a rate to match, and more decay.
+_PHOTOGRAPHS_FROM_SCRATCH = Settings(
     "resnet18-imagenet",
     OptimSpec(epochs=100, batch_size=64, weight_decay=5e-4),
     Schedule(lr=0.05, kind="warmup-cosine"),
@@ -163,13 +179,15 @@ def make_experiment(
     val_list: str | None = None,
     images: str | None = None,
     side: int | None = None,
+    scratch: bool = False,
 ) -> Experiment:
     """A recipe's experiment on a data set, with the published settings where there are any.
 
     recipe: one of ``RECIPES``, or one without SAM and "+sam", which is that with SAM of the data set's radius.
     root, train_list, test_list, val_list, images: see ``DataSpec``.  side: of somebody's own images, the longer one in
-    pixels, where all are of one size and in memory; None is photographs of any size. Raises UserError for an unknown
-    recipe or data set.
+    pixels, where all are of one size and in memory; None is photographs of any size.  scratch: photographs of one's own
+    begin with random weights instead of ImageNet's. Raises UserError for an unknown recipe or data set, and where those
+    weights are not installed.
     """
     name = recipe.removesuffix(SAM)
     if name not in RECIPES:
@@ -180,9 +198,24 @@ def make_experiment(
     spec = DataSpec(data, root, train_list, test_list, factor, val_list=val_list, images=images)
     small = data in OWN and side is not None and side <= SMALL_SIDE
     settings = _THUMBNAILS if small else SETTINGS[data]
-    experiment = RECIPES[name](spec, settings)
+    if settings is _PHOTOGRAPHS and scratch:
+        settings = _PHOTOGRAPHS_FROM_SCRATCH
+    experiment = _transferred(RECIPES[name](spec, settings), settings.transfer)
     if name == recipe:
         return experiment
     if experiment.sam.rho > 0:
         raise UserError(f"the recipe '{name}' has SAM already; leave {SAM} off")
     return replace(experiment, recipe=recipe, sam=SamSpec(settings.rho))
+
+
+def _transferred(experiment: Experiment, transfer: TransferSpec) -> Experiment:
+    if transfer.weights is None:
+        return experiment
+    if transfer.weights == PACKAGE and (to_do := missing(experiment.backbone)):
+        raise UserError(
+            f"your own photographs begin with ImageNet's weights, which are not installed: {to_do}; "
+            "--scratch trains without"
+        )
+    # What is mixed by pixels cannot be trained on features: the backbone is then run in every step.
+    views = 0 if experiment.method.mixes_pixels else experiment.method.views
+    return replace(experiment, transfer=replace(transfer, cached_views=views))

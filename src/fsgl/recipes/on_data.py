@@ -41,13 +41,17 @@ def experiment_on(
     given: Mapping[str, Any],
     assignments: Sequence[str],
     source: Source | None = None,
+    scratch: bool = False,
 ) -> tuple[Experiment, Source | None]:
     """A recipe on a data set's name or on a path, and the images where they had to be read to find out what they are.
 
     given: where images are (root, train_list, ...), as ``make_experiment`` takes them.  assignments: name=value.
-    source: the images of the path, where they have been read already. Raises UserError.
+    source: the images of the path, where they have been read already.  scratch: see ``make_experiment``; who names a
+    backbone and no weights means scratch as well. Raises UserError.
     """
-    given = dict(given)
+    named = {assignment.partition("=")[0] for assignment in assignments}
+    scratch = scratch or ("backbone" in named and "transfer.weights" not in named)
+    given = {**given, "scratch": scratch or "transfer.weights=none" in assignments}
     if data not in DATA_SETS and recipe.removesuffix(SAM) in RECIPES:
         if not data or not (source or Path(data).expanduser().exists() or looks_like_path(data)):
             error = unknown("data set", data, [name for name in DATA_SETS if name != "own"])
@@ -55,11 +59,10 @@ def experiment_on(
         if "root" in given:
             given = {**given, "images": given["root"]}
         data, given = "own", {**given, "root": str(Path(data).expanduser())}
-    experiment = override(make_experiment(recipe, data, **given), *assignments)
     if data not in OWN:
-        return experiment, None
-    source = source or read_own(experiment.data)
-    if isinstance(source.train, ImageArrays):
-        side = max(source.train.images.shape[1:3])
-        experiment = override(make_experiment(recipe, data, **given, side=side), *assignments)
-    return experiment, source
+        return override(make_experiment(recipe, data, **given), *assignments), None
+    # The images decide on the network, so that of their own settings alone it is said where they are.
+    of_data = [assignment for assignment in assignments if assignment.startswith("data.")]
+    source = source or read_own(override(make_experiment(recipe, data, **{**given, "scratch": True}), *of_data).data)
+    side = max(source.train.images.shape[1:3]) if isinstance(source.train, ImageArrays) else None
+    return override(make_experiment(recipe, data, **given, side=side), *assignments), source

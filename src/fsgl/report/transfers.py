@@ -33,7 +33,8 @@ def describe_transfer(run: Mapping[str, Any]) -> str:
     origin = run.get("pretrained") or {}
     parts = ["trained from scratch"]
     if settings["weights"] is not None:
-        where = {"hub": f"`{origin.get('source')}`", "file": "a file"}.get(str(origin.get("kind")), "unknown source")
+        kind, source = str(origin.get("kind")), f"`{origin.get('source')}`"
+        where = {"hub": source, "package": source, "file": "a file"}.get(kind, "unknown source")
         parts = [f"pretrained weights `{str(origin.get('sha256'))[:12]}` ({where})"]
     elif settings["train"] == "heads":
         parts = ["random weights"]

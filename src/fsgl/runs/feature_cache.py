@@ -52,7 +52,8 @@ def with_cached_features(
 ) -> Network:
     """The network with features in place of its images, taken from ``folder`` or computed and kept there.
 
-    Raises UserError where an image cannot be read or the disk does not take the features.
+    Images that cannot be read are left out and listed in the data's ``bad``, as in training on images. Raises UserError
+    where none is left or the disk does not take the features.
     """
     cache = _Cache(network, folder, device, workers, quiet)
     data = network.data
@@ -77,7 +78,11 @@ class _Cache:
         """Bytes that were not there and are now."""
 
     def features(self, part: str, images: Any, views: int) -> ImageFeatures:
-        return ImageFeatures(tuple(self._view(part, images, view) for view in range(views)), images.labels)
+        found = ImageFeatures(tuple(self._view(part, images, view) for view in range(views)), images.labels)
+        unreadable = self._data.unreadable(images)
+        if unreadable.all():
+            raise UserError(f"none of the {part} images can be read")
+        return found.take(np.flatnonzero(~unreadable)) if unreadable.any() else found
 
     def _view(self, part: str, images: Images, view: int) -> np.ndarray:
         decides = self._decides(part, images, view)
@@ -87,6 +92,8 @@ class _Cache:
         if found is None or len(found) != len(images):
             self._compute(array, part, images, view, decides)
             found = _opened(array)
+        else:
+            self._data.bad.reasons.update(read_json(array.with_suffix(".json")).get("bad", {}))
         if found is None:  # another process, or a failing disk
             raise UserError(f"{array}: changed while it was written; is the folder used by another program?")
         return found
@@ -125,13 +132,19 @@ class _Cache:
             if written is None or done != count:
                 raise UserError(f"{part}: features need every image, and {count - done} of {count} could not be read")
             written.flush()
-            size, known = written.nbytes, {"sha256": _sha256(path), "of": decides}
+            size, known = written.nbytes, {"sha256": _sha256(path), "of": decides, "bad": self._bad(images)}
             del written
             array.with_suffix(".json").unlink(missing_ok=True)  # of an older file of this name
             path.chmod(0o644)  # mkstemp's 0600 would keep a shared folder from serving a group
             os.replace(path, array)
         write_json(array.with_suffix(".json"), known)
         self.computed += size
+
+    def _bad(self, images: Images) -> dict[str, str]:
+        """Reasons by location, of the images that were found unreadable."""
+        places = np.flatnonzero(self._data.unreadable(images)).tolist()
+        reasons = self._data.bad.reasons
+        return {where: reasons[where] for where in (images.location(place) for place in places)}  # type: ignore[union-attr]
 
     def _plain(self, images: Images) -> Iterator[tuple[slice, Tensor]]:
         place = 0
@@ -146,8 +159,10 @@ class _Cache:
         stream = data.stream(spec, self._device, self._workers)
         order = StepPositions(data.train.labels, data.num_classes, spec).epoch(view)
         for (_, positions, _), batch in zip(order, stream.batches(view), strict=True):
-            if not np.array_equal(batch.original.labels.cpu().numpy(), data.train.labels[positions]):
-                raise UserError("features need every training image, and some could not be read or were replaced")
+            # In an unreadable image's place the stream shows another one; its row is left out in the end.
+            right = batch.original.labels.cpu().numpy() == data.train.labels[positions]
+            if not (right | data.unreadable(data.train)[positions]).all():
+                raise UserError("a training image could not be read that could be before; is the folder changing?")
             yield positions, batch.original.views[0]
 
 

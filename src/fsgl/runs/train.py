@@ -14,7 +14,6 @@ import torch
 
 from fsgl.data.images.sources import ImageArrays, Source
 from fsgl.data.load import LoadedData, load_data
-from fsgl.data.stream.features import ImageFeatures
 from fsgl.engine.checkpoint import alternative, load_checkpoint
 from fsgl.engine.environment import differences, environment
 from fsgl.engine.fit import EpochReport, StepReport, fit
@@ -242,7 +241,7 @@ class _Session:
 
     def _list_bad_images(self, display: Display) -> None:
         """What could not be read so far, by any process, into the run folder; a line where it has become more."""
-        if isinstance(self.network.data.train, ImageArrays | ImageFeatures):
+        if isinstance(self.network.data.train, ImageArrays):
             return
         bad = self.network.data.bad.reasons
         found = self.processes.gather(np.array([json.dumps(pair) for pair in bad.items()], dtype=str))

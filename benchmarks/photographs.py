@@ -1,0 +1,93 @@
+"""Photographs of one's own, as the defaults have it: 796 drawings and photographs in 16 folders, 247 to 3 a class.
+
+    python benchmarks/photographs.py [--record results] [--images FOLDER]
+
+The images are those of Debian's package tuxpaint-stamps-default, a folder for each of its top folders, fetched by
+``apt-get download`` unless --images names a folder that has them. Each recipe is a whole ``fsgl train`` as typed, its
+start and the report at its end included; the first one computes the features, the others find them. Nothing is chosen
+here: the recipes are those whose figures were asked for, each at its defaults, and the test images are scored once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from fsgl.engine.environment import environment
+from fsgl.report.records import write_record
+
+PACKAGE = "tuxpaint-stamps-default"
+RECIPES = ("balanced-softmax", "cross-entropy", "glmc", "fsgl")
+FIGURES = ("top1", "balanced", "many", "medium", "few", "n")
+
+
+def fetch(folder: Path) -> Path:
+    """The package's PNGs in class folders. Raises CalledProcessError where Debian's archive cannot be reached."""
+    subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, check=True, capture_output=True)
+    (archive,) = folder.glob("*.deb")
+    subprocess.run(["dpkg-deb", "-x", str(archive), str(folder / "unpacked")], check=True)
+    root = folder / "unpacked/usr/share/tuxpaint/stamps"
+    for path in sorted(root.rglob("*.png")):
+        target = folder / "stamps" / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return folder / "stamps"
+
+
+def measure(images: Path, work: Path) -> list[dict[str, Any]]:
+    """A row for each recipe, printed as it comes."""
+    rows = []
+    for recipe in RECIPES:
+        run = work / recipe
+        typed = ["train", recipe, "--data", str(images), "--run", str(run), "--track", "none", "--device", "cpu"]
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "fsgl", *typed, "--feature-cache", str(work / "features")], check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        found = json.loads((run / "experiment.json").read_text())
+        test = found["result"]["last"]
+        row = {
+            "recipe": recipe, "seconds": seconds, "test": {name: test[name] for name in FIGURES},
+            "settings": {name: found["settings"][name] for name in ("optim", "schedule", "transfer")},
+            "pretrained": found["pretrained"], "split_hash": found["data"]["split_hash"],
+        }  # fmt: skip
+        rows.append(row)
+        figures = "  ".join(f"{name} {test[name]:.1f}" for name in ("top1", "few", "balanced"))
+        print(f"{recipe:<18} {seconds:6.0f} s  {figures}", flush=True)
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the class folders, where they are at hand")
+    options = parser.parse_args(arguments)
+    with TemporaryDirectory() as name:
+        work = Path(name)
+        load = os.getloadavg()[0]
+        rows = measure(options.images.absolute() if options.images else fetch(work), work)
+        note = "the machine was shared, so seconds are upper bounds; load average before and after"
+        content = {"images": PACKAGE, "rows": rows, "load": [load, os.getloadavg()[0]], "note": note}
+    if options.record:
+        command = "python benchmarks/photographs.py"
+        write_record(
+            options.record, "photographs", "photographs-stamps", command, environment(torch.device("cpu")), content
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
