@@ -5,7 +5,7 @@
 The images are those of Debian's package tuxpaint-stamps-default, a folder for each of its top folders, fetched by
 ``apt-get download`` unless --images names a folder that has them. Each recipe is a whole ``fsgl train`` as typed, its
 start and the report at its end included; the first one computes the features, the others find them. Nothing is chosen
-here: the recipes are those whose figures were asked for, each at its defaults, and the test images are scored once.
+here: the recipes are those whose figures were asked for, each at its defaults.
 """
 
 from __future__ import annotations

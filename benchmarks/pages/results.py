@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.pages.front import front_part
 from benchmarks.pages.fsm import fsm_page
 from benchmarks.pages.horizon import horizon_page
+from benchmarks.pages.photographs import photographs_page
 from benchmarks.pages.recipes import evidence_module
 from benchmarks.pages.rivals import rivals_page
 from benchmarks.pages.speed import speed_page
@@ -140,6 +141,7 @@ def write_pages(root: Path) -> list[Path]:
         root / "docs" / "fsm.md": fsm_page(every, horizon),
         root / "docs" / "horizon.md": horizon_page(horizon, root / "docs"),
         root / "docs" / "rivals.md": rivals_page(results),
+        root / "docs" / "photographs.md": photographs_page(results),
         root / "docs" / "speed.md": speed_page(results),
         readme: before + BEGIN + "\n\n" + front_part(every, root / "docs") + "\n" + END + after,
     }
