@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shutil
@@ -129,6 +130,18 @@ def test_version_is_one() -> None:
     assert citation[1] == project["version"]
     assert done.stdout.strip() == project["version"], done.stderr
     assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_pyproject_is_one_that_can_be_installed() -> None:
+    """An environment that was made earlier would not notice: what pip's build reads is read here."""
+    from setuptools.config.pyprojecttoml import read_configuration
+
+    read = read_configuration(ROOT / "pyproject.toml")  # raises for what its schema refuses
+    module, _, function = read["project"]["scripts"]["fsgl"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    packed = read["tool"]["setuptools"]["package-data"]["fsgl"]
+    others = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".py"]
+    assert [path.name for path in others if "__pycache__" not in path.parts] == packed
 
 
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
