@@ -25,21 +25,22 @@ from fsgl.losses.margins import log_prior
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.base import Method
 from fsgl.methods.mixtures import one_hot
+from fsgl.methods.search import Range, Search
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.heads import CosineLinear, projection_head
 from fsgl.settings import setting
 from fsgl.types import Batch, Losses, Mixed
 
-_LARGE = {"width": 1024, "temperature": 0.07}
+_LARGE = {"contrast": 0.35, "classification": 1.0, "width": 1024, "temperature": 0.07}
 
 
 @dataclass(frozen=True)
 class Bcl(Method):
     """Settings of BCL."""
 
-    contrast: float = setting(0.35, "weight of the contrastive loss", at_least=0)
-    classification: float = setting(1.0, "weight of the classification loss", at_least=0)
+    contrast: float = setting(0.6, "weight of the contrastive loss", at_least=0)
+    classification: float = setting(2.0, "weight of the classification loss", at_least=0)
     temperature: float = setting(0.1, "of the similarities", above=0)
     width: int = setting(128, "of the projections", at_least=1)
     scale: float = setting(30.0, "of the cosine classifier", above=0)
@@ -47,11 +48,17 @@ class Bcl(Method):
     name: ClassVar[str] = "bcl"
     summary: ClassVar[str] = "BCL, balanced contrastive learning (Zhu et al. 2022)."
     origins: ClassVar[Mapping[str, str]] = {
-        "contrast": "authors' code, main.py (ImageNet-LT): beta = 0.35; the code for CIFAR is not published",
-        "classification": "authors' code, main.py (ImageNet-LT): alpha = 1",
+        "contrast": "paper, CIFAR: mu = 0.6, which others' code for CIFAR has too (the authors' is not published); "
+        "authors' code, main.py (ImageNet-LT): beta = 0.35",
+        "classification": "paper, CIFAR: lambda = 2, as before; authors' code, main.py (ImageNet-LT): alpha = 1",
         "temperature": "authors' code: the loss's own default, 0.1; 0.07 for ImageNet-LT and iNaturalist",
         "width": "paper, experiments on CIFAR: 128; the authors' code for ImageNet-LT has 1024",
         "scale": "authors' code, models/resnext.py: 30",
+    }
+    search: ClassVar[Mapping[str, Search]] = {
+        "contrast": Range(0.1, 2.0, log=True),
+        "temperature": Range(0.03, 0.5, log=True),
+        "scale": Range(10, 60, log=True),
     }
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {"imagenet-lt": _LARGE, "inaturalist2018": _LARGE}
     views: ClassVar[int] = 3

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fsgl.losses.class_weights import power_class_weights
 from fsgl.losses.soft_target import soft_cross_entropy
+from fsgl.methods.search import Range, Search
 from fsgl.methods.two_stage import TwoStage
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
@@ -38,6 +39,7 @@ class DisAlign(TwoStage):
         "scale": "authors' code, ImageNet-LT, ResNeXt-50: GRW_SCALE = 1.2",
         "second": "authors' code, ImageNet-LT: 10 epochs after 90",
     }
+    search: ClassVar[Mapping[str, Search]] = {"scale": Range(0.3, 2.0), "second": Range(0.05, 0.3)}
     assumed_prior: ClassVar[str] = "uniform"
     balanced_second_stage: ClassVar[bool] = False
 

@@ -26,6 +26,7 @@ from fsgl.losses.contrastive import parametric_contrastive
 from fsgl.losses.margins import log_prior
 from fsgl.methods.base import Join, Method
 from fsgl.methods.mixtures import one_hot
+from fsgl.methods.search import Range, Search
 from fsgl.models.assemble import build_classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.momentum import MomentumClassifier
@@ -55,6 +56,11 @@ class Paco(Method):
         "momentum": "authors' code, paco_cifar.py: moco-m = 0.999",
         "queue": "authors' code, script for CIFAR-100-LT: moco-k = 1024",
         "width": "authors' code, script for CIFAR-100-LT: moco-dim = 32, for 64 features",
+    }
+    search: ClassVar[Mapping[str, Search]] = {
+        "alpha": Range(0.003, 0.3, log=True),
+        "beta": Range(0.3, 3.0, log=True),
+        "temperature": Range(0.03, 0.5, log=True),
     }
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {"imagenet-lt": {"alpha": 0.05, "temperature": 0.2}}
     views: ClassVar[int] = 2

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from fsgl.losses.margins import inverse_log_prior, log_prior
 from fsgl.losses.soft_target import soft_cross_entropy
 from fsgl.methods.one_view import OneView
+from fsgl.methods.search import Range, Search
 from fsgl.models.assemble import Classifier
 from fsgl.models.backbone import Backbone
 from fsgl.models.experts import ExpertBackbone, ExpertHeads
@@ -44,6 +45,7 @@ class Sade(OneView):
         "tau": "authors' code, configuration for CIFAR-100-LT, IF 100: 2",
         "scale": "authors' code, DiverseExpertLoss: s = 30",
     }
+    search: ClassVar[Mapping[str, Search]] = {"tau": Range(0.5, 3.0), "scale": Range(10, 60, log=True)}
     assumed_prior: ClassVar[str] = "uniform"
 
     def statistics(self, class_counts: Tensor) -> Mapping[str, Tensor]:

@@ -33,8 +33,8 @@ class VectorScaling(OneView):
     name: ClassVar[str] = "vector-scaling"
     summary: ClassVar[str] = "Vector-scaling loss (Kini et al. 2021)."
     origins: ClassVar[Mapping[str, str]] = {
-        "gamma": "paper, experiments on CIFAR-10-LT and CIFAR-100-LT, IF 100",
-        "tau": "paper, experiments on CIFAR-10-LT and CIFAR-100-LT, IF 100",
+        "gamma": "paper, experiments on CIFAR-10-LT and CIFAR-100-LT, IF 100; which of the two other sets have is ours",
+        "tau": "paper, experiments on CIFAR-10-LT and CIFAR-100-LT, IF 100; which of the two other sets have is ours",
     }
     search: ClassVar[Mapping[str, Search]] = {
         "gamma": Range(0.0, 0.4),
