@@ -87,9 +87,63 @@ def test_grid_is_told_in_tables_a_page_and_records(grid: Path) -> None:
         for suffix in ("md", "csv", "tex")
     }  # fmt: skip
     assert {path.name for path in (grid / "figures").iterdir()} == {
-        f"{name}.{suffix}" for name in ("forest", "classes") for suffix in ("png", "svg")
+        f"{name}.{suffix}" for name in ("forest", "cost", "classes") for suffix in ("png", "svg")
     }
     assert len(list((grid / "records").glob("*.json"))) == 6
+    assert json.loads((grid / "looks.json").read_text())["seeds"]["balanced-softmax"] == [2]
+
+
+def test_rows_at_equal_cost_stand_apart_and_a_plan_holds(
+    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SAM's two passes for one epoch are what the reference's single ones are for two."""
+    import shutil
+
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for seed in (0, 1):
+        shutil.copytree(grid / f"cross-entropy-seed{seed}", runs / f"cross-entropy-seed{seed}")
+    command = ["cross-entropy", "cross-entropy+sam", "--equal-cost", "--planned-seeds", "4", "--deviation", "2"]
+    assert compare(*command, "--runs", str(runs)) == 0
+    said = capsys.readouterr().out
+    assert "power       2 seeds find, in 80% of cases, a difference of" in said
+    assert (runs / "cross-entropy+sam+cost-seed1").is_dir()
+    assert not (runs / "cross-entropy+cost-seed1").exists()
+    apart = (runs / "tables" / "accuracy-at-equal-cost.csv").read_text().splitlines()
+    place = apart[0].split(",").index("epochs")
+    assert sorted((row.split(",")[0], row.split(",")[place]) for row in apart[1:]) == [
+        ("cross-entropy", "2"), ("cross-entropy+sam", "1"),
+    ]  # fmt: skip
+    assert "4 seeds were planned before the first look" in " ".join(check(runs / "comparison.html", 3).text)
+    assert main(["compare", *command[:2], *QUICK, "--planned-seeds", "9", "--runs", str(runs)]) == 2
+    assert "4 seeds were planned at the first look" in capsys.readouterr().err
+
+
+def test_comparisons_on_several_data_sets_are_told_together(
+    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [grid]
+    for number, factor in enumerate((50.0, 100.0)):
+        content = json.loads((grid / "comparison.json").read_text())
+        for run in content["runs"]:
+            run["settings"]["data"]["imbalance_factor"] = factor
+            run["epochs"][-1]["test"]["balanced"] += number * run["settings"]["seed"]
+        folders.append(tmp_path / f"{factor:g}")
+        folders[-1].mkdir()
+        (folders[-1] / "comparison.json").write_text(json.dumps(content))
+    out = tmp_path / "across"
+    assert main(["across", *map(str, folders), "--out", str(out)]) == 0
+    page = check(out / "comparison.html", pictures=1)
+    assert any("critical difference" in said for said in page.said)
+    content = json.loads((out / "comparison.json").read_text())
+    assert content["methods"][0] == "cross-entropy"
+    assert len(content["data_sets"]) == 3
+    assert (out / "figures" / "ranks.png").exists()
+    capsys.readouterr()
+    assert main(["across", str(grid), "--out", str(out)]) == 2
+    assert "says nothing of others" in capsys.readouterr().err
+    assert main(["across", str(tmp_path), "--out", str(out)]) == 2
+    assert "neither a comparison" in capsys.readouterr().err
 
 
 def test_grid_killed_and_resumed_gives_the_same_table(grid: Path, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from fsgl.api.run import Run
 from fsgl.api.training import keep_arrays, read_given, share_settings
 from fsgl.comparison.all_cells import local_devices, tell_of, threads_each, train_all
 from fsgl.comparison.grid import Cell, Word, describe, last_line, make_cells
+from fsgl.comparison.looks import Looks
 from fsgl.comparison.page import Told
+from fsgl.comparison.rows import Rows
 from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError, unknown
-from fsgl.recipes.experiment import Experiment, override
+from fsgl.recipes.experiment import Experiment
 from fsgl.recipes.on_data import experiment_on
 from fsgl.report import web
 from fsgl.report.render import Table
@@ -74,6 +76,10 @@ def compare(
     epochs: int | None = None,
     runs: Path | str | None = None,
     against: str | None = None,
+    tuned: Path | str | None = None,
+    untuned_too: bool = False,
+    equal_cost: bool = False,
+    planned_seeds: int | None = None,
     class_names: Sequence[str] | None = None,
     device: str = "auto",
     jobs: int | None = None,
@@ -87,6 +93,10 @@ def compare(
     data, test, val, epochs, class_names, settings: as of ``fsgl.train``; they hold for all recipes alike.
     seeds: so many, 0 and on.  runs: the folder of the run folders, by default runs/compare-DATA; the same call with it
     goes on where it was stopped.  against: what the others are held against, by default the first.
+    tuned: the file that ``fsgl tune`` writes; all are trained with its settings and, with untuned_too, as they come, in
+    a table apart.  equal_cost: also for as many epochs as take the passes of ``against``, in a table apart.
+    planned_seeds: that there will be in all; looks at fewer of them then share the 5 % of error, where otherwise each
+    look with more seeds than the one before is tested at half its level.
     device: "auto" is all GPUs, or the CPU.  jobs: runs at a time, by default one a GPU, or a core.  threads: of the
     CPU, for each run.
 
@@ -115,17 +125,19 @@ def compare(
     source = read_given(data, test, val, class_names)
     name = str(data) if is_path(data) else KEPT
     folder = Path(runs) if runs is not None else Path("runs") / f"compare-{Path(name).stem or 'data'}"
-    experiments: dict[str, Experiment] = {}
+    if planned_seeds is not None and planned_seeds < seeds:
+        raise UserError(f"planned_seeds must be {seeds} or more, as many as there are, not {planned_seeds}")
 
-    def experiment(recipe: str, seed: int) -> Experiment:
-        if recipe not in experiments:
-            made, _ = experiment_on(recipe, name, {}, assignments, source)
-            if source is not None:
-                made = replace(made, data=replace(made.data, root=str((folder / KEPT).absolute())))
-            experiments[recipe] = made
-        return override(experiments[recipe], f"seed={seed}")
+    def make(recipe: str) -> Experiment:
+        made, _ = experiment_on(recipe, name, {}, assignments, source)
+        if source is not None:
+            made = replace(made, data=replace(made.data, root=str((folder / KEPT).absolute())))
+        return made
 
-    cells = make_cells(words, range(seeds), folder, experiment)
+    rows = Rows(words, make, held, None if tuned is None else Path(tuned), untuned_too, equal_cost)
+    words = rows.words
+    Looks.read(folder, planned_seeds)  # another plan is refused before anything is trained
+    cells = make_cells(words, range(seeds), folder, rows.experiment)
     devices = local_devices(device, jobs)
     if source is not None:
         keep_arrays(source, folder)
@@ -137,6 +149,6 @@ def compare(
     asked = {word.text for word in words}
     if not any(cell.status == "complete" and cell.word.text in asked for cell in cells):
         raise UserError(f"no run came to its end; {cells[0].folder.name}: {next(iter(failed.values()), '')}")
-    told = tell_of(cells, words, held)
+    told = tell_of(cells, words, held, folder, planned_seeds)
     told.write(folder, {"cells": describe(cells)})
     return Comparison(folder, failed, told, tuple(cell for cell in cells if cell.word.text in asked))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from fsgl.commands import (
+    across,
     adjust,
     compare,
     evaluate,
@@ -40,6 +41,7 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
   fsgl train fsgl --data my/images                 FSGL on your folder, table, list or .npz
   fsgl train --run runs/mine --resume              go on after an interruption
   fsgl compare cross-entropy fsgl --seeds 5        train both, and say whether they differ
+  fsgl across runs/a runs/b runs/c                 what comparisons on several data sets say together
   fsgl tune cross-entropy fsgl --trials 20         settings for both, found on validation images
   fsgl evaluate runs/mine                          score a trained network again
   fsgl predict runs/mine new/*.jpg                 what it says of images
@@ -55,6 +57,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
+    "across": across,
     "tune": tune,
     "report": report,
     "inspect": inspect,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsgl.commands.arguments import FORM, folder, within
+from fsgl.commands.arguments import FORM, above_0, folder, within
 from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
 from fsgl.commands.grid_options import add_grid, grid_launcher, passed_on, threads_of
 from fsgl.commands.reading import add_reading
@@ -21,6 +21,11 @@ Recipes by seeds on the same images, each cell a run folder, and what can be sai
 
 RECIPE is one of 'fsgl recipes'; RECIPE+sam is that with SAM; RECIPE+ADJUSTMENT is its run adjusted afterwards, tuned on
 validation images (fsgl adjust): cross-entropy+tau-norm. Settings (name=value) and options hold for all of them.
+
+At equal epochs a method with SAM, or of two streams, costs two or more times another's training; --equal-cost holds
+rows of equal cost against each other, too: the epochs of each are such that all take as many passes of the backbone.
+
+Seeds may be added later, but each look at more of them is counted (looks.json in --runs) and tested more strictly.
 
 What is complete is not trained again and what was begun goes on, so the same command, run again, finishes the grid; a
 cell that fails is marked and the rest go on. Written into --runs: comparison.html, .md and .json."""
@@ -36,6 +41,9 @@ def add(commands: Any) -> None:
     what = command.add_argument_group("what is trained")
     add_experiment(what)
     what.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (5)")
+    what.add_argument("--planned-seeds", type=int, metavar="N", help="that there will be in all, said before looking")
+    what.add_argument("--deviation", type=above_0, metavar="POINTS", help="of differences between seeds, if known")
+    what.add_argument("--equal-cost", action="store_true", help="rows at equal passes beside those at equal epochs")
     what.add_argument("--settings", type=folder, metavar="FILE", help="train with what fsgl tune found (tuned.json)")
     what.add_argument("--untuned-too", action="store_true", help="with --settings: as they come, too, in a table apart")
     add_reading(command)
@@ -49,10 +57,10 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl compare``. Returns 1 where a cell failed."""
-    from fsgl.comparison.all_cells import tell_of, train_all
+    from fsgl.comparison.all_cells import power_before, tell_of, train_all
     from fsgl.comparison.grid import Interrupted, Word, describe, make_cells
-    from fsgl.comparison.settings_file import read_settings, tuned
-    from fsgl.recipes.experiment import override
+    from fsgl.comparison.looks import Looks
+    from fsgl.comparison.rows import Rows
     from fsgl.recipes.on_data import experiment_on
     from fsgl.report.recording import record
     from fsgl.report.summary import print_table
@@ -60,39 +68,33 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     words = [Word.read(text) for text in dict.fromkeys(options.recipes)]
     if not words:
         raise UserError("name the recipes to compare (fsgl recipes lists them)")
-    if options.settings is not None:
-        words = list(dict.fromkeys([*(words if options.untuned_too else []), *(word.with_tuning() for word in words)]))
-    elif options.untuned_too or any(word.tuned for word in words):
-        raise UserError("tuned rows need --settings FILE, which fsgl tune writes")
-    content = None if options.settings is None else read_settings(options.settings)
     against = options.against or words[0].text
     if against not in {word.text for word in words}:
         raise UserError(f"--against {against}: it is none of {', '.join(word.text for word in words)}")
     seeds = range(within("--seeds", options.seeds, 1))
+    planned = None if options.planned_seeds is None else within("--planned-seeds", options.planned_seeds, len(seeds))
     data = "cifar100" if options.data is None else options.data
     runs = options.runs or Path("runs") / f"compare-{Path(data).stem or 'data'}"
-    experiments: dict[str, Experiment] = {}
 
-    def experiment(trained: str, seed: int) -> Experiment:
-        if trained not in experiments:
-            word, given = Word.read(trained), given_images(options)
-            changes = assignments_of(options) + settings
-            experiments[trained], _ = experiment_on(word.recipe, data, given, changes, scratch=options.scratch)
-            if word.tuned and content is not None:
-                experiments[trained] = tuned(experiments[trained], content, options.settings)
-        return override(experiments[trained], f"seed={seed}")
+    def make(recipe: str) -> Experiment:
+        changes = assignments_of(options) + settings
+        return experiment_on(recipe, data, given_images(options), changes, scratch=options.scratch)[0]
 
-    cells = make_cells(words, seeds, runs, experiment)
+    rows = Rows(words, make, against, options.settings, options.untuned_too, options.equal_cost)
+    Looks.read(runs, planned)  # another plan is refused before anything is trained
+    cells = make_cells(rows.words, seeds, runs, rows.experiment)
     done = sum(cell.status == "complete" for cell in cells)
     print(f"{len(cells)} runs in {runs}" + (f", {done} of them complete already" if done else ""), flush=True)
+    if (said := power_before(cells, rows.words, against, options.deviation)) is not None:
+        print(f"power       {said}", flush=True)
     with grid_launcher(options) as (launch, devices):
         try:
             train_all(cells, devices, passed_on(options), threads_of(options, devices), launch)
         except Interrupted as stop:
             print(f"fsgl: {stop}", file=sys.stderr)
             return 128 + stop.signal_number
-    asked = {word.text for word in words}
-    told = tell_of(cells, words, against)
+    asked = {word.text for word in rows.words}
+    told = tell_of(cells, rows.words, against, runs, planned)
     for table in told.tables.values():
         print_table(table)
     told.write(runs, {"cells": describe(cells)})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 
 from fsgl.comparison.grid import Cell, Launch, Word, launch_process, run_grid
+from fsgl.comparison.looks import Looks
+from fsgl.comparison.outlook import outlook
 from fsgl.comparison.page import Told, tell
 from fsgl.engine.runtime import Runtime
 from fsgl.runs.saved import read_record
@@ -37,16 +40,44 @@ def threads_each(devices: Sequence[str]) -> int | None:
     return None if devices[0] != "cpu" else max(1, (os.cpu_count() or 1) // len(devices))
 
 
-def tell_of(cells: Sequence[Cell], words: Sequence[Word], against: str) -> Told:
-    """What is said of the complete cells of these words, and of which seeds there is none."""
+def tell_of(
+    cells: Sequence[Cell], words: Sequence[Word], against: str, folder: Path, planned_seeds: int | None = None
+) -> Told:
+    """What is said of the complete cells of these words, and of which seeds there is none.
+
+    folder: of the comparison; that it has been looked at, with so many seeds, is kept there (comparison/looks.py).
+    planned_seeds: the most that there will be. Raises UserError where that is not what was planned.
+    """
     asked = {word.text for word in words}
     shown = [cell for cell in cells if cell.word.text in asked]
     failures: dict[str, list[int]] = defaultdict(list)
     for cell in shown:
-        if cell.status != "complete":
+        if cell.status != "complete" and not cell.word.equal_cost:
             failures[cell.word.text].append(cell.seed)
-    complete = [cell.folder for cell in shown if cell.status == "complete"]
-    return tell([(folder, read_record(folder)) for folder in complete], failures, against)
+    complete = [cell for cell in shown if cell.status == "complete"]
+    same, costly = (
+        [(cell.folder, read_record(cell.folder)) for cell in complete if cell.word.equal_cost == at_cost]
+        for at_cost in (False, True)
+    )
+    looks = Looks.read(folder, planned_seeds)
+    looks.look({text: n for text, n in Counter(cell.word.text for cell in complete).items() if n > 1})
+    told = tell(same, failures, against, looks, costly)
+    looks.write(folder)
+    return told
+
+
+def power_before(cells: Sequence[Cell], words: Sequence[Word], against: str, deviation: float | None) -> str | None:
+    """How large a difference the seeds of a grid can find, in words; None where there is nothing to compare.
+
+    deviation: between seeds, of the differences from ``against``, in points; None is what complete cells say.
+    """
+    values: dict[str, dict[int, float]] = defaultdict(dict)
+    for cell in cells:
+        if cell.status == "complete":
+            values[cell.word.text][cell.seed] = float(read_record(cell.folder)["result"]["last"]["balanced"])
+    rows = [word.text for word in words if word.text != against and not word.equal_cost]
+    seeds = len({cell.seed for cell in cells})
+    return outlook([values[row] for row in rows], values[against], seeds, deviation)
 
 
 def train_all(

@@ -42,8 +42,10 @@ def budget_of(run: Run) -> str:
     return str((run["settings"].get("tuning") or {}).get("budget", ""))
 
 
-def ranked_with(run: Run) -> str:
+def ranked_with(run: Run, any_epochs: bool = False) -> str:
     """Equal for runs that may be ranked against each other: those that differ in method and seed only.
+
+    any_epochs: of a comparison at equal cost, where epochs differ, too.
 
     The images and their split, draw, backbone, what it began with, batch, form of the schedule and epochs, test set and
     groups; a sorting key. Learning rate and weight decay count to the method: what suits one does not suit the other.
@@ -56,6 +58,8 @@ def ranked_with(run: Run) -> str:
             name: value for name, value in shared.get(part, {}).items()
             if (part, name) not in _TUNED and not (name in later and value == later[name])
         }  # fmt: skip
+    if any_epochs:
+        shared["optim"].pop("epochs")
     tuning = run["settings"].get("tuning") or {}
     kind = [budget_of(run), tuning.get("on", "")]
     return json.dumps(
@@ -110,12 +114,14 @@ class Entry:
         return [a for a, _ in both], [b for _, b in both]
 
 
-def make_entries(runs: Sequence[Run], failed: Mapping[str, Sequence[int]] | None = None) -> list[Entry]:
-    """One entry a label, the best accuracy first. failed: seeds without result, by label.
+def make_entries(
+    runs: Sequence[Run], failed: Mapping[str, Sequence[int]] | None = None, any_epochs: bool = False
+) -> list[Entry]:
+    """One entry a label, the best accuracy first. failed: seeds without result, by label.  any_epochs: at equal cost.
 
     Raises ValueError where the runs may not be ranked against each other.
     """
-    if len({ranked_with(run) for run in runs}) > 1:
+    if len({ranked_with(run, any_epochs) for run in runs}) > 1:
         raise ValueError("these runs differ in more than method and seed, so they are not ranked against each other")
     by_method: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -191,9 +197,14 @@ def describe_shared(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
         f"{settings['backbone']} ({cost['backbone_parameters'] / 1e6:.2f} M parameters, "
         f"{cost['multiply_adds_per_image'] / 1e6:.3g} M multiply-adds), batch {settings['optim']['batch_size']}, "
         f"{_describe_tuned(runs)}, "
-        f"{settings['optim']['epochs']} epochs, {describe_transfer(run)}; accuracy of the last epoch. Measured on "
+        f"{_epochs(runs)} epochs, {describe_transfer(run)}; accuracy of the last epoch. Measured on "
         f"{environment['processor']}, {threads} a run, torch {environment['versions']['torch']}."
     )
+
+
+def _epochs(runs: Sequence[Run]) -> str:
+    found = sorted({run["settings"]["optim"]["epochs"] for run in runs})
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def _describe_tuned(runs: Sequence[Run]) -> str:

@@ -24,26 +24,35 @@ from fsgl.runs.adjustment import ADJUSTMENTS
 from fsgl.runs.saved import read_experiment, read_record
 
 POLL_SECONDS = 0.2
-TUNED = "tuned"
+TUNED, EQUAL_COST = "tuned", "cost"
 
 
 @dataclass(frozen=True)
 class Word:
-    """A row of a comparison, as it is typed: RECIPE, then +sam, +tuned and +ADJUSTMENT, each or none, in this order."""
+    """A row of a comparison, as it is typed: RECIPE, then +sam, +cost, +tuned and +ADJUSTMENT, each or none, in this
+    order.
+
+    equal_cost: trained for as many epochs as cost what the reference's do (comparison/rows.py).
+    """
 
     text: str
     recipe: str
     adjustment: str | None
     tuned: bool = False
+    equal_cost: bool = False
 
     @property
     def trained(self) -> str:
         """The row without its adjustment."""
-        return f"{self.recipe}+{TUNED}" if self.tuned else self.recipe
+        return _joined(self.recipe, self.equal_cost, self.tuned, None)
 
     def with_tuning(self) -> Word:
         """The same row, tuned."""
-        return self if self.tuned else Word.read("+".join(filter(None, [self.recipe, TUNED, self.adjustment])))
+        return Word.read(_joined(self.recipe, self.equal_cost, True, self.adjustment))
+
+    def at_equal_cost(self) -> Word:
+        """The same row, at equal cost."""
+        return Word.read(_joined(self.recipe, True, self.tuned, self.adjustment))
 
     @staticmethod
     def read(text: str) -> Word:
@@ -51,13 +60,19 @@ class Word:
         recipe, *more = text.split("+")
         if more[:1] == ["sam"]:
             recipe, more = f"{recipe}+sam", more[1:]
+        cost = more[:1] == [EQUAL_COST]
+        more = more[1:] if cost else more
         tuned = more[:1] == [TUNED]
         more = more[1:] if tuned else more
         if len(more) > 1:
             raise UserError(f"'{text}': one adjustment at most, as in {recipe}+{more[0]}")
         if more and more[0] not in ADJUSTMENTS[:-1]:
             raise unknown("adjustment", more[0], ADJUSTMENTS[:-1])
-        return Word(text, recipe, more[0] if more else None, tuned)
+        return Word(text, recipe, more[0] if more else None, tuned, cost)
+
+
+def _joined(recipe: str, equal_cost: bool, tuned: bool, adjustment: str | None) -> str:
+    return "+".join(filter(None, [recipe, EQUAL_COST if equal_cost else None, TUNED if tuned else None, adjustment]))
 
 
 @dataclass
@@ -138,7 +153,7 @@ def make_cells(
         for word in sorted(words, key=lambda word: word.adjustment is not None):
             trained = (word.trained, seed)
             if trained not in cells:
-                plain = Word(word.trained, word.recipe, None, word.tuned)
+                plain = Word.read(word.trained)
                 cells[trained] = Cell(plain, seed, experiment(word.trained, seed), runs / f"{word.trained}-seed{seed}")
             if word.adjustment is not None:
                 parent = cells[trained]

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from fsgl.comparison import cost
 from fsgl.comparison.differences import Comparison, Judged, compare_with
 from fsgl.comparison.entries import HEADLINE, Entry, accuracy, describe_shared, label_of, make_entries, ranked_with
-from fsgl.comparison.grid import TUNED
+from fsgl.comparison.grid import TUNED, Word
+from fsgl.comparison.looks import Looks
 from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
 from fsgl.files import write_atomically, write_json
-from fsgl.report import figures, web
+from fsgl.report import comparison_figures, figures, web
 from fsgl.report.drawing import Draw, as_svg, draw, write_files
 from fsgl.report.recording import from_predictions
 from fsgl.report.records import run_content
@@ -26,6 +28,7 @@ APART = (
     "These runs differ in more than their method (images, backbone, epochs, tuned or not, ...): rows of different "
     "tables are not ranked against each other."
 )
+Folders = Sequence[tuple[Path, dict[str, Any]]]  # of complete runs, with their records
 
 
 @dataclass
@@ -60,47 +63,59 @@ class Told:
 
 
 def tell(
-    folders: Sequence[tuple[Path, dict[str, Any]]], failed: Mapping[str, Sequence[int]], against: str
-) -> Told:
+    folders: Folders, failed: Mapping[str, Sequence[int]], against: str, looks: Looks | None = None,
+    equal_cost: Folders = (),
+) -> Told:  # fmt: skip
     """folders: of complete runs, with their records.  failed: seeds that have no result, by label.
 
     against: the label of the entry that the others are held against, where it is among those that may be ranked
-    together.
+    together.  looks: at this comparison, this one among them; None for the first.  equal_cost: runs of other epochs.
     """
-    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    told, looks = Told(against), looks or Looks()
     environments: dict[str, Any] = {}
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for folder, record in folders:
-        run = {**run_content(record, read_history(folder)), **from_predictions(folder, record)}
+        run = _run(folder, record)
         runs[ranked_with(run)].append(run)
         environments[ranked_with(run)] = record["environment"]
-    labels = {label_of(run) for group in runs.values() for run in group}
+    others = [_run(folder, record) for folder, record in equal_cost]
+    every = [run for group in runs.values() for run in group]
+    labels = {label_of(run) for run in every}
     without = {label: seeds for label, seeds in failed.items() if label not in labels}
-    told = Told(against)
     told.sections.append("<h1>Comparison</h1>" + ("" if len(runs) < 2 else f"<p class=warn>{APART}</p>"))
     comparisons: list[dict[str, Any]] = []
     for number, (key, group) in enumerate(runs.items()):
         own = {label_of(run) for run in group}
         mine = {label: seeds for label, seeds in failed.items() if label in own}
         entries = make_entries(group, {**mine, **without} if number == 0 else mine)
-        comparisons += _tell_group(told, entries, environments[key], "" if not number else f"-{number + 1}")
-    told.content = {
-        "against": against, "comparisons": comparisons, "runs": [run for group in runs.values() for run in group],
-    }  # fmt: skip
+        comparisons += _tell_group(told, entries, environments[key], "" if not number else f"-{number + 1}", looks)
+    for number, (key, group) in enumerate(runs.items() if others else ()):
+        reference = next((run for run in group if _is(label_of(run), against)), None)
+        same = [] if reference is None else cost.at_equal_cost([*group, *others], reference)
+        if len(same) > len(group) or any(run in others for run in same):
+            entries = make_entries(same, any_epochs=True)
+            _tell_equal_cost(told, entries, environments[key], "" if not number else f"-{number + 1}", looks)
+    told.content = {"against": against, "comparisons": comparisons, "runs": [*every, *others]}
     return told
 
 
+def _run(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {**run_content(record, read_history(folder)), **from_predictions(folder, record)}
+
+
 def _tell_group(
-    told: Told, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str
+    told: Told, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str, looks: Looks
 ) -> list[dict[str, Any]]:
     """Entries that may be ranked against each other. Returns their differences from the reference as JSON."""
     first = entries[0].runs[0]
     table = accuracy_table(entries, f"Test set, {first['settings']['data']['name']}, {first['settings']['backbone']}")
     shared = describe_shared([run for entry in entries for run in entry.runs], environment)
     told.add(f"accuracy{suffix}", replace(table, notes=(*table.notes, shared)))
-    reference = next((entry for entry in entries if entry.runs and _is(entry.label, told.against)), None)
-    found = compare_with(entries, reference) if reference is not None else []
+    reference = _reference(entries, told.against)
+    found = compare_with(entries, reference, looks.levels) if reference is not None else []
     if reference is not None and found:
-        told.add(f"differences{suffix}", differences_table(found, reference))
+        note = looks.note([each.entry.label for each in found])
+        told.add(f"differences{suffix}", differences_table(found, reference, note))
         rows = [(e.entry.label, i.mean, i.low, i.high, e.headline.sign)
                 for e in found for i in [e.headline.difference.interval]]  # fmt: skip
         told.draw(
@@ -109,10 +124,48 @@ def _tell_group(
             "Blue: a gain, orange: a loss, by p (Holm), as in the words; grey: not distinguishable. The intervals are "
             "of each row alone, so that one may leave out 0 and its row be grey.",
         )  # fmt: skip
+    draw_costs(told, entries, suffix)
     _draw_classes(told, entries, suffix)
     told.add(f"reliability{suffix}", reliability_table(entries))
     told.add(f"priors{suffix}", priors_table(entries))
     return [_as_json(each, reference) for each in found if reference is not None]
+
+
+def _tell_equal_cost(
+    told: Told, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str, looks: Looks
+) -> None:
+    """Accuracy and differences where every row took the reference's passes."""
+    reference = _reference(entries, told.against)
+    assert reference is not None
+    epochs = reference.runs[0]["settings"]["optim"]["epochs"]
+    table = accuracy_table(
+        entries, f"At equal cost: as many passes of the backbone as {reference.label} in {epochs} epochs"
+    )
+    shared = describe_shared([run for entry in entries for run in entry.runs], environment)
+    told.add(f"accuracy-at-equal-cost{suffix}", replace(table, notes=(*table.notes, shared)))
+    rows = {entry.label: Word.read(entry.label).at_equal_cost().text for entry in entries}
+    rows = {label: text if text in looks.seeds else label for label, text in rows.items()}
+    levels = {label: looks.levels[text] for label, text in rows.items() if text in looks.levels}
+    if found := compare_with(entries, reference, levels):
+        note = looks.note([rows[each.entry.label] for each in found])
+        table = differences_table(found, reference, note)
+        told.add(f"differences-at-equal-cost{suffix}", replace(table, title=f"{table.title}, at equal cost"))
+
+
+def _reference(entries: Sequence[Entry], against: str) -> Entry | None:
+    return next((entry for entry in entries if entry.runs and _is(entry.label, against)), None)
+
+
+def draw_costs(told: Told, entries: Sequence[Entry], suffix: str) -> None:
+    """Accuracy against what it costs, where the costs differ."""
+    if len(entries) < 2 or not (panels := cost.panels(entries)):
+        return
+    told.draw(
+        f"cost{suffix}", comparison_figures.cost_fronts(panels, HEADLINE), (4.2 * len(panels), 3.6),
+        cost.in_words(panels),
+        "Above and to the left is better. In blue the Pareto front: for its cost nothing here is more accurate. "
+        "Seconds are those of each row's fastest seed; multiply-adds are counted forward and backward.",
+    )  # fmt: skip
 
 
 def _is(label: str, against: str) -> bool:

@@ -1,0 +1,131 @@
+"""Looks at a comparison are counted and tested more strictly; rows at equal cost; the front; what seeds can find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from fsgl.comparison.cost import at_equal_cost, multiply_adds, on_front, panels
+from fsgl.comparison.differences import compare_with
+from fsgl.comparison.entries import make_entries
+from fsgl.comparison.grid import Word
+from fsgl.comparison.looks import Looks
+from fsgl.comparison.outlook import outlook
+from fsgl.comparison.rows import Rows
+from fsgl.comparison.tables import differences_table
+from fsgl.errors import UserError
+from fsgl.evaluation.power import detectable_difference
+from fsgl.evaluation.statistics import ALPHA
+from fsgl.recipes import make_experiment
+from fsgl.recipes.experiment import Experiment
+
+
+def run(recipe: str, seed: int, last: float, passes: int = 1, epochs: int = 40, seconds: float = 2.0) -> dict[str, Any]:
+    scores = {"top1": last, "balanced": last, "many": last, "medium": None, "few": 1.0, "ece": 5.0}
+    return {
+        "settings": {
+            "recipe": recipe, "seed": seed, "method": {"name": recipe}, "sam": {"rho": 0.0}, "backbone": "resnet8-slim",
+            "data": {"name": "digits", "imbalance_factor": 20.0, "draw": "ldam"}, "schedule": {"lr": 0.1},
+            "optim": {"epochs": epochs, "batch_size": 32, "weight_decay": 0.1},
+        },
+        "data": {"split_hash": "f" * 64, "train": 100}, "train_seconds": seconds, "adjustment": None,
+        "cost": {"passes_per_step": passes, "multiply_adds_per_image": 10**9},
+        "epochs": [{"epoch": 1, "val": scores, "test": scores}],
+    }  # fmt: skip
+
+
+def test_who_adds_seeds_after_a_look_is_tested_more_strictly_and_it_is_said(tmp_path: Path) -> None:
+    for n in (3, 3, 5, 4, 8):  # the same seeds told again, or fewer, are no new look
+        looks = Looks.read(tmp_path)
+        looks.look({"fsgl": n, "crt": 3})
+        looks.write(tmp_path)
+    looks = Looks.read(tmp_path)
+    assert looks.seeds == {"fsgl": [3, 5, 8], "crt": [3]}
+    assert looks.levels == {"fsgl": ALPHA / 4, "crt": ALPHA}
+    assert "fsgl at 3, 5, 8 seeds, now tested at 1.2 %" in (note := looks.note(["fsgl", "crt"]))
+    assert "less than 10 %" in note
+    assert looks.note(["crt"]) == ""
+    runs = [run(recipe, seed, 70 + seed % 3 + (seed % 2 + 1) * (recipe == "fsgl")) for recipe in ("ce", "fsgl")
+            for seed in range(8)]  # fmt: skip
+    entries = make_entries(runs)
+    reference = next(entry for entry in entries if entry.label == "ce")
+    (strict,), (once,) = compare_with(entries, reference, looks.levels), compare_with(entries, reference)
+    assert strict.headline.p_adjusted == pytest.approx(4 * (once.headline.p_adjusted or 0))
+    assert note in differences_table([strict], reference, note).notes
+
+
+def test_a_plan_is_made_before_the_first_look_and_kept(tmp_path: Path) -> None:
+    looks = Looks.read(tmp_path, planned=20)
+    looks.look({"fsgl": 5})
+    looks.write(tmp_path)
+    assert Looks.read(tmp_path).levels["fsgl"] < ALPHA / 2
+    assert "20 seeds were planned" in Looks.read(tmp_path).note(["fsgl"])
+    with pytest.raises(UserError, match="20 seeds were planned at the first look"):
+        Looks.read(tmp_path, planned=30)
+    with pytest.raises(UserError, match="20 seeds were planned, and fsgl has 21"):
+        looks.look({"fsgl": 21})
+    (tmp_path / "looks.json").write_text("[]")
+    with pytest.raises(UserError, match="is damaged"):
+        Looks.read(tmp_path)
+
+
+@pytest.mark.parametrize(("planned", "at_most"), [(None, 2 * ALPHA), (12, ALPHA)])
+def test_comparing_until_something_is_found_errs_no_more_than_it_says(planned: int | None, at_most: float) -> None:
+    """Two methods without a difference, looked at with 3, 6, 9 and 12 seeds until one of them seems better."""
+    drawn = np.random.default_rng(0).normal(0, 1, (20_000, 12))
+    looks, found, naive = Looks(planned), np.zeros(20_000, bool), np.zeros(20_000, bool)
+    for n in (3, 6, 9, 12):
+        looks.look({"fsgl": n})
+        p = scipy.stats.ttest_1samp(drawn[:, :n], 0, axis=1).pvalue
+        found |= p < looks.levels["fsgl"]
+        naive |= p < ALPHA
+    assert naive.mean() > 0.1
+    assert found.mean() < at_most + 3 * np.sqrt(at_most / 20_000)
+
+
+def test_what_a_grids_seeds_can_find() -> None:
+    reference = {0: 70.0, 1: 71.0, 2: 69.0}
+    row = {0: 72.0, 1: 72.0, 2: 72.5}
+    assert outlook([row], reference, 1, None) is None
+    said = outlook([row, {}], reference, 5, None)
+    deviation = float(np.std([2.0, 1.0, 3.5], ddof=1))
+    assert said is not None
+    assert f"{detectable_difference(deviation, 5, ALPHA / 2):.1f} points" in said
+    assert said.endswith("as seen so far in 1 row")
+    assert "0.5, as given" in (outlook([{}], {}, 5, 0.5) or "")
+    assert "--deviation POINTS" in (outlook([{}], {}, 5, None) or "")
+
+
+def test_the_front() -> None:
+    assert on_front([1, 2, 2, 3, 4], [70, 75, 74, 75, 80]) == [True, True, False, False, True]
+    runs = [run("ce", 0, 70.0, seconds=1), run("ce", 1, 70.5, seconds=9), run("fsgl", 0, 75.0, 4, seconds=4)]
+    entries = make_entries(runs)
+    assert [name.split()[0] for name, _ in panels(entries)] == ["seconds", "passes", "multiply-adds"]
+    assert multiply_adds(entries[0]) == pytest.approx(3 * 4 * 40 * 100 * 1e9 / 1e12)
+    assert [point[:2] for point in panels(entries)[0][1]] == [("fsgl", 4.0), ("ce", 1.0)]
+    assert panels(make_entries([run("a", 0, 1.0, 0, seconds=1), run("b", 0, 2.0, 0, seconds=2)]))[1:] == []
+
+
+def test_rows_at_equal_cost_are_those_of_as_many_passes() -> None:
+    def make(recipe: str) -> Experiment:
+        return make_experiment(recipe, "digits")
+
+    words = [Word.read(text) for text in ("cross-entropy", "mixup", "bcl", "fsgl", "cross-entropy+tau-norm")]
+    rows = Rows(words, make, "cross-entropy", equal_cost=True)
+    assert [word.text for word in rows.words[5:]] == ["bcl+cost", "fsgl+cost"]
+    assert [rows.experiment(word, 3).optim.epochs for word in ("bcl+cost", "fsgl+cost", "fsgl")] == [13, 10, 40]
+    other_way = Rows(words, make, "fsgl", equal_cost=True)
+    assert other_way.experiment("cross-entropy+cost", 0).optim.epochs == 160
+    assert "cross-entropy+cost+tau-norm" in [word.text for word in other_way.words]
+    with pytest.raises(UserError, match="--equal-cost"):
+        Rows([Word.read("fsgl+cost")], make, "fsgl+cost")
+    with pytest.raises(UserError, match=r"tuned\.json"):
+        Rows([Word.read("fsgl+tuned")], make, "fsgl+tuned")
+    reference = run("ce", 0, 70.0)
+    same = [run("mixup", 0, 71.0), run("bcl", 0, 72.0, 3, 13), run("fsgl", 0, 73.0, 4, 10)]
+    other = [run("bcl", 0, 72.0, 3, 12), run("fsgl", 0, 73.0, 4, 40)]
+    assert at_equal_cost([reference, *same, *other], reference) == [reference, *same]
