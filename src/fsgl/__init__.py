@@ -66,9 +66,7 @@ _HOMES = {
     "class_power_probabilities": "fsgl.data.stream.samplers",
     "ClassPowerSampler": "fsgl.data.stream.samplers",
     # metrics, statistics, post-hoc
-    "OverDataSets": "fsgl.evaluation.across",
     "over_data_sets": "fsgl.evaluation.across",
-    "Ranks": "fsgl.evaluation.across",
     "ranks": "fsgl.evaluation.across",
     "wilcoxon_against": "fsgl.evaluation.across",
     "learn_aggregation": "fsgl.evaluation.aggregation",
@@ -116,7 +114,7 @@ if TYPE_CHECKING:
     from fsgl.data.stream.samplers import ClassPowerSampler, class_power_probabilities
     from fsgl.engine.runtime import RunDiverged, RunInterrupted, Runtime
     from fsgl.errors import UserError
-    from fsgl.evaluation.across import OverDataSets, Ranks, over_data_sets, ranks, wilcoxon_against
+    from fsgl.evaluation.across import over_data_sets, ranks, wilcoxon_against
     from fsgl.evaluation.aggregation import learn_aggregation, stability
     from fsgl.evaluation.metrics import (
         confusion_matrix,

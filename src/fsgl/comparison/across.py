@@ -88,7 +88,7 @@ def tell_across(sets: Sequence[DataSet], against: str) -> Told:
     told = Told(against)
     told.sections.append("<h1>Over data sets</h1>")
     estimates = [_estimate(sets, against, label) for label in labels[1:]]
-    adjusted = holm([each and each.p_value for each in estimates])
+    adjusted = holm([None if each is None else each.p_value for each in estimates])
     values = np.array([[np.mean(each.entries[label].values(accuracy)) for label in labels] for each in sets])
     enough = len(sets) >= SETS_OF_RANKS
     found = ranks(values) if enough else None
