@@ -71,6 +71,12 @@ _HOMES = {
     "wilcoxon_against": "fsgl.evaluation.across",
     "learn_aggregation": "fsgl.evaluation.aggregation",
     "stability": "fsgl.evaluation.aggregation",
+    "conformal_quantile": "fsgl.evaluation.conformal",
+    "conformal_scores": "fsgl.evaluation.conformal",
+    "conformal_thresholds": "fsgl.evaluation.conformal",
+    "fewest_images": "fsgl.evaluation.conformal",
+    "set_figures": "fsgl.evaluation.conformal",
+    "Thresholds": "fsgl.evaluation.conformal",
     "confusion_matrix": "fsgl.evaluation.metrics",
     "evaluate_predictions": "fsgl.evaluation.metrics",
     "expected_calibration_error": "fsgl.evaluation.metrics",
@@ -116,6 +122,14 @@ if TYPE_CHECKING:
     from fsgl.errors import UserError
     from fsgl.evaluation.across import over_data_sets, ranks, wilcoxon_against
     from fsgl.evaluation.aggregation import learn_aggregation, stability
+    from fsgl.evaluation.conformal import (
+        Thresholds,
+        conformal_quantile,
+        conformal_scores,
+        conformal_thresholds,
+        fewest_images,
+        set_figures,
+    )
     from fsgl.evaluation.metrics import (
         confusion_matrix,
         evaluate_predictions,

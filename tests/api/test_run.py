@@ -14,8 +14,7 @@ from torch.utils.data import TensorDataset
 
 import fsgl
 from fsgl.errors import UserError
-from fsgl.report.recording import read_predictions
-from fsgl.runs.saved import load_network
+from fsgl.runs.saved import load_network, read_predictions
 
 Tail = Callable[..., tuple[Any, Any]]
 

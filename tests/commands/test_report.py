@@ -12,8 +12,7 @@ from PIL import Image
 
 from fsgl.commands.cli import main
 from fsgl.evaluation.metrics import evaluate_predictions
-from fsgl.report.recording import read_predictions
-from fsgl.runs.saved import load_network, read_record
+from fsgl.runs.saved import load_network, read_predictions, read_record
 
 LONG = "Animalia Chordata Aves Passeriformes Corvidae Corvus "
 NAMES = (f"{LONG}corax", f"{LONG}corone", "_under", "[red]", "<script>x<")

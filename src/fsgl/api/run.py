@@ -25,6 +25,7 @@ from fsgl.report.run_page import write_report
 from fsgl.report.table import per_class_table, protocol_table, render_protocol
 from fsgl.runs.adjustment import adjust
 from fsgl.runs.folder import unused_folder
+from fsgl.runs.prediction_sets import exported_sets, prediction_sets
 from fsgl.runs.saved import Trained, experiment_of, load_model, load_network, read_history, read_record
 from fsgl.runs.train import train
 
@@ -103,6 +104,22 @@ class Run:
         weights = None if prior is None else prior_weights(self.trained, prior)
         return probabilities(self._logits(images), self.trained.temperature, weights, self.trained.assumed_prior)
 
+    def predict_sets(
+        self, images: Any, coverage: float = 0.9, by_class: float = 0.0, score: str = "prevalence"
+    ) -> list[np.ndarray]:
+        """For each image the classes, as the labels were given, of a set that holds the true one in a share
+        ``coverage`` of cases, the most probable first (docs/predict.md).
+
+        images: as of ``predict``.  by_class: 0 holds that over all images, 1 for each class, and between.  score:
+        "prevalence" or "softmax". Raises UserError where the run had too few validation images.
+        """
+        sets = prediction_sets(self.folder, coverage, by_class, score)
+        logits = self._logits(images)
+        shares = probabilities(logits, self.trained.temperature)
+        order = np.argsort(-shares, axis=1, kind="stable")
+        members = np.take_along_axis(sets.members(logits), order, axis=1)
+        return [self.classes[places[held]] for places, held in zip(order, members, strict=True)]
+
     def evaluate(self, data: Any = None, weights: str = "last") -> dict[str, Any]:
         """All figures (``fsgl.evaluate_predictions``) on other labelled images, or on the run's own test images.
 
@@ -164,7 +181,8 @@ class Run:
         trained = load_model(self.folder, weights)
         with tempfile.TemporaryDirectory() as folder:
             files, what, _ = sample_files(trained, Path(folder), self._data)
-            parity = export(trained, form, path, files, preprocess, licence)
+            sets = exported_sets(self.folder) if weights == "last" else None
+            parity = export(trained, form, path, files, preprocess, licence, sets)
         if not parity.ok:
             raise UserError(
                 f"{path} is not written, as it would answer otherwise than the network: {parity.changed} of "

@@ -51,6 +51,18 @@ def add_white_level(command: Any, otherwise: str = "by what the files hold") -> 
     )  # fmt: skip
 
 
+def add_sets(command: Any) -> None:
+    """``--coverage`` and ``--by-class``, of prediction sets."""
+    command.add_argument(
+        "--coverage", type=float, metavar="X",
+        help="also the set of classes that holds the true one in this share of cases, such as 0.9",
+    )  # fmt: skip
+    command.add_argument(
+        "--by-class", type=float, metavar="B",
+        help="that share is held over all images together (0, default), of each class (1), or between",
+    )  # fmt: skip
+
+
 def add_device(command: Any) -> None:
     """``--device``, on which to ask a network."""
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")

@@ -42,6 +42,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     from fsgl.deploy.export import READER, SUFFIXES, export
     from fsgl.deploy.predict import find_images
     from fsgl.deploy.sample import COMPARED, sample_files
+    from fsgl.runs.prediction_sets import exported_sets
     from fsgl.runs.saved import at_white_level, load_model
 
     if options.format not in SUFFIXES:
@@ -55,7 +56,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
             files, what, problem = sample_files(trained, Path(scratch))
         if problem:
             print(f"note: compared on noise, as the run's test images cannot be had ({problem}); or give --images")
-        parity = export(trained, options.format, path, files, options.preprocess, options.licence)
+        sets = exported_sets(options.run) if options.weights == "last" else None
+        parity = export(trained, options.format, path, files, options.preprocess, options.licence, sets)
     said = (
         f"{parity.images} {what}: largest difference of a logit {parity.difference:.2g} (largest logit "
         f"{parity.scale:.3g}), top class the same for {parity.images - parity.changed}"

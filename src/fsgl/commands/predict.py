@@ -8,12 +8,13 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsgl.commands.arguments import (
     FORM,
     add_device,
     add_run,
+    add_sets,
     add_threads,
     add_weights,
     add_white_level,
@@ -24,12 +25,17 @@ from fsgl.commands.arguments import (
 from fsgl.commands.progress import progress
 from fsgl.errors import UserError
 
+if TYPE_CHECKING:
+    from fsgl.runs.prediction_sets import PredictionSets
+
 DESCRIPTION = """\
 The most probable classes of images. The training images are not needed.
 
 Probabilities are calibrated where the run had validation images (a temperature was fitted to them). --prior says how
 often each class is to be expected where the images come from; without it, as the network takes it: a rebalanced
-classifier (FSGL, GLMC) all classes alike, cross-entropy as often as in training."""
+classifier (FSGL, GLMC) all classes alike, cross-entropy as often as in training.
+
+--coverage 0.9 answers with a set of classes, too, that holds the true one in nine of ten cases (docs/predict.md)."""
 FORMATS = ("table", "csv", "json")
 
 
@@ -45,6 +51,7 @@ def add(commands: Any) -> None:
     command.add_argument("--output", type=folder, metavar="FILE", help="write there instead (a table as csv)")
     command.add_argument("--top-k", type=int, default=1, metavar="K", help="so many classes for each image (1)")
     command.add_argument("--prior", metavar="WHAT", help="class frequencies: uniform, training, or a CSV file")
+    add_sets(command)
     add_white_level(command, "as the run was trained")
     add_weights(command)
     add_device(command)
@@ -68,6 +75,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     device = Runtime(options.device).torch_device()
     trained = at_white_level(load_model(options.run, options.weights, device), options.white_level)
     top = min(within("--top-k", options.top_k, 1, 10**6), len(trained.class_names))
+    sets = sets_of(options)
     prior = None if options.prior is None else read_prior(trained, options.prior)
     rows, read = [], 0
     files = find_images(options.paths)
@@ -77,18 +85,42 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     for file, answer in _watched(predict_files(trained, files, device, workers)):
         if isinstance(answer, BadImage):
             print(f"fsgl: {answer}", file=sys.stderr)
-            rows.append({"path": file.shown, "predictions": [], "error": answer.reason})
+            nothing = {"set": []} if sets is not None else {}
+            rows.append({"path": file.shown, "predictions": [], **nothing, "error": answer.reason})
             continue
         read += 1
         shares = probabilities(answer[None], trained.temperature, prior, trained.assumed_prior)[0]
         best = np.argsort(-shares, kind="stable")[:top].tolist()
         predictions = [{"class": trained.class_names[k], "probability": float(shares[k])} for k in best]
-        rows.append({"path": file.shown, "predictions": predictions, "error": None})
+        row = {"path": file.shown, "predictions": predictions, "error": None}
+        if sets is not None:
+            members = np.flatnonzero(sets.members(answer[None])[0])
+            row["set"] = [trained.class_names[k] for k in members[np.argsort(-shares[members], kind="stable")]]
+        rows.append(row)
     _write(rows, options.format, top, options.output)
     failed = len(rows) - read
     calibrated = f"temperature {trained.temperature:.3g}" if trained.temperature != 1 else "not calibrated"
     print(f"fsgl: {read} images, {calibrated}" + f"; {failed} cannot be read" * bool(failed), file=sys.stderr)
+    for note in sets.notes if sets is not None else ():
+        print(f"note: {note}", file=sys.stderr)
     return 0 if read else 1
+
+
+def sets_of(options: argparse.Namespace) -> PredictionSets | None:
+    """The sets that were asked for, of ``predict`` and of ``serve``; None where none were. Raises UserError."""
+    from fsgl.runs.prediction_sets import prediction_sets
+
+    if options.coverage is None:
+        if options.by_class is not None:
+            raise UserError("--by-class goes with --coverage, the share of sets that are to hold the true class")
+        return None
+    by_class = options.by_class or 0.0
+    if getattr(options, "prior", None) is not None and by_class < 1:
+        raise UserError(
+            "--coverage is promised for the class frequencies of the validation images; leave --prior off, "
+            "or take --by-class 1, which holds for any"
+        )
+    return prediction_sets(options.run, options.coverage, by_class, weights=options.weights)
 
 
 def _watched(answers: Any) -> Any:
@@ -116,11 +148,19 @@ def _as_csv(rows: list[dict[str, Any]], top: int) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [name for rank in range(1, top + 1) for name in (f"class_{rank}", f"probability_{rank}")]
-    writer.writerow(["path", *names, "error"])
+    sets = any("set" in row for row in rows)
+    writer.writerow(["path", *names, *["set"] * sets, "error"])
     for row in rows:
         cells = [cell for each in row["predictions"] for cell in (each["class"], f"{each['probability']:.6f}")]
-        writer.writerow([row["path"], *cells, *[""] * (2 * top - len(cells)), row["error"] or ""])
+        writer.writerow(
+            [row["path"], *cells, *[""] * (2 * top - len(cells)), *_set_cell(row, sets), row["error"] or ""]
+        )
     return text.getvalue()
+
+
+def _set_cell(row: dict[str, Any], sets: bool) -> list[str]:
+    """Names may hold any sign, so that they stand there as JSON."""
+    return [json.dumps(row["set"], ensure_ascii=False)] if sets else []
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -128,11 +168,13 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("image", "class", "probability", box=None, header_style="bold")
+    sets = any("set" in row for row in rows)
+    table = Table("image", "class", "probability", *["set"] * sets, box=None, header_style="bold")
     for row in rows:
         for place, each in enumerate(row["predictions"]):
             name = escape(row["path"]) if place == 0 else ""
-            table.add_row(name, escape(each["class"]), f"{each['probability']:7.2%}")
+            held = [escape(", ".join(row["set"])) if place == 0 else ""] if sets else []
+            table.add_row(name, escape(each["class"]), f"{each['probability']:7.2%}", *held)
         if row["error"]:
             table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/red]", "")
     Console(width=None if sys.stdout.isatty() else 200).print(table)

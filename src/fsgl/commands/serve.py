@@ -6,7 +6,8 @@ import argparse
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
-from fsgl.commands.arguments import FORM, add_run, add_weights, add_white_level, within
+from fsgl.commands.arguments import FORM, add_run, add_sets, add_weights, add_white_level, within
+from fsgl.commands.predict import sets_of
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add(commands: Any) -> None:
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
     command.add_argument("--port", type=int, default=8000, metavar="N", help="port (8000)")
     command.add_argument("--no-nearest", action="store_true", help="do not look for the nearest training images")
+    add_sets(command)
     add_white_level(command, "as the run was trained")
     add_weights(command)
 
@@ -46,9 +48,12 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
         raise UserError(f"the page needs {error.name}: pip install 'fsgl[serve]'") from None
     port = within("--port", options.port, 1, 65535)
     trained = at_white_level(load_model(options.run, options.weights), options.white_level)
+    sets = sets_of(options)
+    for note in sets.notes if sets is not None else ():
+        print(f"note: {note}")
     listening = _listen(options.host, port)
     index = None if options.no_nearest else _index(trained)
-    app = make_app(trained, options.run.resolve().name, index, [*LOOPBACK, options.host])
+    app = make_app(trained, options.run.resolve().name, index, [*LOOPBACK, options.host], sets)
     shown = f"[{options.host}]" if ":" in options.host else options.host
     print(f"http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
     with listening:

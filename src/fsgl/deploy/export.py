@@ -103,7 +103,9 @@ def compared(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Parity:
     )  # fmt: skip
 
 
-def describe(trained: Trained, form: str, preprocess: bool, licence: str) -> dict[str, Any]:
+def describe(
+    trained: Trained, form: str, preprocess: bool, licence: str, sets: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """What whoever uses the file must know; JSON in its metadata."""
     height, width = trained.input_size
     photograph = "shorter side to 8/7 of the input's, bilinear with antialiasing, centre crop"
@@ -131,6 +133,7 @@ def describe(trained: Trained, form: str, preprocess: bool, licence: str) -> dic
         "assumed_prior": (trained.assumed_prior / trained.assumed_prior.sum()).tolist(),
         "experiment": trained.experiment.hash,
         "licence": licence,
+        "sets": sets,
     }
 
 
@@ -141,13 +144,15 @@ def export(
     files: Sequence[ImageFile],
     preprocess: bool | None = None,
     licence: str = "unstated",
+    sets: dict[str, Any] | None = None,
 ) -> Parity:
     """Write the network to ``path``, for ONNX with the module that asks it beside it, and compare.
 
     form: a key of ``SUFFIXES``.  files: what it is compared on; those that give no image are passed over.  preprocess:
     the graph takes 8-bit pixels and normalises them and, of ONNX, resizes images of any size; None does so for ONNX.
-    licence: of the weights, for the metadata. Nothing is kept where the file answers otherwise than the network
-    (``Parity.ok``). Raises UserError for a missing package, a network that cannot be exported, or no readable image.
+    licence, sets: of the weights, and of classes (runs/prediction_sets.py), for the metadata. Nothing is kept where the
+    file answers otherwise than the network (``Parity.ok``). Raises UserError for a missing package, a network that
+    cannot be exported, or no readable image.
     """
     preprocess = form == "onnx" if preprocess is None else preprocess
     graph = InferenceGraph(trained, preprocess).eval()
@@ -157,7 +162,7 @@ def export(
         _check_reader(path.with_name(READER))
     readable, views = _views(trained, files)
     example = torch.from_numpy(views[:2].repeat(2, axis=0)[:2]) if preprocess else _normalised(trained, views[:2])
-    metadata = describe(trained, form, preprocess, licence)
+    metadata = describe(trained, form, preprocess, licence, sets)
     try:
         if form == "onnx":
             content = _onnx(graph, example, metadata, trained.shape)

@@ -50,6 +50,24 @@ class Classifier:
         shares = np.exp(scores - scores.max())
         return np.asarray(shares / shares.sum())
 
+    def classes(self, image: str | Path | bytes | BinaryIO, coverage: float = 0.9, by_class: float = 0.0) -> list[str]:
+        """The set of classes that holds the true one in a share ``coverage`` of cases, the most probable first.
+
+        by_class: 0 holds that over all images together, 1 for each class, and between; for images like the validation
+        images of the run (docs/predict.md of fsgl). Raises ValueError where the model knows no such sets.
+        """
+        known = self.metadata.get("sets") or {"coverages": {}}
+        found = known["coverages"].get(f"{coverage:g}")
+        if found is None:
+            raise ValueError(f"no sets of coverage {coverage:g}; there are: {', '.join(known['coverages']) or 'none'}")
+        shares = self.probabilities(image)
+        prior = np.maximum(np.array(self.metadata["class_counts"], dtype=np.float64), 1)
+        natural = shares * (prior / np.array(self.metadata["assumed_prior"]))
+        scores = -(natural / natural.sum()) / (prior / prior.sum())
+        members = scores <= (1 - by_class) * found["marginal"] + by_class * np.array(found["class"])
+        members[scores.argmin()] |= not members.any()
+        return [self.class_names[k] for k in np.argsort(-shares, kind="stable") if members[k]]
+
     def logits(self, image: str | Path | bytes | BinaryIO) -> np.ndarray:
         """``K``, float32."""
         (logits,) = self._session.run(None, {"images": self.input(image)})

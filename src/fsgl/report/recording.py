@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import numpy as np
 
 from fsgl.data.load import OWN
 from fsgl.data.readers.small_images import SMALL_SIDE
-from fsgl.errors import UserError, first_line
+from fsgl.errors import UserError
 from fsgl.evaluation.reliability import beyond_accuracy
 from fsgl.recipes.experiment import Experiment
 from fsgl.recipes.long_tail import make_experiment
 from fsgl.recipes.tuning import how_set
 from fsgl.report.records import run_content, write_record
-from fsgl.runs.saved import read_experiment, read_history, read_record
+from fsgl.runs.saved import read_experiment, read_history, read_predictions, read_record
 
 
 def record(
@@ -52,19 +51,6 @@ def record_name(settings: Mapping[str, Any], experiment_hash: str, tag: str = ""
         experiment_hash[:6],  # tells grids apart that differ in another setting
         *([tag] if tag else []),
     ])  # fmt: skip
-
-
-def read_predictions(folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of predictions.npz. Raises UserError where it is missing or damaged."""
-    path = folder / "predictions.npz"
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
-            found = {name: saved[name] for name in saved.files}
-        if not {"logits", "labels", "class_counts"} <= found.keys():
-            raise ValueError("it lacks logits, labels or class_counts")
-    except Exception as error:  # of zipfile, zlib, NumPy and the disk; whatever it is, the file is of no use
-        raise UserError(f"{path}: no predictions of a run ({first_line(error)})") from None
-    return found
 
 
 def from_predictions(folder: Path, run: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from fsgl.files import write_atomically
 from fsgl.report import figures, web
 from fsgl.report.drawing import Draw, as_svg, draw, write_files
 from fsgl.report.examination import ExaminedRun, examine, worst_mistakes
-from fsgl.report.recording import read_predictions
 from fsgl.report.render import Table
+from fsgl.report.sets import sets_table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
 from fsgl.report.transfers import describe_transfer
-from fsgl.runs.saved import read_history, read_record, require_result
+from fsgl.runs.saved import read_history, read_predictions, read_record, require_result
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ def write_report(
     if out.is_file() or out.suffix in (".html", ".htm"):
         raise UserError(f"--out {out}: name a folder; the page in it is called report.html")
     report = _Report(record, history, saved)
+    try:
+        report.sets = sets_table(run, saved, report.limits)
+    except UserError as error:
+        report.left_out.append(f"Sets of classes: {error}")
     if images:
         try:
             report.examined = examine(run, device, workers, data)
@@ -73,6 +77,7 @@ class _Report:
     def __init__(self, record: dict[str, Any], history: list[dict[str, Any]], saved: dict[str, np.ndarray]) -> None:
         self.record, self.history = record, history
         self.examined: ExaminedRun | None = None
+        self.sets: Table | None = None
         self.left_out: list[str] = []
         """Reasons, a sentence each."""
         self.logits, self.labels, self.counts = saved["logits"], saved["labels"], saved["class_counts"]
@@ -97,6 +102,8 @@ class _Report:
                      "Most frequent classes first: what lies left of the diagonal is the tail taken for the head.",
                      (6.5, 5.6))  # fmt: skip
         self._reliability()
+        if self.sets is not None:
+            self._table("sets", self.sets)
         if self.examined is not None:
             self._features(self.examined)
             self._mistakes(self.examined)

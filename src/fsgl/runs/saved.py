@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,19 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number}: not the record of an epoch")
         rows.append(row)
     return rows
+
+
+def read_predictions(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of predictions.npz. Raises UserError where it is missing or damaged."""
+    path = folder / "predictions.npz"
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
+            found = {name: saved[name] for name in saved.files}
+        if not {"logits", "labels", "class_counts"} <= found.keys():
+            raise ValueError("it lacks logits, labels or class_counts")
+    except Exception as error:  # of zipfile, zlib, NumPy and the disk; whatever it is, the file is of no use
+        raise UserError(f"{path}: no predictions of a run ({first_line(error)})") from None
+    return found
 
 
 def load_network(

@@ -27,6 +27,7 @@ from fsgl.deploy.serve.neighbours import Index, features_of
 from fsgl.deploy.serve.page import page
 from fsgl.evaluation.metrics import shot_groups
 from fsgl.evaluation.posthoc import probabilities
+from fsgl.runs.prediction_sets import PredictionSets
 from fsgl.runs.saved import Trained
 
 if TYPE_CHECKING:
@@ -37,9 +38,12 @@ TOP = 5
 NEAREST = 6
 
 
-def make_app(trained: Trained, name: str, index: Index | None, hosts: list[str]) -> Starlette:
-    """The application. name: of the run, for the page.  index: of training images, or None.  hosts: it answers to."""
-    answering = _Answering(trained, index)
+def make_app(
+    trained: Trained, name: str, index: Index | None, hosts: list[str], sets: PredictionSets | None = None
+) -> Starlette:
+    """The application. name: of the run, for the page.  index: of training images, or None.  hosts: it answers to.
+    sets: of classes, to be answered with, too."""
+    answering = _Answering(trained, index, sets)
 
     async def show(request: Request) -> Response:
         policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -81,8 +85,8 @@ async def _body(request: Request) -> bytes:
 
 
 class _Answering:
-    def __init__(self, trained: Trained, index: Index | None) -> None:
-        self._trained, self._index = trained, index
+    def __init__(self, trained: Trained, index: Index | None, sets: PredictionSets | None) -> None:
+        self._trained, self._index, self._sets = trained, index, sets
         boundaries = trained.experiment.evaluation
         groups = shot_groups(trained.class_counts, many=boundaries.many, few=boundaries.few)
         self._group = {k: name for name, mask in groups.items() for k in np.flatnonzero(mask).tolist()}
@@ -97,14 +101,24 @@ class _Answering:
         except BadImage as error:
             raise HTTPException(400, error.reason) from None
         views = [view(image, trained.shape)]
-        shares = probabilities(predict_views(trained, views), trained.temperature)[0]
+        logits = predict_views(trained, views)
+        shares = probabilities(logits, trained.temperature)[0]
         best = np.argsort(-shares, kind="stable")[:TOP].tolist()
         answer: dict[str, Any] = {
             "predictions": [{**self._class(k), "probability": float(shares[k])} for k in best],
             "calibrated": trained.temperature != 1,
             "notes": notes,
             "nearest": [],
+            "set": None,
         }
+        if self._sets is not None:
+            members = np.flatnonzero(self._sets.members(logits)[0])
+            members = members[np.argsort(-shares[members], kind="stable")]
+            answer["set"] = {
+                "coverage": self._sets.thresholds.coverage,
+                "by_class": self._sets.thresholds.by_class,
+                "classes": [trained.class_names[k] for k in members],
+            }
         if self._index is not None:
             answer["nearest"] = [
                 {**self._class(int(self._index.labels[row])), "cosine": cosine, "image": self._index.thumbnails[row]}

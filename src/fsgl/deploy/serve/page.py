@@ -76,6 +76,10 @@ async function answer(file, said) {
     element("div", "", track).style.width = 100 * each.probability + "%";
     element("small", each.training_images.toLocaleString("en") + " training images, " + each.group + "-shot", item);
   }
+  if (found.set) {
+    const share = +(100 * found.set.coverage).toFixed(4);
+    element("p", "set that holds the class in " + share + " % of cases: " + found.set.classes.join(", "), said);
+  }
   if (!found.calibrated) element("small", "probabilities are not calibrated", said);
   for (const note of found.notes) element("p", note, said).className = "soft";
   if (!found.nearest.length) return;
