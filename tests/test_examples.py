@@ -20,11 +20,11 @@ NAMES = [name for name in fsgl.__all__ if name != "__version__"]
 # What others return or raise is shown by their examples.
 SHOWN_ELSEWHERE = {
     "Comparison", "Difference", "GlmcLosses", "Interval", "Run", "RunDiverged", "RunInterrupted", "Runtime",
-    "UserError", "load",
+    "Thresholds", "UserError", "load",
 }  # fmt: skip
 WITH_EXAMPLE = [name for name in NAMES if name not in SHOWN_ELSEWHERE]
-ROOMS = ("losses", "data.stream.samplers", "evaluation.metrics", "evaluation.statistics", "evaluation.posthoc",
-         "evaluation.reliability", "methods.mixtures")  # fmt: skip
+ROOMS = ("losses", "data.stream.samplers", "evaluation.conformal", "evaluation.metrics", "evaluation.statistics",
+         "evaluation.posthoc", "evaluation.reliability", "methods.mixtures")  # fmt: skip
 NOT_BLOCKS = {"softmax", "confidences"}  # of metrics: SciPy's, and what its figures are made of
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+import fsgl
 from fsgl.commands.cli import main
 from fsgl.data.readers.digits import load_digits
 from fsgl.deploy.export import describe
@@ -62,6 +63,8 @@ def test_predict_answers_with_the_sets_of_a_loop(
     assert main([*typed, "--format", "csv"]) == 0
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [json.loads(line["set"]) for line in table] == [row["set"] for row in rows]
+    assert [found.tolist() for found in fsgl.load(run).predict_sets(files(tmp_path))] == [row["set"] for row in rows]
+    capsys.readouterr()
     assert main(typed) == 0
     assert ", ".join(rows[0]["set"]) in capsys.readouterr().out
 
@@ -83,7 +86,7 @@ def test_the_page_and_the_exported_reader_answer_alike(
     reader = Classifier.__new__(Classifier)  # without a graph, whose logits are compared elsewhere
     reader.metadata = json.loads(json.dumps(metadata))
     reader.class_names = reader.metadata["class_names"]
-    logits = {path: saved for path, saved in zip(paths, _logits(trained, paths), strict=True)}
+    logits = dict(zip(paths, _logits(trained, paths), strict=True))
     monkeypatch.setattr(reader, "logits", logits.__getitem__)
     assert [reader.classes(path, 0.8, 0.5) for path in paths] == expected
     with pytest.raises(ValueError, match=r"no sets of coverage 0.7; there are: 0.8, 0.9"):

@@ -85,8 +85,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     for file, answer in _watched(predict_files(trained, files, device, workers)):
         if isinstance(answer, BadImage):
             print(f"fsgl: {answer}", file=sys.stderr)
-            nothing = {"set": []} if sets is not None else {}
-            rows.append({"path": file.shown, "predictions": [], **nothing, "error": answer.reason})
+            rows.append({"path": file.shown, "predictions": [], "error": answer.reason})
             continue
         read += 1
         shares = probabilities(answer[None], trained.temperature, prior, trained.assumed_prior)[0]
@@ -148,7 +147,7 @@ def _as_csv(rows: list[dict[str, Any]], top: int) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [name for rank in range(1, top + 1) for name in (f"class_{rank}", f"probability_{rank}")]
-    sets = any("set" in row for row in rows)
+    sets = any("set" in row for row in rows)  # of none that could not be read
     writer.writerow(["path", *names, *["set"] * sets, "error"])
     for row in rows:
         cells = [cell for each in row["predictions"] for cell in (each["class"], f"{each['probability']:.6f}")]
@@ -160,7 +159,7 @@ def _as_csv(rows: list[dict[str, Any]], top: int) -> str:
 
 def _set_cell(row: dict[str, Any], sets: bool) -> list[str]:
     """Names may hold any sign, so that they stand there as JSON."""
-    return [json.dumps(row["set"], ensure_ascii=False)] if sets else []
+    return [json.dumps(row.get("set", []), ensure_ascii=False)] if sets else []
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -173,7 +172,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         for place, each in enumerate(row["predictions"]):
             name = escape(row["path"]) if place == 0 else ""
-            held = [escape(", ".join(row["set"])) if place == 0 else ""] if sets else []
+            held = [escape(", ".join(row.get("set", []))) if place == 0 else ""] if sets else []
             table.add_row(name, escape(each["class"]), f"{each['probability']:7.2%}", *held)
         if row["error"]:
             table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/red]", "")

@@ -118,7 +118,7 @@ def conformal_thresholds(
     >>> labels = random.integers(0, 2, 100)
     >>> scores = random.random((100, 2)) + (np.arange(2) != labels[:, None])  # the true class's score is below 1
     >>> fsgl.conformal_thresholds(scores, labels, 0.9).threshold_K.round(2).tolist()
-    [0.91, 0.91]
+    [0.93, 0.93]
     """
     scores, labels = np.asarray(scores_NK, dtype=np.float64), np.asarray(labels_N)
     if not 0 < coverage < 1:

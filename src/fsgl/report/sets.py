@@ -24,7 +24,8 @@ def sets_table(run: Path, saved: Mapping[str, np.ndarray], limits: Mapping[str, 
 
     Raises UserError where the run had too few validation images to promise anything.
     """
-    rows, notes = [], ()
+    rows: list[tuple[str, ...]] = []
+    notes: tuple[str, ...] = ()
     for name, by_class in CHOICES.items():
         sets = prediction_sets(run, COVERAGE, by_class)
         found = set_figures(sets.members(saved["logits"]), saved["labels"], saved["class_counts"], **limits)
