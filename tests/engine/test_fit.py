@@ -132,6 +132,20 @@ def test_should_stop_is_asked_once_a_step_and_sees_where_training_stands() -> No
     assert state.optimizer.param_groups[0]["lr"] == reports[-1].lr
 
 
+def test_a_rate_by_steps_is_that_of_the_step_also_after_a_stop() -> None:
+    schedule = Schedule(0.2, "step-cosine")
+    state = make_state()
+    seen: list[float] = []
+
+    def watch(report: StepReport) -> bool:
+        seen.append(state.optimizer.param_groups[0]["lr"])
+        return (report.epoch, report.step) == (1, 2)
+
+    list(fit(state, replace(make_recipe(state), schedule=schedule), watch))
+    list(fit(state, replace(make_recipe(state), schedule=schedule), watch))
+    assert seen == [schedule.rate((step + 0.5) / STEPS, EPOCHS) for step in range(EPOCHS * STEPS)]
+
+
 def test_the_first_stop_ends_training_within_the_epoch() -> None:
     state = make_state()
     (report,) = fit(state, make_recipe(state), stop_at((0, 2), (0, 3)))

@@ -57,6 +57,31 @@ def test_a_step_on_a_quadratic_is_the_papers(seed: int, rho: float) -> None:
     np.testing.assert_allclose(torch.cat(parts).detach().numpy(), expected, rtol=1e-10, atol=1e-10)
 
 
+def test_a_step_of_adamw_takes_the_gradient_above_and_decays_the_weights_below() -> None:
+    """Two steps by hand: Adam's moments of the gradient at w + e, decoupled decay of w (Loshchilov and Hutter 2019)."""
+    lr, decay, rho, start = 0.1, 0.2, 0.5, np.array([3.0, -4.0, 1.0])
+    curve = np.array([1.0, 2.0, 0.5])
+    weights = nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = torch.optim.AdamW([weights], lr=lr, weight_decay=decay, fused=True)
+    ascend = make_ascent(nn.ParameterList([weights]), SamSpec(rho))
+    w, first, second = start.copy(), np.zeros(3), np.zeros(3)
+    for step in (1, 2):
+
+        def gradient() -> None:
+            (torch.from_numpy(curve) * weights**2).sum().backward()
+
+        optimizer.zero_grad(set_to_none=True)
+        with ascend(gradient):
+            gradient()
+        optimizer.step()
+        up = 2 * curve * w
+        g = 2 * curve * (w + rho * up / np.linalg.norm(up))
+        first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+        w = w * (1 - lr * decay)
+        w = w - lr * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        np.testing.assert_allclose(weights.detach().numpy(), w, rtol=1e-9)
+
+
 @pytest.mark.parametrize("rho", [1e-3, 0.05, 3.0])
 def test_climb_goes_rho_far_along_the_gradient_of_all_parameters_together(rho: float) -> None:
     net = normed_net()

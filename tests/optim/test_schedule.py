@@ -59,13 +59,39 @@ def test_full_first_epoch_is_the_release(lr: float, epochs: int) -> None:
     assert found == pytest.approx(release_rates(lr, epochs), rel=1e-12)
 
 
-@given(RATES, EPOCHS)
+@given(RATES, st.integers(20, 250))
 def test_warmup_is_the_same_rates_one_epoch_earlier(lr: float, epochs: int) -> None:
     schedule = Schedule(lr, "warmup-cosine")
     found = [schedule.rate(epoch, epochs) for epoch in range(epochs)]
     assert found[:-1] == pytest.approx(release_rates(lr, epochs)[1:], rel=1e-12)
     assert found[0] == pytest.approx(lr / 10)
     assert all(0 < rate <= 1.1 * lr * (1 + 1e-12) for rate in found)
+
+
+@pytest.mark.parametrize("epochs", range(2, 20))
+def test_a_warmup_ends_in_a_short_run_too(epochs: int) -> None:
+    rates = [Schedule(1.0, "warmup-cosine").rate(epoch, epochs) for epoch in range(epochs)]
+    top = rates.index(max(rates))
+    assert top == max(1, epochs // 2)
+    assert rates[:top] == pytest.approx([(t + 1) / top for t in range(top)])
+    assert all(later < earlier for earlier, later in pairwise(rates[top:]))
+
+
+@given(RATES, st.integers(1, 30), st.integers(1, 40), st.floats(0, 0.95))
+def test_step_cosine_is_a_ramp_and_then_torchs_cosine(lr: float, epochs: int, steps: int, share: float) -> None:
+    schedule = Schedule(lr, "step-cosine", warmup_share=share)
+    found = [schedule.rate(step / steps + 0.5 / steps, epochs) for step in range(epochs * steps)]
+    rise, total = share * epochs * steps, epochs * steps  # in steps
+    for step, rate in enumerate(found):
+        place = step + 0.5
+        if place < rise:
+            assert rate == pytest.approx(lr * place / rise)
+        else:  # torch's closed form, from lr to 0 over what is left
+            left = torch.tensor((place - rise) / (total - rise), dtype=torch.float64)
+            assert rate == pytest.approx(lr * torch.cos(left * math.pi / 2).square().item(), rel=1e-6, abs=1e-9 * lr)
+    assert 0 < max(found) <= lr * (1 + 1e-12)
+    assert schedule.by_step
+    assert not Schedule(lr).by_step
 
 
 def test_some_rates_of_imagenet_lt_by_hand() -> None:
@@ -92,6 +118,7 @@ def test_cosine_starts_full_falls_and_stays_positive(lr: float, epochs: int) -> 
         ({"first_epoch": "ful"}, "did you mean 'full'"),
         ({"lr": 0.0}, "must be positive"),
         ({"lr": -0.1}, "must be positive"),
+        ({"warmup_share": 0.2}, "belongs to the kind step-cosine"),
         ({"lr": math.nan}, "must be positive"),
         ({"lr": math.inf}, "must be positive"),
     ],

@@ -130,10 +130,11 @@ class TrainingPlan:
     second_stage: int | None = None
     averaging: AveragingSpec = field(default_factory=AveragingSpec)
 
-    def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch; a second stage has a schedule of its own, a cosine from its base rate."""
+    def rate(self, epoch: float) -> float:
+        """The learning rate of an epoch, or of a place in it (``Schedule.rate``); a second stage has a schedule of its
+        own, a cosine from its base rate."""
         if self.averaging.on:
-            return self.averaging.rate(self.schedule.lr, epoch, self.epochs)
+            return self.averaging.rate(self.schedule.lr, int(epoch), self.epochs)
         if self.second_stage is None:
             return self.schedule.rate(epoch, self.epochs)
         if epoch < self.second_stage:
@@ -168,13 +169,17 @@ def fit(state: TrainState, plan: TrainingPlan, should_stop: Callable[[StepReport
             return
 
 
+def _set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_factor", 1.0)  # of a fine-tuned backbone (runs/assemble.py)
+
+
 def _epoch(
     state: TrainState, plan: TrainingPlan, should_stop: Callable[[StepReport], bool]
 ) -> tuple[EpochReport, bool]:
     epoch, total_steps = state.epoch, plan.stream.steps_per_epoch
     lr = plan.rate(epoch)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr * group.get("lr_factor", 1.0)  # of a fine-tuned backbone (runs/assemble.py)
+    _set_rate(state.optimizer, lr)
     plan.enter_stage(state)
     state.model.train()
     images_before, seconds_before = state.images, state.seconds
@@ -182,6 +187,9 @@ def _epoch(
     loss: dict[str, float] = {}
     stopped, start = False, time.perf_counter()
     for batch in plan.stream.batches(epoch, state.step):
+        if plan.schedule.by_step and not plan.averaging.on:
+            lr = plan.rate(epoch + (state.step + 0.5) / total_steps)
+            _set_rate(state.optimizer, lr)
         training_step(
             plan.update,
             plan.method,

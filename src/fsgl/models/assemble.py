@@ -22,6 +22,7 @@ class RecognitionNet(nn.Module):
     compute_dtype: torch.bfloat16 runs the backbone under autocast; what is on top, and the losses, stay in float32,
     where they cost nothing and a rounded logit could cost a rank. None is no autocast.
     frozen: the backbone's weights stay as they are; see ``freeze_backbone``.
+    frozen_batch_norm: the backbone's BatchNorm normalises by its running statistics, which stay as they are.
     temperature_K: divides an image's logits by that of the class predicted (posthoc.py); None for no such buffer.
     """
 
@@ -31,6 +32,7 @@ class RecognitionNet(nn.Module):
     compute_dtype: torch.dtype | None = None
     frozen: bool = False
     frozen_statistics: bool = False
+    frozen_batch_norm: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,6 +51,10 @@ class RecognitionNet(nn.Module):
         super().train(mode)
         if self.frozen_statistics:
             self.backbone.eval()
+        elif self.frozen_batch_norm:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         return self
 
     @property

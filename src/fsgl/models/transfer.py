@@ -10,6 +10,7 @@ from fsgl.settings import check, setting
 HUB = "hub"
 PACKAGE = "package"
 TRAINED = ("all", "heads")
+BATCH_NORMS = ("batch", "frozen")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,18 @@ class TransferSpec:
         at_least=0, at_most=1000,
     )  # fmt: skip
 
+    batch_norm: str = setting(
+        "batch",
+        "of a backbone that is trained: normalise by each batch, whose statistics the running ones follow, or by the "
+        "statistics that it began with",
+        choices=BATCH_NORMS,
+        later=True,
+    )
+
     def __post_init__(self) -> None:
         check(self, "transfer")
+        if self.batch_norm == "frozen" and self.weights is None:
+            raise UserError("transfer.batch_norm=frozen keeps pretrained statistics: name transfer.weights")
         if self.weights == "":
             raise UserError(f"transfer.weights is empty; give '{HUB}', '{PACKAGE}', a file, or none")
         if self.train == "heads" and self.backbone_lr != 1:

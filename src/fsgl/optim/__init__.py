@@ -1,1 +1,1 @@
-"""Optimisation: sharpness-aware ascent and learning-rate schedules. Descent is torch.optim.SGD."""
+"""Optimisation: sharpness-aware ascent and learning-rate schedules. Descent is torch.optim's SGD or AdamW."""

@@ -103,12 +103,14 @@ class WeightAverage:
         over batches. Those of layers whose weights are frozen stay."""
         found = [layer for layer in self.model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
         frozen = [layer for layer in found if not all(weight.requires_grad for weight in layer.parameters())]
-        layers = [layer for layer in found if layer not in frozen and layer.track_running_stats]
-        if not layers:
-            return
-        momenta = [layer.momentum for layer in layers]
         was_training = self.model.training
         self.model.train()
+        # Those that normalise by kept statistics in training, too, keep them here.
+        layers = [each for each in found if each not in frozen and each.training and each.track_running_stats]
+        if not layers:
+            self.model.train(was_training)
+            return
+        momenta = [layer.momentum for layer in layers]
         for layer in frozen:
             layer.eval()
         for layer in layers:

@@ -30,18 +30,26 @@ from fsgl.optim.schedule import Schedule
 from fsgl.recipes.tuning import TuningSpec
 from fsgl.settings import check, default_of, meaning, setting, settings_of
 
+OPTIMIZERS = ("sgd", "adamw")
+
 
 @dataclass(frozen=True)
 class OptimSpec:
-    """SGD. weight_decay applies to every parameter."""
+    """The descent. weight_decay applies to every parameter: to its gradient (sgd), or to itself (adamw)."""
 
     epochs: int = setting(200, "passes over the training images", at_least=1)
     batch_size: int = setting(64, "images of one stream in a step", at_least=2, reason="BatchNorm needs a batch")
     momentum: float = setting(0.9, "of SGD", at_least=0, below=1)
     weight_decay: float = setting(5e-3, "L2 penalty on every parameter", at_least=0)
+    kind: str = setting(
+        "sgd", "torch's SGD, or AdamW, which fine-tuning most often takes at a rate of about 1e-4",
+        choices=OPTIMIZERS, later=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check(self, "optim")
+        if self.kind != "sgd" and self.momentum != 0.9:
+            raise UserError(f"optim.momentum is of sgd, not of {self.kind}, whose betas are torch's own")
 
 
 @dataclass(frozen=True)

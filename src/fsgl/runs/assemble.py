@@ -36,6 +36,15 @@ def parameter_groups(model: nn.Module, backbone_lr: float) -> list[dict[str, Any
     return [{"params": heads}, {"params": backbone, "lr_factor": backbone_lr}]
 
 
+def make_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
+    """What descends. Fused: one pass over the weights instead of four; and it heeds the tally."""
+    optim, groups = experiment.optim, parameter_groups(model, experiment.transfer.backbone_lr)
+    common: dict[str, Any] = {"lr": experiment.schedule.lr, "weight_decay": optim.weight_decay, "fused": True}
+    if optim.kind == "adamw":
+        return torch.optim.AdamW(groups, **common)
+    return torch.optim.SGD(groups, momentum=optim.momentum, **common)
+
+
 def set_compute_dtype(model: nn.Module, precision: str) -> None:
     """Let the backbone compute in what a precision stands for."""
     for module in model.modules():
@@ -52,21 +61,17 @@ def assemble(
     set_compute_dtype(model, placement.precision)
     if runtime.compile:
         model.compile(dynamic=False)  # in place: the weights keep their names
-    sgd = torch.optim.SGD(
-        parameter_groups(model, experiment.transfer.backbone_lr),
-        lr=experiment.schedule.lr,
-        momentum=optim.momentum,
-        weight_decay=optim.weight_decay,
-        fused=True,  # one pass over the weights instead of four; and it heeds the tally
-    )
-    state = TrainState(model, sgd, Tally(device))
+    optimizer = make_optimizer(experiment, model)
+    state = TrainState(model, optimizer, Tally(device))
     climbing = processes if experiment.sam.climb == "global" else ALONE
-    update = Update(model, method, sgd, make_ascent(model, experiment.sam), state.tally, processes, climbing)
+    update = Update(model, method, optimizer, make_ascent(model, experiment.sam), state.tally, processes, climbing)
     second_stage = method.second_stage(optim.epochs)
     if method.stateful and runtime.cuda_graphs:
         raise UserError(f"{method.name} keeps state between steps, which CUDA graphs do not; leave --cuda-graphs off")
     if second_stage is not None and runtime.cuda_graphs:
         raise UserError(f"{method.name} trains in two stages, which CUDA graphs do not follow; leave --cuda-graphs off")
+    if experiment.schedule.by_step and runtime.cuda_graphs:
+        raise UserError("schedule.kind=step-cosine changes the rate within a CUDA graph; leave --cuda-graphs off")
     q = method.resample_weighting if method.needs_two_streams else None
     shard = Shard(processes.index, processes.count)
     balanced_from = second_stage if method.balanced_second_stage else None

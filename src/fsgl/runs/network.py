@@ -99,6 +99,8 @@ def build_model(
         if not isinstance(model, RecognitionNet):
             raise TypeError(f"{experiment.method.name} builds no RecognitionNet, whose backbone could be frozen")
         model.freeze_backbone()
+    if transfer.batch_norm == "frozen":
+        model.frozen_batch_norm = True  # heeded by RecognitionNet.train
     return model, origin
 
 
