@@ -15,6 +15,7 @@ from fsgl.comparison.grid import Cell, Word, describe, last_line, make_cells
 from fsgl.comparison.looks import Looks
 from fsgl.comparison.page import Told
 from fsgl.comparison.rows import Rows
+from fsgl.comparison.warm_start import local_launcher
 from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError, unknown
 from fsgl.recipes.experiment import Experiment
@@ -144,7 +145,8 @@ def compare(
     passed = ["--workers", "0"]
     for option, value in runtime.items():
         passed += [_PASSED[option], str(value)]
-    train_all(cells, devices, passed, threads or threads_each(devices), show=show)
+    with local_launcher(devices) as launch:
+        train_all(cells, devices, passed, threads or threads_each(devices), launch, show)
     failed = {cell.folder.name: cell.problem or last_line(cell.log) for cell in cells if cell.status == "failed"}
     asked = {word.text for word in words}
     if not any(cell.status == "complete" and cell.word.text in asked for cell in cells):

@@ -42,7 +42,7 @@ def threads_of(options: argparse.Namespace, devices: Sequence[str]) -> int | Non
 def grid_launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[str]]]:
     """How to start a cell, and a device for each that runs at a time."""
     from fsgl.comparison.all_cells import local_devices
-    from fsgl.comparison.grid import launch_process
+    from fsgl.comparison.warm_start import local_launcher
 
     if options.ray is not None:
         from fsgl.comparison.ray_launch import ray_cluster
@@ -52,4 +52,6 @@ def grid_launcher(options: argparse.Namespace) -> Iterator[tuple[Launch, list[st
             yield launch, [slots[i % len(slots)] for i in range(jobs)]
         return
     at_a_time = None if options.jobs is None else within("--jobs", options.jobs, 1)
-    yield launch_process, local_devices(options.device, at_a_time)
+    devices = local_devices(options.device, at_a_time)
+    with local_launcher(devices) as launch:
+        yield launch, devices
