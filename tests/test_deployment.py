@@ -21,6 +21,8 @@ from fsgl.data.load import DataSpec, load_data
 from fsgl.deploy.predict import predict_files, scaled_for
 from fsgl.runs.saved import load_model
 
+# A newline, a comma, quotes, spaces at both ends, an emoji, markup: whoever reads them back has to find them so.
+NAMES = (' cat,\n"fat"', "<b>dog \U0001f436<_b> ")
 SHORT = ["--epochs", "2", "--backbone", "resnet8-slim", "--track", "none", "--workers", "0"]
 
 
@@ -41,7 +43,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of cross-entropy on photographs of two sizes."""
     folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for part, count in {"train": 8, "test": 4}.items():
-        for place, label in enumerate(("cat, fat", "<b>dog<_b>")):
+        for place, label in enumerate(NAMES):
             for i in range(count):
                 path = folder / "images" / part / label / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,10 +93,14 @@ def test_prior_is_taken_relative_to_what_the_method_assumes(photos: Path, capsys
         return np.array([[e["probability"] for e in sorted(r["predictions"], key=lambda e: e["class"])] for r in rows])
 
     names = json.loads((photos / "run" / "experiment.json").read_text())["class_names"]
+    assert names == sorted(NAMES)
+    assert main(["predict", run, images, "--format", "csv", "--output", str(photos / "out.csv")]) == 0
+    with (photos / "out.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["class_1"] for row in csv.DictReader(file)} <= set(NAMES)
     plain = shares()
     np.testing.assert_allclose(shares("--prior", "training"), plain, atol=1e-9)  # what cross-entropy assumes
     prior = photos / "prior.csv"
-    with prior.open("w", newline="") as file:
+    with prior.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("class", "weight"), (names[0], 1), (names[1], 3)])
     weights = dict(zip(names, (1, 3), strict=True))
     counts = np.array(json.loads((photos / "run" / "experiment.json").read_text())["class_counts"])

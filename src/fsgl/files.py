@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, flushed to the disk, renamed."""
+"""Files that are whole or not there: written beside, flushed to the disk, renamed. And what CSV files hold."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from fsgl.errors import UserError
+
+
+def csv_text(rows: Iterable[Iterable[str]]) -> str:
+    """The rows as CSV (RFC 4180, a newline after each), from which every cell is read back as it is.
+
+    Not by the csv module, which before Python 3.13 leaves a carriage return in a cell without quotes.
+    """
+
+    def cell(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
+
+    return "".join(",".join(map(cell, row)) + "\n" for row in rows)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -308,6 +308,15 @@ def test_name_that_the_output_cannot_show(tmp_path: Path) -> None:
     assert b"holds no run" in done.stderr
 
 
+def test_what_goes_to_a_pipe_is_utf_8_whatever_the_locale() -> None:
+    """So that names of classes are what they are; bytes of a file's name that are no text stay those bytes."""
+    code = "from fsgl.commands.cli import guarded; guarded('fsgl', lambda: print('caf\\xe9 \\U0001f436 \\udcff'))"
+    locale = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **locale}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=300)
+    assert done.stdout == "caf\xe9 \U0001f436 ".encode() + b"\xff\n", done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
 @pytest.mark.parametrize(
     ("command", "code"),

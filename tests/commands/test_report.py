@@ -15,7 +15,7 @@ from fsgl.evaluation.metrics import evaluate_predictions
 from fsgl.runs.saved import load_network, read_predictions, read_record
 
 LONG = "Animalia Chordata Aves Passeriformes Corvidae Corvus "
-NAMES = (f"{LONG}corax", f"{LONG}corone", "_under", "[red]", "<script>x<")
+NAMES = (f"{LONG}corax", f"{LONG}corone", "_under", "[red]", "<script>x<", ' "line",\n\U0001f436 & ')
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, random = tmp_path_factory.mktemp("report"), np.random.default_rng(0)
     for k, name in enumerate(NAMES):
         (folder / "photos" / name).mkdir(parents=True)
-        for i in range(14 - 2 * k):
+        for i in range(14 - k):
             pixels = random.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)  # of many sizes, so read from their files
             Image.fromarray(pixels).save(folder / "photos" / name / f"{i}.png")
     options = ["--epochs", "1", "--backbone", "resnet8-slim", "--image-size", "16", "--batch-size", "16"]

@@ -170,7 +170,8 @@ def test_an_empty_group_and_a_group_without_test_images_are_none() -> None:
     logits, labels = draw(k=4, n=50)
     no_few = evaluate_predictions(logits, labels, [500, 400, 50, 30])
     assert no_few["few"] is None
-    assert no_few["groups"] == {"boundaries": [100, 20], "classes": {"many": 2, "medium": 2, "few": 0}}
+    sizes = {"many": 2, "medium": 2, "few": 0}
+    assert no_few["groups"] == {"boundaries": [100, 20], "classes": sizes, "tested": sizes}
     seen = labels != 3
     unseen = evaluate_predictions(logits[seen], labels[seen], [500, 400, 50, 10])
     assert unseen["few"] is None

@@ -11,6 +11,7 @@ from fsgl.evaluation.posthoc import (
     estimate_prior_em,
     fit_group_temperatures,
     fit_temperature,
+    groups_that_tell,
     max_normed,
     negative_log_likelihood,
     probabilities,
@@ -167,6 +168,9 @@ def test_a_group_that_says_too_little_has_the_temperature_of_all() -> None:
     few = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 19), np.array([0] * 70 + [1] * 30 + [0] * 9 + [1] * 10)
     right = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 40), np.array([0] * 70 + [1] * 70)
     wrong = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 40), np.array([0] * 70 + [1] * 30 + [0] * 40)
-    for logits, labels in (few, right, wrong):
+    # right in less than half: the surer, the worse, so that its own temperature would be the highest there is
+    end = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 40), np.array([0] * 70 + [1] * 30 + [0] * 35 + [1] * 5)
+    for logits, labels in (few, right, wrong, end):
         found = fit_group_temperatures(logits, labels, np.array([0, 1]))
         assert found[1] == fit_temperature(logits, labels) != found[0]
+        assert groups_that_tell(logits, labels, np.array([0, 1])) == {0: found[0]}

@@ -161,3 +161,13 @@ def test_a_bootstrap_of_one_image_or_of_equal_gains_cannot_tell() -> None:
         found = paired_bootstrap(a, b)
         assert (found.p_value, found.interval.low, found.interval.high, found.effect_size) == (None,) * 4
         assert found.interval.mean == 100
+
+
+def test_what_is_no_number_is_refused_and_gets_no_verdict() -> None:
+    nan = float("nan")
+    for refused in (
+        lambda: mean_interval([1.0, nan]), lambda: paired_difference([1.0, nan], [2.0, 3.0]),
+        lambda: paired_bootstrap([1, 0, nan], [1, 1, 1]), lambda: holm([0.01, nan]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="is nan, no number"):
+            refused()

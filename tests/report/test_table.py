@@ -21,6 +21,7 @@ from fsgl.report.table import (
     protocol_table,
     render_protocol,
 )
+from fsgl.report.tested import UNTESTED
 
 COUNTS = [300, 50, 10]
 
@@ -125,7 +126,7 @@ def test_what_does_not_exist_is_a_dash_in_every_rendering() -> None:
         assert row.count(EMPTY) == 2  # top-5 and few
         assert not re.search(r"\b(nan|none)\b", rendered, re.IGNORECASE)
         assert " 0.0" not in row
-    assert per_class_table(metrics(50, per_class=[1.0, float("nan"), None]), None, COUNTS).rows[1][-1] == EMPTY
+    assert per_class_table(metrics(50, per_class=[1.0, float("nan"), None]), None, COUNTS).rows[1][-1] == UNTESTED
 
 
 def test_rich_shows_the_same_cells_and_fits() -> None:
@@ -144,7 +145,7 @@ def test_markdown_is_a_table_whose_cells_cannot_break_it() -> None:
     assert lines[2:] == [
         r"| a\|b | 300 | many | 55.0 |",
         r"| c\*d | 50 | medium | 50.0 |",
-        f"| e f | 10 | few | {EMPTY} |",
+        "| e&#10;f | 10 | few | untested |",
     ]
     rows = render_protocol(protocol_table(history(test=[50]))).markdown()
     assert "| **last epoch** | **1** | **50.0** |" in rows
@@ -227,7 +228,7 @@ def test_too_many_run_names_for_the_width_become_letters_with_a_key() -> None:
     runs = {f"method-number-{i}": metrics(50) for i in range(8)}
     by_class = comparison_table(runs, None, COUNTS, width=80)[1]
     assert by_class.headings[2:] == tuple("ABCDEFGH")
-    assert by_class.notes[7] == "H: method-number-7"
+    assert by_class.notes[8] == "H: method-number-7"
     assert max(map(len, by_class.text(80).splitlines())) <= 80
     assert comparison_table(runs, None, COUNTS, width=200)[1].headings[2:] == tuple(runs)
 
@@ -250,11 +251,12 @@ def test_many_classes_are_gathered_into_bands_by_frequency() -> None:
 def test_strange_names_stay_in_their_cell() -> None:
     names = ["[red]x[/red]", "数字" * 12, "\x1b[31m" + "y" * 60]
     table = per_class_table(metrics(50), names, COUNTS)
-    assert all("\x1b" not in cell and "\n" not in cell for row in table.rows for cell in row)
+    assert all("\x1b" not in cell and "\n" not in cell for row in table.shown() for cell in row)
     assert "[red]x[/red]" in shown(table)
     text = table.text().splitlines()
     assert text[4].startswith("[red]x[/red]")
-    assert all("\u2026" in row[0] and len(row[0]) <= 28 for row in table.rows[1:])
+    assert all("\u2026" in row[0] and len(row[0]) <= 28 for row in table.shown()[1:])
+    assert [row[0] for row in table.rows] == names
 
 
 def test_real_metrics_go_through_every_table() -> None:

@@ -18,7 +18,7 @@ from fsgl.data.load import load_data
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.evaluation.metrics import evaluate_predictions, shot_groups
-from fsgl.evaluation.posthoc import fit_group_temperatures, fit_temperature, probabilities
+from fsgl.evaluation.posthoc import fit_group_temperatures, fit_temperature, groups_that_tell, probabilities
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import override
 from fsgl.runs.adjustment import ADJUSTMENTS, adjust
@@ -121,6 +121,10 @@ def test_temperatures(run: Path, tmp_path: Path) -> None:
     assert record["adjustment"]["temperatures"] == {
         name: pytest.approx(expected[members][0]) for name, members in groups.items() if members.any()
     }
+    own = groups_that_tell(old.val_logits, old.val_labels, group_K)
+    alike = [name for place, name in enumerate(groups) if place not in own and groups[name].any()]
+    assert record["adjustment"]["as_all_images"] == alike != []
+    assert {record["adjustment"]["temperatures"][name] for name in alike} == {fitted}
     by_image = expected[old.logits.argmax(1)][:, None]
     np.testing.assert_allclose(predictions(tmp_path / "three").logits, old.logits / by_image, rtol=1e-4, atol=1e-5)
     scores_again(tmp_path / "three")

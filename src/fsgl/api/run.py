@@ -23,6 +23,7 @@ from fsgl.report import web
 from fsgl.report.render import Table
 from fsgl.report.run_page import write_report
 from fsgl.report.table import per_class_table, protocol_table, render_protocol
+from fsgl.report.tested import of_classes
 from fsgl.runs.adjustment import adjust
 from fsgl.runs.folder import unused_folder
 from fsgl.runs.prediction_sets import exported_sets, prediction_sets
@@ -204,7 +205,8 @@ class Run:
 
     def __repr__(self) -> str:
         result = (self.record.get("result") or {}).get("last")
-        figures = "" if not result else f", accuracy {result['balanced']:.1f} % (mean over classes)"
+        over = "" if not result else of_classes(result["groups"]) or "classes"
+        figures = "" if not result else f", accuracy {result['balanced']:.1f} % (mean over {over})"
         return f"<fsgl.Run {self.folder}: {self._title()}, {self.status}{figures}>"
 
     def _repr_html_(self) -> str:

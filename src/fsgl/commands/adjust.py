@@ -53,6 +53,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl adjust RUN ADJUSTMENT``: a new run folder."""
     from fsgl.deploy.predict import read_prior
     from fsgl.engine.runtime import Runtime
+    from fsgl.evaluation.posthoc import FEWEST
+    from fsgl.report.render import clean_name
     from fsgl.report.summary import print_table
     from fsgl.report.table import comparison_table
     from fsgl.runs.adjustment import ADJUSTMENTS, adjust
@@ -78,13 +80,19 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
         options.run, out, options.adjustment, options.value, prior, unlabelled, options.estimator, device, workers
     )
     done = after["adjustment"]
-    figures = {key: value for key, value in done.items() if key not in ("name", "tuned_on", "assumed_prior", "prior")}
+    told = ("name", "tuned_on", "assumed_prior", "prior", "as_all_images")
+    figures = {key: value for key, value in done.items() if key not in told}
     said = ", ".join(f"{key} {_figure(value)}" for key, value in figures.items())
     print(f"{done['name']}{': ' + said if said else ''} ({done['tuned_on']})\n")
+    if alike := done.get("as_all_images"):
+        print(
+            f"{', '.join(alike)}: the temperature of all validation images, as those predicted as one of the group are "
+            f"fewer than {FEWEST}, or all right or all wrong\n"
+        )
     names = {str(options.run): before["result"]["last"], str(out): after["result"]["last"]}
     for table in comparison_table(names, after["class_names"], after["class_counts"]):
         print_table(table)
-    spared = [after["class_names"][k] for k in after["data"]["classes_without_validation"]]
+    spared = [clean_name(after["class_names"][k]) for k in after["data"]["classes_without_validation"]]
     if done["tuned_on"] == "validation" and spared:
         some = ", ".join(spared[:10]) + (", ..." if len(spared) > 10 else "")
         print(f"{len(spared)} classes had no validation image and no say in this: {some}")

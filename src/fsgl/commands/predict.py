@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 from pathlib import Path
@@ -144,17 +142,16 @@ def _write(rows: list[dict[str, Any]], form: str, top: int, output: Path | None)
 
 
 def _as_csv(rows: list[dict[str, Any]], top: int) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    from fsgl.files import csv_text
+
     names = [name for rank in range(1, top + 1) for name in (f"class_{rank}", f"probability_{rank}")]
     sets = any("set" in row for row in rows)  # of none that could not be read
-    writer.writerow(["path", *names, *["set"] * sets, "error"])
+    table = [["path", *names, *["set"] * sets, "error"]]
     for row in rows:
         cells = [cell for each in row["predictions"] for cell in (each["class"], f"{each['probability']:.6f}")]
-        writer.writerow(
-            [row["path"], *cells, *[""] * (2 * top - len(cells)), *_set_cell(row, sets), row["error"] or ""]
-        )
-    return text.getvalue()
+        missing = [""] * (2 * top - len(cells))
+        table.append([row["path"], *cells, *missing, *_set_cell(row, sets), row["error"] or ""])
+    return csv_text(table)
 
 
 def _set_cell(row: dict[str, Any], sets: bool) -> list[str]:
@@ -167,13 +164,15 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from fsgl.report.render import clean_name
+
     sets = any("set" in row for row in rows)
     table = Table("image", "class", "probability", *["set"] * sets, box=None, header_style="bold")
     for row in rows:
         for place, each in enumerate(row["predictions"]):
             name = escape(row["path"]) if place == 0 else ""
-            held = [escape(", ".join(row.get("set", []))) if place == 0 else ""] if sets else []
-            table.add_row(name, escape(each["class"]), f"{each['probability']:7.2%}", *held)
+            held = [escape(", ".join(map(clean_name, row.get("set", [])))) if place == 0 else ""] if sets else []
+            table.add_row(name, escape(clean_name(each["class"])), f"{each['probability']:7.2%}", *held)
         if row["error"]:
             table.add_row(escape(row["path"]), f"[red]{escape(row['error'])}[/red]", "")
     Console(width=None if sys.stdout.isatty() else 200).print(table)

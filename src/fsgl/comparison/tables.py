@@ -20,6 +20,7 @@ from fsgl.comparison.entries import (
 from fsgl.evaluation.statistics import Interval
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY
+from fsgl.report.tested import UNTESTED, is_untested, rests_on
 
 _GROUPS = ("many", "medium", "few")
 
@@ -29,6 +30,7 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
     two = top1_differs(entries)
     epochs = {run["settings"]["optim"]["epochs"] for entry in entries for run in entry.runs}
     stated = any(run.get("settings_from") for entry in entries for run in entry.runs)
+    groups = next((run["epochs"][-1]["test"]["groups"] for entry in entries for run in entry.runs), None)
     rows = []
     for entry in entries:
         cost = entry.runs[0]["cost"] if entry.runs else {}
@@ -36,7 +38,7 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
         rows.append((
             entry.label, *([_settings_from(entry)] if stated else []), seeds, with_interval(entry.interval(accuracy)),
             *([with_interval(entry.interval(top1))] if two else []),
-            *(entry.mean(last(group)) for group in _GROUPS),
+            *(UNTESTED if is_untested(groups, group) else entry.mean(last(group)) for group in _GROUPS),
             entry.mean(beyond("worst_class")), entry.mean(beyond("harmonic_mean")), entry.mean(last("ece")),
             str(cost.get("passes_per_step", EMPTY)), *([_epochs(entry)] if len(epochs) > 1 else []), _seconds(entry),
             entry.mean(best_on_validation), entry.mean(best_on_test),
@@ -56,7 +58,8 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
             " Settings of the method's own: published, as its paper or its authors' code has them; default, of which "
             "one at least is ours; given by hand; or tuned."
         )
-    return Table(title, headings, tuple(rows), (note,))
+    tested = [] if groups is None else rests_on(groups, HEADLINE)
+    return Table(title, headings, tuple(rows), (note, *tested))
 
 
 def _settings_from(entry: Entry) -> str:

@@ -53,8 +53,8 @@ def evaluate_predictions(
       without classes, or none of whose classes has test images.
     - ``per_class``: K accuracies in class order, None for a class without test images.
     - ``ece``: expected calibration error (``expected_calibration_error``).
-    - ``groups``: ``{"boundaries": [many, few], "classes": {"many": ..., "medium": ..., "few": ...}}``,
-      the number of classes in each group.
+    - ``groups``: ``{"boundaries": [many, few], "classes": {"many": ..., "medium": ..., "few": ...}, "tested":
+      {...}}``, the number of classes in each group, and of those that have test images.
     - ``n``: N.
 
     Raises ValueError for no images, shapes that do not fit, labels out of range, negative counts,
@@ -86,6 +86,7 @@ def evaluate_predictions(
         "groups": {
             "boundaries": [int(many), int(few)],
             "classes": {group: int(members[group].sum()) for group in GROUPS},
+            "tested": {group: int((members[group] & ~np.isnan(accuracy_K)).sum()) for group in GROUPS},
         },
         "n": n_images,
     }

@@ -47,6 +47,11 @@ def fit_temperature(logits_NK: NDArray[np.floating], labels_N: NDArray[np.intege
     """
     if len(labels_N) == 0:
         raise ValueError("a temperature needs held-out images")
+    return _best_temperature(logits_NK, labels_N) or 1.0
+
+
+def _best_temperature(logits_NK: NDArray[np.floating], labels_N: NDArray[np.integer]) -> float | None:
+    """As of ``fit_temperature``; None where it is at either end."""
     from scipy.optimize import minimize_scalar
 
     logits = np.asarray(logits_NK, dtype=np.float64)
@@ -57,7 +62,7 @@ def fit_temperature(logits_NK: NDArray[np.floating], labels_N: NDArray[np.intege
     )  # fmt: skip
     temperature = float(1 / found.x)
     all_right = bool((logits.argmax(axis=1) == labels_N).all())
-    return temperature if not all_right and 1.05 * LOWEST < temperature < HIGHEST / 1.05 else 1.0
+    return temperature if not all_right and 1.05 * LOWEST < temperature < HIGHEST / 1.05 else None
 
 
 def probabilities(
@@ -91,7 +96,8 @@ def fit_group_temperatures(
 
     group: of each class, any integers. An image's group is that of its predicted class, as its own is not known at
     test, so no prediction changes. A group as which fewer than ``FEWEST`` are predicted, or all of them rightly or all
-    wrongly, has the temperature of all images. Raises ValueError for no images.
+    wrongly, has the temperature of all images (``groups_that_tell`` says which have their own). Raises ValueError for
+    no images.
 
     >>> import fsgl, numpy as np
     >>> logits, labels = np.array([[4.0, 0.0]] * 100 + [[0.0, 1.0]] * 40), np.array([0] * 70 + [1] * 60 + [0] * 10)
@@ -99,14 +105,23 @@ def fit_group_temperatures(
     [4.72, 0.91]
     """
     temperatures = np.full(len(group_K), fit_temperature(logits_NK, labels_N))
-    predicted = group_K[logits_NK.argmax(axis=1)]
+    for group, temperature in groups_that_tell(logits_NK, labels_N, group_K).items():
+        temperatures[group_K == group] = temperature
+    return temperatures
+
+
+def groups_that_tell(
+    logits_NK: NDArray[np.floating], labels_N: NDArray[np.integer], group_K: NDArray[np.integer]
+) -> dict[int, float]:
+    """By group, its own temperature: of those whose held-out images say what it is (``fit_group_temperatures``)."""
+    predicted, found = group_K[logits_NK.argmax(axis=1)], {}
     for group in np.unique(predicted):
         rows = predicted == group
         right = logits_NK[rows].argmax(axis=1) == labels_N[rows]
-        if len(right) < FEWEST or right.all() or not right.any():
-            continue
-        temperatures[group_K == group] = fit_temperature(logits_NK[rows], labels_N[rows])
-    return temperatures
+        enough = len(right) >= FEWEST and right.any() and not right.all()
+        if enough and (temperature := _best_temperature(logits_NK[rows], labels_N[rows])) is not None:
+            found[int(group)] = temperature
+    return found
 
 
 def tau_normalised(weight_KD: NDArray[np.floating], tau: float) -> NDArray[np.float64]:

@@ -51,7 +51,7 @@ class Difference:
 
 
 def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Mean with its t interval. Raises ValueError for no values.
+    """Mean with its t interval. Raises ValueError for no values, and for one that is no number.
 
     >>> import fsgl
     >>> interval = fsgl.mean_interval([70.0, 71.0, 72.0])
@@ -61,6 +61,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> In
     n = len(values)
     if n == 0:
         raise ValueError("a mean needs values")
+    _require_numbers(values)
     mean = float(np.mean(values))
     if n == 1:
         return Interval(mean, None, None, 1)
@@ -75,7 +76,7 @@ def paired_difference(
 ) -> Difference:
     """b minus a at equal seeds (position by position).
 
-    Raises ValueError for sequences of different lengths, or empty ones.
+    Raises ValueError for sequences of different lengths, or empty ones, and for a value that is no number.
 
     >>> import fsgl
     >>> found = fsgl.paired_difference([70.0, 71.0, 72.0], [71.0, 71.5, 73.5])
@@ -115,7 +116,8 @@ def paired_bootstrap(
     compared).  classes: of the images, ``N``; the accuracy is then the mean over classes, and images are drawn class by
     class, as many of each as there are (a bootstrap stratified by class). None is top-1 over images of any class.
     p_value: twice the share of resamples on the other side of 0, at least 1 / resamples; None, as low and high, for one
-    image or the same gain on all, which cannot tell. Raises ValueError where they are not of the same images.
+    image or the same gain on all, which cannot tell. Raises ValueError where they are not of the same images, and for a
+    value that is no number.
 
     >>> import fsgl, numpy as np
     >>> right = np.arange(100)
@@ -127,6 +129,7 @@ def paired_bootstrap(
     if a.shape != b.shape or not a.size:
         raise ValueError(f"pairs are needed, and there are {a.size} images and {b.size}")
     gain = 100 * (b - a)
+    _require_numbers(gain)
     if classes is None:
         parts = [gain]
     else:
@@ -165,6 +168,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     >>> fsgl.holm([0.01, 0.04, None, 0.03])
     [0.03, 0.06, None, 0.06]
     """
+    _require_numbers([p for p in p_values if p is not None])
     tested = [i for i, p in enumerate(p_values) if p is not None]
     order = sorted(tested, key=lambda i: p_values[i] or 0.0)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -173,6 +177,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         highest = max(highest, min(1.0, (len(order) - rank) * (p_values[i] or 0.0)))
         adjusted[i] = highest
     return adjusted
+
+
+def _require_numbers(values: ArrayLike) -> None:
+    """Raises ValueError for NaN and infinity: of a comparison with them nothing may be said, least of all a verdict."""
+    found = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError(f"value {int(np.argmin(np.isfinite(found)))} is {found[~np.isfinite(found)][0]}, no number")
 
 
 def wilson(

@@ -46,7 +46,9 @@ def class_accuracy(
                 label = f"{group} ({int(groups[group].sum())})"
                 if places:
                     axes.errorbar(places, values, reach, fmt=MARKERS[group], color=colour, label=label, capsize=2)
-            _name_classes(axes, [f"{clean_name(names[k])} ({counts_K[k]})" for k in order])
+            untested = np.isnan(accuracy_K)
+            shown = [f"{clean_name(names[k])} ({counts_K[k]}{', untested' if untested[k] else ''})" for k in order]
+            _name_classes(axes, shown)
         else:
             for group, colour in GROUP_COLOURS.items():
                 places = [i for i, k in enumerate(order) if of[int(k)] == group]
@@ -135,7 +137,8 @@ def confusion(
     # By band from the start: a matrix of thousands of classes is half a gigabyte.
     places = band_of[labels_N] * len(bands) + band_of[predicted_N]
     summed = np.bincount(places, minlength=len(bands) ** 2).reshape(len(bands), len(bands))
-    shares = 100 * summed / np.maximum(summed.sum(axis=1, keepdims=True), 1)
+    of_row = summed.sum(axis=1, keepdims=True)
+    shares = np.where(of_row > 0, 100 * summed / np.maximum(of_row, 1), np.nan)  # untested classes stay blank
 
     def drawing(figure: Figure) -> None:
         axes = figure.subplots()

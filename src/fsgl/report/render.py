@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from fsgl.files import csv_text
 
 if TYPE_CHECKING:
     import rich.table
@@ -22,6 +23,8 @@ class Table:
     """Cells ready to print; the first column is text, the others are numbers or one word, set to the right.
 
     strong, faint: numbers of the rows to stress, and to hold back.  notes: sentences below the table.
+    named: the first column holds names that others gave. On a terminal they are shortened to one line; CSV, Markdown,
+    HTML and LaTeX have them whole, each so that the name can be read back.
     """
 
     title: str
@@ -30,13 +33,19 @@ class Table:
     notes: tuple[str, ...] = ()
     strong: frozenset[int] = frozenset()
     faint: frozenset[int] = frozenset()
+    named: bool = False
+
+    def shown(self) -> tuple[tuple[str, ...], ...]:
+        """The rows as a terminal has them."""
+        return tuple((clean_name(row[0]), *row[1:]) for row in self.rows) if self.named else self.rows
 
     def text(self, width: int = WIDTH) -> str:
         """Plain aligned lines for a log or a pipe; ``width`` wraps the notes only."""
-        widths = [max(map(cells_wide, column)) for column in zip(self.headings, *self.rows, strict=True)]
+        rows = self.shown()
+        widths = [max(map(cells_wide, column)) for column in zip(self.headings, *rows, strict=True)]
         lines = [self.title, ""] if self.title else []
         rule = tuple("-" * width for width in widths)
-        for row in (self.headings, rule, *self.rows):
+        for row in (self.headings, rule, *rows):
             first, *others = (
                 " " * (wide - cells_wide(cell)) + cell if column else cell + " " * (wide - cells_wide(cell))
                 for column, (cell, wide) in enumerate(zip(row, widths, strict=True))
@@ -71,8 +80,7 @@ class Table:
 
     def csv(self) -> str:
         """Headings and rows, without title and notes (RFC 4180)."""
-        csv.writer(text := io.StringIO(), lineterminator="\n").writerows([self.headings, *self.rows])
-        return text.getvalue()
+        return csv_text([self.headings, *self.rows])
 
     def latex(self) -> str:
         """A ``tabular`` with booktabs' rules; title and notes as comments."""
@@ -99,7 +107,7 @@ class Table:
         )
         for column, heading in enumerate(self.headings):
             table.add_column(Text(heading), justify="right" if column else "left", no_wrap=column > 0)
-        for number, row in enumerate(self.rows):
+        for number, row in enumerate(self.shown()):
             style = "bold" if number in self.strong else "dim" if number in self.faint else None
             table.add_row(*map(Text, row), style=style)
         return table
@@ -122,19 +130,30 @@ def cells_wide(text: str) -> int:
 
 
 def _escaped(cell: str) -> str:
-    return "".join(f"\\{c}" if c in "\\|*_`<[" else c for c in cell)
+    """For Markdown. Spaces at the ends, which a table would lose, and what breaks a line are entities."""
+    cell = re.sub(r"&(?=#?\w+;)", "&amp;", cell)
+    text = "".join(f"\\{c}" if c in "\\|*_`<[" else f"&#{ord(c)};" if _breaks(c) else c for c in cell)
+    return re.sub(r"^ +| +$", lambda spaces: "&#32;" * len(spaces[0]), text)
+
+
+def _breaks(c: str) -> bool:
+    return unicodedata.category(c) in ("Cc", "Zl", "Zp")
 
 
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
     "<": r"\textless{}", ">": r"\textgreater{}",
+    "\n": r"\newline{}", "\0": "{}",
     "[": "{[}", "*": "{*}",  # after the end of a row, or a rule, they would be taken for its argument
 }  # fmt: skip
 
 
 def _tex(cell: str) -> str:
-    return "".join(_TEX.get(c, c) for c in cell)
+    """For LaTeX. No space at the ends or beside another is lost; a newline is ``\\newline{}``."""
+    cell = cell.replace("--", "-\0-")  # which would be printed as one dash
+    text = "".join(_TEX.get(c) or (f"\\symbol{{{ord(c)}}}" if _breaks(c) else c) for c in cell)
+    return re.sub(r"^ +| {2,}| +$", lambda spaces: "\\ " * len(spaces[0]), text)
 
 
 def _pipes(cells: Iterable[str]) -> str:

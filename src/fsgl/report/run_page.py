@@ -22,6 +22,7 @@ from fsgl.report.examination import ExaminedRun, examine, worst_mistakes
 from fsgl.report.render import Table
 from fsgl.report.sets import sets_table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
+from fsgl.report.tested import UNTESTED, is_untested, of_classes
 from fsgl.report.transfers import describe_transfer
 from fsgl.runs.saved import read_history, read_predictions, read_record, require_result
 
@@ -136,8 +137,9 @@ class _Report:
         settings, last, cost = self.record["settings"], self.record["result"]["last"], self.record["cost"]
         beyond = beyond_accuracy(self.logits, self.labels, self.counts, **self.limits)
         cards: dict[str, Any] = {
-            "accuracy, mean over classes": _percent(last["balanced"]),
-            **{f"{group}-shot classes": _percent(last[group]) for group in GROUPS},
+            f"accuracy, mean over {of_classes(last['groups']) or 'classes'}": _percent(last["balanced"]),
+            **{_of_group(last["groups"], group): _percent(last[group], is_untested(last["groups"], group))
+               for group in GROUPS},
             "worst class": _percent(beyond["worst_class"]),
             "calibration error": _percent(last["ece"]),
             "surest 80 %": _percent(beyond["selective"]["80"]),
@@ -230,8 +232,14 @@ class _Report:
         self.sections.append(web.table(table))
 
 
-def _percent(value: float | None) -> str:
-    return EMPTY if value is None else f"{value:.1f} %"
+def _percent(value: float | None, untested: bool = False) -> str:
+    return (UNTESTED if untested else EMPTY) if value is None else f"{value:.1f} %"
+
+
+def _of_group(groups: dict[str, Any], group: str) -> str:
+    """The name of a group's figure, with how many of its classes it rests on where these are not all."""
+    some = "" if is_untested(groups, group) else of_classes(groups, group)
+    return f"{group}-shot: {some}" if some else f"{group}-shot classes"
 
 
 def _every_class(

@@ -9,7 +9,7 @@ from typing import Any
 
 from fsgl.errors import UserError
 from fsgl.report.curves import draw_curves
-from fsgl.report.render import Table
+from fsgl.report.render import Table, clean_name
 from fsgl.report.table import comparison_table, per_class_table, protocol_table, render_protocol
 from fsgl.report.transfers import brief_transfer, transfer_key
 
@@ -38,7 +38,7 @@ def print_run(folder: Path, record: Mapping[str, Any], history: History) -> None
         print_table(per_class_table(history[-1]["test"], names, counts))
     spared = record["data"]["classes_without_validation"]
     if spared:
-        few = ", ".join(names[k] for k in spared[:10]) + (", ..." if len(spared) > 10 else "")
+        few = ", ".join(clean_name(names[k]) for k in spared[:10]) + (", ..." if len(spared) > 10 else "")
         print(f"{len(spared)} classes are too small to spare an image for validation: {few}")
     curves = {record["settings"]["recipe"]: history}
     picture = draw_curves(curves, folder / "curves.png", folder.name, class_counts=counts, class_names=names)

@@ -18,6 +18,7 @@ from typing import Any
 from fsgl.errors import unknown
 from fsgl.evaluation.classes import class_order, group_of
 from fsgl.report.render import WIDTH, Table, cells_wide, clean_name
+from fsgl.report.tested import UNTESTED, is_untested, rests_on
 
 EMPTY = "\u2013"  # en dash
 HEADLINES = ("last", "validation", "test")
@@ -71,7 +72,7 @@ def render_protocol(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table
     return Table(
         title=" ".join([title, *(f"(% of {rows[0]['n']} test images; headline: {name})" for name in headline)]).strip(),
         headings=("test set", "epoch", *_FIGURES.values()),
-        rows=tuple((row["name"], str(row["epoch"]), *_figures(row)) for row in rows),
+        rows=tuple((row["name"], str(row["epoch"]), *_cells(row)) for row in rows),
         notes=tuple(notes),
         strong=frozenset(number for number, row in enumerate(rows) if row["headline"]),
         faint=frozenset(number for number, row in enumerate(rows) if row["note"]),
@@ -99,21 +100,22 @@ def per_class_table(
     many, few = metrics["groups"]["boundaries"]
 
     def cells(k: int) -> tuple[str, ...]:
-        return names[k], str(counts[k]), group_of(counts[k], many, few), _number(accuracy[k])
+        return names[k], str(counts[k]), group_of(counts[k], many, few), _number(accuracy[k], none=UNTESTED)
 
     order = class_order(counts)
     headings, notes = ("class", "train images", "group", "accuracy"), _legend([metrics["groups"]], ece=False)
     if len(order) <= max_classes:
-        return Table(f"{title} (%, most frequent first)", headings, tuple(map(cells, order)), tuple(notes))
+        rows = tuple(map(cells, order))
+        return Table(f"{title} (%, most frequent first)", headings, rows, tuple(notes), named=True)
 
     known = sorted((k for k in order if accuracy[k] is not None), key=lambda k: -accuracy[k])
     if len(known) < len(order):
         notes.append(f"{len(order) - len(known)} classes have no test images.")
-    rows = [cells(k) for k in known]
+    chosen = [cells(k) for k in known]
     if middle := known[ends:-ends]:
         mean = _number(_mean(accuracy[k] for k in middle))
-        rows[ends:-ends] = [(f"mean of {len(middle)} others", _span(counts[k] for k in middle), "", mean)]
-    return Table(f"{title} (%, best and worst of {len(order)})", headings, tuple(rows), tuple(notes))
+        chosen[ends:-ends] = [(f"mean of {len(middle)} others", _span(counts[k] for k in middle), "", mean)]
+    return Table(f"{title} (%, best and worst of {len(order)})", headings, tuple(chosen), tuple(notes), named=True)
 
 
 def comparison_table(
@@ -137,9 +139,9 @@ def comparison_table(
     chosen = {name: _measured(run, fair) for name, run in runs.items()}
     measured = {name: metrics for name, (metrics, _) in chosen.items()}
     known = [metrics for metrics in measured.values() if metrics]
-    rows = [(clean_name(name), *_figures(metrics or {})) for name, metrics in measured.items()]
+    rows = [(clean_name(name), *_cells(metrics or {})) for name, metrics in measured.items()]
     notes = _legend([metrics["groups"] for metrics in known])
-    alike = all((metrics["groups"], metrics["n"]) == (known[0]["groups"], known[0]["n"]) for metrics in known)
+    alike = all(_of_test_set(metrics) == _of_test_set(known[0]) for metrics in known)
     if not alike:
         notes.append("These runs were measured on different test sets or groups: do not rank them.")
     elif len(known) == len(rows) == 2:
@@ -183,15 +185,16 @@ def _class_block(
     )
     fixed = ("classes" if banded else "class", *(["train images"] if class_counts is not None else []))
     headings = tuple(map(clean_name, measured))
-    taken = max(cells_wide(row[0]) for row in rows) + sum(2 + len(heading) for heading in fixed[1:])
-    notes: tuple[str, ...] = ()
+    taken = max(cells_wide(clean_name(row[0])) for row in rows) + sum(2 + len(heading) for heading in fixed[1:])
+    untested = any(accuracy is None for metrics in measured.values() if metrics for accuracy in metrics["per_class"])
+    notes: tuple[str, ...] = (f"Classes without test images ({EMPTY}) count in no mean.",) if untested else ()
     if taken + sum(2 + max(cells_wide(heading), 5) for heading in headings) > width:
         letters = tuple(_letter(number) for number in range(len(headings)))
-        notes = tuple(f"{letter}: {heading}" for letter, heading in zip(letters, headings, strict=True))
+        notes += tuple(f"{letter}: {heading}" for letter, heading in zip(letters, headings, strict=True))
         headings = letters
     ordering = "most frequent first" if class_counts is not None else "by class index"
     title = f"Accuracy by class (%, {'mean of each band, ' if banded else ''}{ordering})"
-    return Table(title, (*fixed, *headings), rows, notes)
+    return Table(title, (*fixed, *headings), rows, notes, named=True)
 
 
 def _protocol(
@@ -237,15 +240,29 @@ def _legend(groups: Sequence[Mapping[str, Any]], *, ece: bool = True) -> list[st
         f"Classes by training images: many over {many} ({classes['many']}), medium {medium} ({classes['medium']}), "
         f"few up to {few} ({classes['few']})."
     )
-    return [note, "ECE: expected calibration error, lower is better."] if ece else [note]
+    resting = rests_on(groups[0]) if len({str(each.get("tested")) for each in groups}) == 1 else []
+    return [note, *resting, *(["ECE: expected calibration error, lower is better."] if ece else [])]
+
+
+def _of_test_set(metrics: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two runs share that were measured on as many images, in the same groups of classes."""
+    return metrics["groups"]["boundaries"], metrics["groups"]["classes"], metrics["n"]
+
+
+def _cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The figures, and a word for a group that has classes but no test images."""
+    groups = metrics.get("groups")
+    return tuple(
+        _number(metrics.get(key), none=UNTESTED if is_untested(groups, key) else EMPTY) for key in _FIGURES
+    )  # fmt: skip
 
 
 def _figures(metrics: Mapping[str, Any], sign: str = "") -> tuple[str, ...]:
     return tuple(_number(metrics.get(key), sign) for key in _FIGURES)
 
 
-def _number(value: float | None, sign: str = "") -> str:
-    return EMPTY if value is None or value != value else f"{value:{sign}.1f}"
+def _number(value: float | None, sign: str = "", none: str = EMPTY) -> str:
+    return none if value is None or value != value else f"{value:{sign}.1f}"
 
 
 def _minus(value: float | None, other: float | None) -> float | None:
@@ -263,7 +280,7 @@ def _span(counts: Iterable[int]) -> str:
 
 
 def _class_names(names: Sequence[str] | None, n_classes: int) -> list[str]:
-    return [f"class {k}" for k in range(n_classes)] if names is None else [clean_name(name) for name in names]
+    return [f"class {k}" for k in range(n_classes)] if names is None else [str(name) for name in names]
 
 
 def _same_length(accuracy: Sequence[Any], names: Sequence[str], counts: Sequence[int]) -> None:

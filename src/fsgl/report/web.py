@@ -30,6 +30,7 @@ svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhe
 .wide { position: relative; left: 50%; transform: translateX(-50%); width: max-content; min-width: 100%;
   max-width: calc(100vw - 3rem); }
 .wide td:not(:first-child), .wide th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
+.wide td.name { white-space: pre-wrap; min-width: 6rem; }
 .wide td.long { white-space: normal; min-width: 15rem; text-align: left; }
 .told tr.head th:last-child { text-align: left; }
 tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
@@ -64,7 +65,7 @@ def page(title: str, sections: Iterable[str]) -> str:
 
 def escape(value: object) -> str:
     """As text of a page. Surrogates, which stand for bytes of a file name that are no UTF-8, become question marks."""
-    return html.escape(str(value).encode("utf-8", "replace").decode())
+    return html.escape(str(value).encode("utf-8", "replace").decode()).replace("\r", "&#13;")
 
 
 def table(content: Table) -> str:
@@ -78,7 +79,10 @@ def table(content: Table) -> str:
     rows = []
     for number, row in enumerate(content.rows):
         kind = " class=strong" if number in content.strong else " class=faint" if number in content.faint else ""
-        cells = (_cell(text, content.headings[column] if told else None) for column, text in enumerate(row))
+        cells = (
+            _cell(text, content.headings[column] if told else None, content.named and not column)
+            for column, text in enumerate(row)
+        )  # fmt: skip
         rows.append(f"<tr{kind}>" + "".join(cells) + "</tr>")
     notes = "".join(f"<p class=soft>{_with_code(note)}</p>" for note in content.notes)
     kind = '"wide told"' if told else "wide"
@@ -86,8 +90,10 @@ def table(content: Table) -> str:
     return f"{heading}<div class={kind} tabindex=0>{body}</div>{notes}"
 
 
-def _cell(text: str, heading: str | None) -> str:
-    """heading: of its column, where the table may be shown without its first row."""
+def _cell(text: str, heading: str | None, name: bool) -> str:
+    """heading: of its column, where the table may be shown without its first row.  name: spaces and lines stay."""
+    if name:
+        return f"<td class=name>{escape(text)}</td>"
     of = f' data-of="{escape(heading)}"' if heading else ""
     return f"<td{' class=long' if len(text) > LONG else ''}{of}>{escape(text)}</td>"
 

@@ -24,6 +24,7 @@ from fsgl.evaluation.posthoc import (
     estimate_prior_em,
     fit_group_temperatures,
     fit_temperature,
+    groups_that_tell,
     max_normed,
     probabilities,
     tau_normalised,
@@ -202,7 +203,9 @@ def adjust(
         group_K = np.select([groups[group] for group in GROUPS], range(len(GROUPS)))
         temperatures = fit_group_temperatures(*subject.validation(), group_K)
         by_group = {group: float(temperatures[members][0]) for group, members in groups.items() if members.any()}
-        done = Adjustment(name, None, "validation", {"temperatures": by_group}, subject.assumed_prior)
+        own = {GROUPS[place] for place in groups_that_tell(*subject.validation(), group_K)}
+        details = {"temperatures": by_group, "as_all_images": [group for group in by_group if group not in own]}
+        done = Adjustment(name, None, "validation", details, subject.assumed_prior)
     elif name == "prior":
         weight, bias, done = _to_prior(subject, prior_K, unlabelled, estimator, record)
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from fsgl.recipes.experiment import Experiment
 from fsgl.runs.folder import how_to_go_on, recorded
 from fsgl.runs.network import Network, build_model, build_network
 
+_LISTS = ("train_list", "val_list", "test_list")
 WEIGHTS = {"last": "model.safetensors", "best-val": "best-val.safetensors"}
 
 
@@ -39,20 +42,32 @@ def read_experiment(path: Path) -> Experiment:
     """The experiment of a record, or of a bare settings file."""
     content = read_json(path)
     settings = content.get("settings", content) if isinstance(content, dict) else content
-    return _where_it_lies(Experiment.from_json(settings, str(path)), path.parent)
+    return _where_it_lies(Experiment.from_json(settings, str(path)), path.parent, content)
 
 
 def experiment_of(folder: Path, record: dict[str, Any]) -> Experiment:
     """The experiment of a run's record."""
-    return _where_it_lies(Experiment.from_json(record["settings"], str(folder / "experiment.json")), folder)
+    return _where_it_lies(Experiment.from_json(record["settings"], str(folder / "experiment.json")), folder, record)
 
 
-def _where_it_lies(experiment: Experiment, folder: Path) -> Experiment:
-    """With the arrays that were kept in the run's folder, wherever that has been moved to."""
+def _where_it_lies(experiment: Experiment, folder: Path, record: dict[str, Any]) -> Experiment:
+    """With the arrays that were kept in the run's folder, wherever that has been moved to, and with relative paths of
+    images from where the run was begun. None of this is part of the experiment's hash."""
     kept = folder / KEPT
     if experiment.data.name == "own" and Path(experiment.data.root).name == KEPT and kept.exists():
         return replace(experiment, data=replace(experiment.data, root=str(kept)))
-    return experiment
+    return _from_where_it_began(experiment, record, ("root", "images"))
+
+
+def _from_where_it_began(experiment: Experiment, record: dict[str, Any], names: Sequence[str]) -> Experiment:
+    """With the relative paths of these settings taken from the folder in which the run was begun, where they are there;
+    otherwise from here, as when a project was moved with its images and its runs."""
+    began = record.get("begun_in")
+    if not isinstance(began, str) or began == os.getcwd():
+        return experiment
+    written = {name: value for name in names if (value := getattr(experiment.data, name)) is not None}
+    found = {name: str(path) for name, value in written.items() if (path := Path(began) / value).exists()}
+    return replace(experiment, data=replace(experiment.data, **found)) if found else experiment
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
@@ -95,7 +110,7 @@ def load_network(
     """The trained network of a run with its data. weights: a key of ``WEIGHTS``.  data: the run's, where they are in
     memory; None reads them. Raises UserError, also for data that are not the run's."""
     record = read_record(folder)
-    experiment = experiment_of(folder, record)
+    experiment = _from_where_it_began(experiment_of(folder, record), record, _LISTS)
     _require_weights(folder, weights, record)
     data = data or load_data(experiment.data)
     if data.hash != record["data"]["split_hash"]:
@@ -147,7 +162,7 @@ class Trained:
 def load_model(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> Trained:
     """The trained network of a run, in evaluation mode; its images are not needed. Raises UserError."""
     record = read_record(folder)
-    experiment = experiment_of(folder, record)
+    experiment = _from_where_it_began(experiment_of(folder, record), record, _LISTS)
     _require_weights(folder, weights, record)
     data, result = record["data"], record.get("result") or {}
     try:

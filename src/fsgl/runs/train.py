@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGTERM
@@ -116,6 +117,7 @@ class _Session:
             "pretrained": None if network.origin is None else asdict(network.origin),
             "cost": cost(experiment, network.data, network.model),
             "environment": {**environment(self.device), **placement.describe(), "compile": runtime.compile},
+            "begun_in": os.getcwd(),
             "status": "running",
             "result": None,
         }
