@@ -19,6 +19,7 @@ from fsgl.data.images.sources import ImageArrays, ImageFiles
 from fsgl.data.load import DataSpec, load_data
 from fsgl.data.readers.cifar import load_cifar
 from fsgl.data.readers.own import find_source
+from fsgl.data.readers.reading import Reading
 from fsgl.data.readers.small_images import keep_small_images
 from fsgl.errors import UserError
 from fsgl.recipes import make_experiment
@@ -207,6 +208,51 @@ def test_replay_takes_the_images_from_where_they_are_now(tmp_path: Path) -> None
     replay = ["train", "--from", str(run / "experiment.json"), "--root", str(tmp_path / "moved"), "--run", str(again)]
     assert main([*replay, "--device", "cpu", "--max-steps", "2", "--track", "none"]) == 0
     assert (run / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
+
+
+def test_relative_paths_are_taken_from_where_the_run_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (there := tmp_path / "there").mkdir()
+    monkeypatch.chdir(there)
+    rows = write_images(Path("pets"), {"cat": 12, "dog": 9, "emu": 4}, (8, 8))  # of emu none is spared for the test
+    Path("train.txt").write_text("".join(f"{path} {label}\n" for path, label in rows))
+    own, listed = ["--data", "pets"], ["--data", "lists", "--train-list", "train.txt", "--root", "pets"]
+    for name, data in {"own": own, "listed": listed}.items():
+        assert main(["train", "cross-entropy", *data, "--run", name, *SMALL]) == 0
+    assert "balanced is of 2 of 3 classes (few of 2 of 3 classes)" in " ".join(capsys.readouterr().out.split())
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    for name in ("own", "listed"):
+        assert main(["evaluate", f"../there/{name}"]) == 0
+        assert "balanced is of 2 of 3 classes" in " ".join(capsys.readouterr().out.split())
+    go_on = ["train", "--run", "../there/own", "--resume", "--device", "cpu", "--workers", "0", "--track", "none"]
+    assert main([*go_on, "--max-steps", "3"]) == 0
+    write_images(elsewhere / "pets", {"cat": 9, "dog": 9}, (8, 8))  # others of the same name do not stand in for them
+    assert main(["evaluate", "../there/own"]) == 0
+    there.rename(moved := tmp_path / "moved")  # with its images: then what is here counts
+    monkeypatch.chdir(moved)
+    assert main(["evaluate", "listed"]) == 0
+
+
+def test_followed_links_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the caches of hubs and of DVC have them: a class that is a link, and files that are."""
+    write_images(tmp_path / "store", {"cat": 9, "blobs": 9}, (8, 8))
+    (tmp_path / "pets" / "dog").mkdir(parents=True)
+    (tmp_path / "pets" / "cat").symlink_to(tmp_path / "store" / "cat")
+    for i in range(9):
+        (tmp_path / "pets" / "dog" / f"{i}.png").symlink_to(tmp_path / "store" / "blobs" / f"{i}.png")
+    train = ["train", "cross-entropy", "--data", str(tmp_path / "pets"), "--run", str(tmp_path / "run"), *SMALL]
+    assert main(train) == 2
+    assert "it holds links ('cat' 1, 'dog' 9): --follow-links takes them" in capsys.readouterr().err
+    assert main([*train, "--follow-links"]) == 0
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    write_images(tmp_path / "store", {"blobs": 9}, (90, 80))  # of another size: decoded as they are needed
+    spec = DataSpec("own", str(tmp_path / "pets"), reading=Reading(links="follow"))
+    data = load_data(spec)
+    assert isinstance(data.test, ImageFiles)
+    assert sum(len(batch) for batch in data.evaluation_batches(data.test, "cpu")) == len(data.test)
+    assert not data.bad.reasons
 
 
 def test_hash_tells_other_images_and_other_parts_apart(tmp_path: Path) -> None:

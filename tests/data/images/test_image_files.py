@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fsgl.data.images import pixels
-from fsgl.data.images.image_files import SUFFIXES, BadImage, open_rgb
+from fsgl.data.images.image_files import SUFFIXES, BadImage, open_rgb, readable_suffixes
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 PHOTO = Image.fromarray(PIXELS)
@@ -99,6 +99,20 @@ def test_exif_rotation_is_undone(tmp_path: Path, orientation: int) -> None:
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(opened(tmp_path / "a.png"), upright)
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".HEIF", ".hif"])
+def test_photographs_of_iphones_are_decoded_and_stand_upright(tmp_path: Path, suffix: str) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="pip install 'fsgl[heif]' reads HEIC")
+    smooth = np.stack([np.linspace(0, 255, 2400).reshape(40, 60)] * 3, axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown a quarter turned, and turned once alone
+    pillow_heif.from_pillow(Image.fromarray(smooth)).save(tmp_path / "flat.heic", quality=95)
+    turned = pillow_heif.from_pillow(Image.fromarray(smooth))
+    turned.save(tmp_path / f"a{suffix}", quality=95, exif=exif.tobytes())
+    assert np.abs(opened(tmp_path / "flat.heic").astype(int) - smooth).mean() < 3
+    assert np.abs(opened(tmp_path / f"a{suffix}").astype(int) - np.rot90(smooth, -1)).mean() < 3
+    assert suffix.lower() in readable_suffixes()
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])

@@ -38,8 +38,9 @@ TAME = [
     "\U0001f98a", "polar bear", "train station", "test tube", "\u72ac", "#1", "validated", "it's", "a=b", "100%",
 ]  # fmt: skip
 ODD = [
-    "line\nbreak", " lead", "trail ", "nan", "None", "7", "007", "a|b", "x;y", "cat ", "CAT", "\t", "train", "test", "valid",
-    "images", "masks", "Caf\u00e9", "cafe\u0301", "-1", "1.0", "\u2028", "\\x", "'", "*", "[a]", "~", "%s", "a\\b",
+    "line\nbreak", " lead", "trail ", "nan", "None", "7", "007", "a|b", "x;y", "cat ", "CAT", "\t", "train", "test",
+    "valid", "images", "masks", "Caf\u00e9", "cafe\u0301", "-1", "1.0", "\u2028", "\\x", "'", "*", "[a]", "~",
+    "%s", "a\\b",
 ]  # fmt: skip
 FREE = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=8).filter(
     lambda name: not name.startswith(".") and len(name.encode()) < 200

@@ -124,13 +124,19 @@ def _is_class(layout: Layout, folder: str) -> bool:
 def _refuse(path: Path, walk: Walk, notes: list[str]) -> None:
     """Raises UserError: there is no class at all."""
     tables = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in TABLES)
-    count, unread = sum(map(len, walk.images.values())), sum(walk.unread.values(), Counter())
+    count, unread, links = sum(map(len, walk.images.values())), defaultdict[str, Counter[str]](Counter), Counter[str]()
+    for folder, suffixes in walk.unread.items():
+        unread[folder.split("/")[0]] += suffixes
+    for link in walk.links:
+        links[link.split("/")[0]] += 1
     instead = f"; {count:,} images lie in it without a class" if count else ""
     if unread:
-        instead = f"; what it holds cannot be read here: {say_unread(unread)}"
+        told = some_of(f"'{shorten(folder)}' {say_unread(suffixes)}" for folder, suffixes in sorted(unread.items()))
+        instead = f"; what it holds cannot be read here: {told}"
     if tables:
         some = some_of(f"'{shorten(name)}'" for name in tables)
         instead = f"; it holds {some}: name the file that lists the images"
     listed = f" ({'; '.join(notes)})" if notes else ""
-    follow = "; --follow-links takes links" if walk.links else ""
+    told = some_of(f"'{shorten(folder)}' {number:,}" for folder, number in sorted(links.items()))
+    follow = f"; it holds links ({told}): --follow-links takes them" if links else ""
     raise UserError(f"{path}: no folders with images, one a class{instead}{follow}{listed}")
