@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 help:  ## show this list
 	@echo "make demo    install, train on the embedded digits, show the table and the picture"
 	@echo "make test    install what tests need and run them (PYTEST_ARGS='-k mix -x' goes to pytest)"
-	@echo "make fuzz    10,000 arbitrary lists, tables and .npz files (a minute or two)"
+	@echo "make fuzz    10,000 layouts of folders, dialects of tables, lists and .npz files (some twenty minutes)"
 	@echo "make lint    ruff, import layers, dead code"
 	@echo "make types   mypy"
 	@echo "make bench   time and memory on this machine, recorded in results/ and docs/speed.md (BENCH_ARGS=--check: fail on a missed target)"
@@ -30,7 +30,7 @@ test: test-env
 	.venv/bin/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 fuzz: test-env
-	FSGL_FUZZ=10000 .venv/bin/python -m pytest tests/data/test_own_fuzz.py
+	FSGL_FUZZ=10000 .venv/bin/python -m pytest tests/data/readers/test_layout_fuzz.py tests/data/readers/test_own_fuzz.py
 
 # Everything that `make test` needs, without running it.
 test-env: .venv/ready-test

@@ -30,7 +30,7 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
     two = top1_differs(entries)
     epochs = {run["settings"]["optim"]["epochs"] for entry in entries for run in entry.runs}
     stated = any(run.get("settings_from") for entry in entries for run in entry.runs)
-    groups = next((run["epochs"][-1]["test"]["groups"] for entry in entries for run in entry.runs), None)
+    groups = next((run["epochs"][-1]["test"].get("groups") for entry in entries for run in entry.runs), None)
     rows = []
     for entry in entries:
         cost = entry.runs[0]["cost"] if entry.runs else {}

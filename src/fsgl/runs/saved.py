@@ -66,7 +66,8 @@ def _from_where_it_began(experiment: Experiment, record: dict[str, Any], names: 
     if not isinstance(began, str) or began == os.getcwd():
         return experiment
     written = {name: value for name in names if (value := getattr(experiment.data, name)) is not None}
-    found = {name: str(path) for name, value in written.items() if (path := Path(began) / value).exists()}
+    there = {name: Path(began) / value for name, value in written.items()}
+    found: dict[str, Any] = {name: str(path) for name, path in there.items() if path.exists()}
     return replace(experiment, data=replace(experiment.data, **found)) if found else experiment
 
 

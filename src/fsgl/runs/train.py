@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGTERM
@@ -117,7 +116,7 @@ class _Session:
             "pretrained": None if network.origin is None else asdict(network.origin),
             "cost": cost(experiment, network.data, network.model),
             "environment": {**environment(self.device), **placement.describe(), "compile": runtime.compile},
-            "begun_in": os.getcwd(),
+            "begun_in": str(Path.cwd()),
             "status": "running",
             "result": None,
         }
