@@ -63,7 +63,8 @@ def test_cards_of_the_page_and_the_run_in_python(tmp_path: Path) -> None:
 
 
 def test_a_comparison_says_it() -> None:
-    found = {"settings": {"recipe": "fsgl", "seed": 0}, "epochs": [row(SOME)], "cost": {}, "train_seconds": 1.0}
+    settings = {"recipe": "fsgl", "seed": 0, "optim": {"epochs": 1}}
+    found = {"settings": settings, "epochs": [row(SOME)], "cost": {}, "train_seconds": 1.0}
     table = accuracy_table([Entry("fsgl", (found,))], "Test set")
     assert "mean over classes is of 1 of 3 classes" in table.notes[-1]
     assert table.rows[0][3:6] == ("100.0", "untested", "untested")

@@ -92,6 +92,8 @@ def test_three_parts(tmp_path: Path, folders: tuple[str, ...], parts: set[str]) 
         (two("cat", "dog", inner=("Training_Set", "Valid")), {"train": BOTH, "val": BOTH}),
         ([*two("cat", "dog", inner=("train", "test")), "emu/train/1.png"],
          {"train": {**BOTH, "emu": 1}, "test": BOTH}),
+        (two("train station", "test tube", inner=("train", "test")),
+         {part: {"train station": 2, "test tube": 2} for part in ("train", "test")}),
         # classes that have the name of a part, or of what lies in one
         (["bus/1.png", "train/1.png", "train/old/2.png", "test/x/3.png"], {"train": {"bus": 1, "test": 1, "train": 2}}),
         (["train station/day/1.png", "train station/night/2.png", "bus stop/3.png"],
@@ -126,6 +128,7 @@ def test_layouts_that_have_one_meaning(tmp_path: Path, files: list[str], found: 
         (["train/1.png", "train/2.png", "test/1.png"], ("named like parts", "--class-level 1")),
         (["train/1.png", "test/cat/1.png", "test/dog/2.png"], ("named like parts",)),
         (["cat_train/1.png", "cat_test/1.png", "dog_train/1.png"], ("named like parts of one class",)),
+        (two("train", "test", inner=("train", "test")), ("which are named like parts, too", "--class-level 2")),
         (["train/steam/1.png", "train/diesel/1.png", "bus/1.png"], ("lies beside 'bus'", "--class-level 1")),
         (["cat/1.png", "dog/1.png", *two("test")], ("'test' holds folders that also lie beside it", "--exclude test")),
         (["cat/1.png", "dog/1.png", *two("all")], ("'all' holds folders that also lie beside it", "--exclude all")),

@@ -11,24 +11,16 @@ beside masks): that, and a part whose role is open, is a UserError that says how
 
 from __future__ import annotations
 
-import shlex
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fsgl.data.readers.doubts import ask_of_alike, refuse_parts_of_parts, refuse_parts_without_classes, some
 from fsgl.data.readers.part_names import PartName, part_name
 from fsgl.data.readers.paths import shorten
 from fsgl.data.readers.reading import PARTS, Reading
-from fsgl.data.readers.tree import DEEPEST, Node, alike, below_lone, joined, shared
-from fsgl.data.readers.walk import some_of
+from fsgl.data.readers.tree import DEEPEST, Node, below_lone, joined, shared
 from fsgl.errors import UserError
-
-# What lies beside pictures and is none of their class.
-_BESIDE = frozenset({
-    "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations", "groundtruth",
-    "ground_truth", "ground truth", "gt", "bbox", "bboxes", "depth", "heatmap", "heatmaps",
-})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,8 +76,8 @@ def find_layout(path: Path, root: Node, reading: Reading) -> Layout:
         below, count = path.joinpath(*base), len(node.children)
         raise UserError(f"{path}: holds one folder, and the classes seem to be the {count} in it; name {below}")
     if layout is None:
-        _refuse_parts_without_classes(path, root)
-        _ask_of_alike(path, root, 0)
+        refuse_parts_without_classes(path, root)
+        ask_of_alike(path, root, 0)
         layout = Layout()
     return layout
 
@@ -102,11 +94,12 @@ def _in_parts(path: Path, node: Node, base: tuple[str, ...]) -> Layout | None:
                 classes = next(iter(classes.children.values()))
             if part == "train":
                 train.children |= classes.children
-        _ask_of_alike(path, train, layout.class_at)
+        refuse_parts_of_parts(path, parts, train)
+        ask_of_alike(path, train, layout.class_at)
         return layout
     if inside := _parts_inside(path, node):
         below = {name: joined(child.children.values()) for name, child in node.children.items()}
-        _ask_of_alike(path, Node(children=below), at, 3)
+        ask_of_alike(path, Node(children=below), at, 3)
         return Layout(base, at, at + 1, inside)
     return None
 
@@ -125,11 +118,11 @@ def _parts_above(path: Path, node: Node) -> dict[str, str]:
     others = {name: child for name, child in tops.items() if name not in found}
     if "train" not in found.values():
         if found and not others:
-            raise UserError(f"{path}: holds {_some(found)} but no 'train'; name the folder that holds the classes")
+            raise UserError(f"{path}: holds {some(found)} but no 'train'; name the folder that holds the classes")
         for name in found:
             if beside := set(tops[name].children) & set(others):
                 raise UserError(
-                    f"{path}: '{shorten(name)}' holds folders that also lie beside it ({_some(beside)}); put the "
+                    f"{path}: '{shorten(name)}' holds folders that also lie beside it ({some(beside)}); put the "
                     f"training images into a folder 'train', or leave it out with --exclude {shorten(name)}"
                 )
         return {}
@@ -139,13 +132,13 @@ def _parts_above(path: Path, node: Node) -> dict[str, str]:
             if shared(tops[train], child):
                 raise UserError(
                     f"{path}: '{shorten(train)}' and '{shorten(name)}' hold the same folders "
-                    f"({_some(shared(tops[train], child))}); if it is a part, --parts train={train},test={name}; "
+                    f"({some(shared(tops[train], child))}); if it is a part, --parts train={train},test={name}; "
                     f"--exclude {shorten(name)} leaves it out"
                 )
             if not part_name(name):
                 raise UserError(
-                    f"{path}: '{shorten(train)}' holds folders ({_some(tops[train].children)}) and lies beside "
-                    f"{_some(others)}; where these are classes alike, --class-level 1; where '{shorten(train)}' is the "
+                    f"{path}: '{shorten(train)}' holds folders ({some(tops[train].children)}) and lies beside "
+                    f"{some(others)}; where these are classes alike, --class-level 1; where '{shorten(train)}' is the "
                     f"part to train on, --parts train={train}"
                 )
     return found
@@ -160,9 +153,13 @@ def _holds_classes(name: PartName, node: Node) -> bool:
 def _is_part(name: str, named: Mapping[str, PartName], tops: Mapping[str, Node]) -> bool:
     """Whether a name that speaks of a part is one: by saying nothing else, or by a fellow of the other part."""
     mine = named[name]
+
+    def alike(fellow: str) -> bool:  # "train station" and "test tube" that hold parts are classes
+        both = shared(tops[name], tops[fellow])
+        return bool(both) and not all(map(part_name, both))
+
     return not mine.rest or any(
-        other.part != mine.part and (other.rest == mine.rest or shared(tops[name], tops[fellow]))
-        for fellow, other in named.items()
+        other.part != mine.part and (other.rest == mine.rest or alike(fellow)) for fellow, other in named.items()
     )
 
 
@@ -187,7 +184,7 @@ def _parts_inside(path: Path, node: Node) -> dict[str, str]:
            if name not in with_them or child.straight or set(child.children) - set(parts)]  # fmt: skip
     if odd:
         raise UserError(
-            f"{path}: the folders {_some(with_them)} hold {_some(parts)}, but '{shorten(odd[0])}' does not, or more; "
+            f"{path}: the folders {some(with_them)} hold {some(parts)}, but '{shorten(odd[0])}' does not, or more; "
             "put all images of the classes into such folders, or say --class-level 1 to take each class whole"
         )
     return parts
@@ -208,57 +205,6 @@ def _with_parts(node: Node, base: tuple[str, ...], parts: Mapping[str, str]) -> 
     return Layout(base, class_at_in[train], at, dict(parts), class_at_in)
 
 
-def _refuse_parts_without_classes(path: Path, root: Node) -> None:
-    """Raises UserError for train/1.jpg beside test/1.jpg, cat_train beside cat_test, and cat beside all/cat."""
-    named = {name: part_name(name) for name in root.children}
-    by_rest: dict[frozenset[str], dict[str, str]] = defaultdict(dict)
-    for name, found in named.items():
-        if found:
-            by_rest[found.rest].setdefault(found.part, name)
-    for rest, parts in by_rest.items():
-        if rest and "train" in parts and len(parts) > 1:
-            raise UserError(
-                f"{path}: {_some(parts.values())} are named like parts of one class; put them into 'train' and the "
-                "like, with a folder for each class in it, or say --class-level 1 where these are classes"
-            )
-    for name, child in root.children.items():
-        beside = child.children.keys() & (root.children.keys() - {name})
-        if len(beside) > 1:
-            raise UserError(
-                f"{path}: '{shorten(name)}' holds folders that also lie beside it ({_some(beside)}); leave it out "
-                f"with --exclude {shlex.quote(name)}, or say --class-level 1 where it is a class"
-            )
-    if len(named) > 1 and len(by_rest[frozenset()]) > 1 and all(found and not found.rest for found in named.values()):
-        raise UserError(
-            f"{path}: {_some(named)} are named like parts, but their images do not lie in a folder for each class; "
-            "name a table that lists them with their classes, or say --class-level 1 where these are the classes"
-        )
-
-
-def _ask_of_alike(path: Path, classes: Node, at: int, below: int = 2) -> None:
-    """Raises UserError where folders taken for classes hold the same folders. at: their place; below: that of those
-    folders, counted as levels from them plus one."""
-    deep = {name: child for name, child in classes.children.items() if child.children and child.deep >= child.straight}
-    beside = [(name, inner) for name, child in classes.children.items() for inner in child.children
-              if inner.casefold() in _BESIDE and (child.straight or len(child.children) > 1)]  # fmt: skip
-    out = sorted({inner for _, inner in beside})
-    leave_out = f"; --exclude {','.join(out)} leaves {_some(out)} out" if out else ""
-    if found := alike(deep):
-        names, inner = found
-        names = sorted(names, key=lambda name: -classes.children[name].all)  # a training part is the largest
-        as_parts = ",".join(f"{part}={shlex.quote(name)}" for part, name in zip(("train", "test"), names, strict=False))
-        raise UserError(
-            f"{path}: {_some(names)} hold the same folders ({_some(inner)}); where {_some(names, 2)} are the classes, "
-            f"say --class-level {at + 1}; where {_some(inner, 2)} are, --class-level {at + below}, or "
-            f"--parts {as_parts} if they lie in parts{leave_out}"
-        )
-    if len({name for name, _ in beside}) > 1:
-        raise UserError(
-            f"{path}: {_some(dict(beside))} hold {_some(out)} beside their images; --exclude {','.join(out)} leaves "
-            f"them out, --class-level {at + 1} takes them as images of the class"
-        )
-
-
 def _as_told(path: Path, root: Node, reading: Reading) -> Layout:
     """By --parts, --class-level, or both."""
     parts = reading.named_parts()
@@ -275,7 +221,7 @@ def _as_told(path: Path, root: Node, reading: Reading) -> Layout:
         if absent:
             raise UserError(f"{path}: --parts names '{shorten(absent[0])}', but no folder of that name holds images")
         if len(set(where.values())) > 1:
-            raise UserError(f"{path}: the folders of --parts ({_some(parts)}) lie at different levels; join them first")
+            raise UserError(f"{path}: the folders of --parts ({some(parts)}) lie at different levels; join them first")
         part_at = next(iter(where.values()))
         assert part_at is not None
         above = levels[part_at]
@@ -304,7 +250,3 @@ def _as_told(path: Path, root: Node, reading: Reading) -> Layout:
         if whole and len(named) == len(names) > 1 and "train" in _parts_of(named).values():
             return Layout((), class_at, class_at + 1, _parts_of(named))
     return Layout((), class_at)
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    return some_of((f"'{shorten(name)}'" for name in (sorted(names) if isinstance(names, set) else names)), most)
