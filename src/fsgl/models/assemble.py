@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fsgl.models.backbone import Backbone
 from fsgl.models.feature_scaling import FeatureScaling, FeatureScalingSpec
-from fsgl.models.heads import FourHeads, HeadOutputs, initialise
+from fsgl.models.heads import CosineLinear, FourHeads, HeadOutputs, initialise
 
 
 class RecognitionNet(nn.Module):
@@ -45,6 +45,12 @@ class RecognitionNet(nn.Module):
         """
         self.frozen, self.frozen_statistics = True, statistics
         self.backbone.requires_grad_(False)
+        self.train(self.training)
+
+    def unfreeze_backbone(self) -> None:
+        """Train all of the backbone from now on; its BatchNorm as ``frozen_batch_norm`` says."""
+        self.frozen = self.frozen_statistics = False
+        self.backbone.requires_grad_(True)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
@@ -151,6 +157,13 @@ def build_four_heads(
     initialise(heads, backbone.linear_init)
     fsm = FeatureScaling(class_counts, scaling.gamma, scaling.profile, scaling.rank, scaling.decimals)
     return FourHeadNet(backbone, fsm, heads, class_weights_K.to(torch.get_default_dtype()))
+
+
+def with_cosine_classifier(model: nn.Module, scale: float) -> None:
+    """Put a fresh ``CosineLinear`` in the place of a Classifier's linear map. Raises TypeError where there is none."""
+    if not isinstance(model, Classifier) or type(model.fc) is not nn.Linear:
+        raise TypeError("no network with one linear classifier")
+    model.fc = CosineLinear(model.fc.in_features, model.fc.out_features, scale)
 
 
 def build_classifier(backbone: Backbone, num_classes: int) -> Classifier:

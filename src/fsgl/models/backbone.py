@@ -25,6 +25,11 @@ class Backbone(nn.Module):
         features: Tensor = super().__call__(images)
         return features
 
+    def depths(self) -> dict[str, int]:
+        """How deep each weight lies, by its name: 0 nearest to the image; weights of one layer have one depth."""
+        children = {name: place for place, (name, _) in enumerate(self.named_children())}
+        return {name: children.get(name.split(".")[0], 0) for name, _ in self.named_parameters()}
+
     def parted(self) -> tuple[nn.Module, nn.Module]:
         """The network as what several experts can share and what each has for itself: images -> ... -> ``B x D``."""
         return self, nn.Identity()

@@ -123,6 +123,13 @@ class TimmBackbone(Backbone):
         self.linear_init = "default"
         self.in_channels = in_channels
 
+    def depths(self) -> dict[str, int]:
+        from timm.models import group_parameters
+
+        found = group_parameters(self.net, self.net.group_matcher(coarse=False), reverse=True)
+        places = {depth: place for place, depth in enumerate(sorted(set(found.values())))}
+        return {f"net.{name}": places[depth] for name, depth in found.items()}
+
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.net(resized(images, self.image_size))
         return features

@@ -11,6 +11,7 @@ HUB = "hub"
 PACKAGE = "package"
 TRAINED = ("all", "heads")
 BATCH_NORMS = ("batch", "frozen")
+CLASSIFIERS = ("linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,49 @@ class TransferSpec:
         choices=BATCH_NORMS,
         later=True,
     )
+    layer_decay: float = setting(
+        1.0, "the learning rate of a backbone's layer as a share of that of the layer above it", above=0, at_most=1,
+        later=True,
+    )  # fmt: skip
+    probe_epochs: int = setting(
+        0, "epochs in which the heads alone are trained, on kept features, before everything is (runs/begin.py)",
+        at_least=0, later=True,
+    )  # fmt: skip
+    probe_lr: float = setting(0.05, "learning rate of these epochs", above=0, later=True)
+    classifier: str = setting(
+        "linear",
+        "of methods with one linear classifier: that, or one by cosines, begun at class means of pretrained features",
+        choices=CLASSIFIERS,
+        later=True,
+    )
+    cosine_scale: float = setting(25.0, "by which the cosines are multiplied; LIFT's", above=0, later=True)
 
     def __post_init__(self) -> None:
         check(self, "transfer")
         if self.batch_norm == "frozen" and self.weights is None:
             raise UserError("transfer.batch_norm=frozen keeps pretrained statistics: name transfer.weights")
+        if self.probe_epochs and (self.weights is None or self.train == "heads"):
+            raise UserError(
+                "transfer.probe_epochs comes before the backbone is trained from pretrained weights: name "
+                "transfer.weights, and leave transfer.train=heads (--freeze) off"
+            )
+        if self.probe_lr != 0.05 and not self.probe_epochs:
+            raise UserError("transfer.probe_lr is of the epochs of transfer.probe_epochs, which are none")
+        if self.cosine_scale != 25 and self.classifier != "cosine":
+            raise UserError("transfer.cosine_scale is of transfer.classifier=cosine")
         if self.weights == "":
             raise UserError(f"transfer.weights is empty; give '{HUB}', '{PACKAGE}', a file, or none")
         if self.train == "heads" and self.backbone_lr != 1:
             raise UserError("transfer.backbone_lr is of no use with transfer.train=heads, which freezes the backbone")
+        if self.train == "heads" and self.layer_decay != 1:
+            raise UserError("transfer.layer_decay is of no use with transfer.train=heads, which freezes the backbone")
         if self.cached_views and self.train != "heads":
             raise UserError("transfer.cached_views needs a frozen backbone: transfer.train=heads (--freeze) as well")
+
+    @property
+    def means(self) -> bool:
+        """Whether the classifier begins at class means."""
+        return self.classifier == "cosine" and self.weights is not None
 
     @property
     def kind(self) -> str:

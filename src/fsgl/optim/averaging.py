@@ -12,6 +12,9 @@ over the training images. A cycle of one epoch (c = 1) has the constant rate ``h
 The rates are the paper's: from the budget's last quarter on they no longer fall, so that w moves on among good weights
 and the mean is of weights that differ. Departures: within a cycle the rate changes by epochs, the paper's by steps; and
 BatchNorm's pass is over the images as augmented in the last epoch, each batch weighing the same.
+
+``ema`` is another average: of the weights after every step, later steps weighing more, at the schedule's own rates, as
+TensorFlow's models and timm's have it. Its BatchNorm statistics are averaged, too.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from fsgl.types import Batch
 
 @dataclass(frozen=True)
 class AveragingSpec:
-    """When weights begin to count, and the cycles of the rate from then on."""
+    """When weights begin to count, and the cycles of the rate from then on; or an average of all steps' weights."""
 
     start: float = setting(
         1.0, "share of the epochs before the first that counts; 1 is no averaging", at_least=0, at_most=1
@@ -42,8 +45,15 @@ class AveragingSpec:
     low: float = setting(0.5, "rate at the end of a cycle", above=0)
     cycle: int = setting(1, "epochs of a cycle; 1 averages every epoch, at the rate low", at_least=1)
 
+    ema: float = setting(
+        0.0, "decay a step of an exponential moving average of the weights, which is what is scored; 0 is none",
+        at_least=0, below=1, later=True,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         check(self, "averaging")
+        if self.ema and self.on:
+            raise UserError("averaging.ema and averaging.start are two ways to average; name one")
         if self.low > self.high:
             raise UserError(f"averaging.low ({self.low}) must be at most averaging.high ({self.high})")
 
@@ -96,6 +106,17 @@ class WeightAverage:
         kept = dict(self.model.named_buffers())
         for name, buffer in model.named_buffers():
             kept[name].copy_(buffer)
+
+    @torch.no_grad()
+    def blend(self, model: nn.Module, decay: float) -> None:
+        """mean <- d mean + (1 - d) w, of weights and statistics alike; d = min(decay, (1 + n) / (10 + n)) in step n."""
+        self.count += 1
+        share = 1 - min(decay, (1 + self.count) / (10 + self.count))
+        for kept, present in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(present, share)
+            else:
+                kept.copy_(present)
 
     @torch.no_grad()
     def renew_statistics(self, batches: Iterable[Batch]) -> None:

@@ -100,14 +100,20 @@ class Experiment:
             )
         if self.transfer.cached_views and self.method.mixes_pixels:
             raise UserError(f"{self.method.name} mixes pixels, which features have none of: transfer.cached_views=0")
+        on_features = {"probe_epochs=0": self.transfer.probe_epochs, "classifier=linear": self.transfer.means}
+        for setting_off, begins in on_features.items():
+            if begins and self.method.mixes_pixels:
+                raise UserError(f"{self.method.name} mixes pixels, which features have none of: transfer.{setting_off}")
         if 0 < self.transfer.cached_views < self.method.views:
             raise UserError(
                 f"{self.method.name} is shown {self.method.views} views of an image; transfer.cached_views must be "
                 f"{self.method.views} or more, not {self.transfer.cached_views}"
             )
         two_stages = self.method.second_stage(self.optim.epochs)  # of too few epochs, it says so
-        if two_stages is not None and self.averaging.on:
-            raise UserError(f"{self.method.name} trains in two stages; averaging.start cannot average over both")
+        if two_stages is not None and (self.averaging.on or self.averaging.ema):
+            raise UserError(f"{self.method.name} trains in two stages; averaging cannot average over both")
+        if two_stages is not None and self.transfer.probe_epochs:
+            raise UserError(f"{self.method.name} trains in two stages; transfer.probe_epochs would make them three")
 
     @property
     def passes_per_step(self) -> int:

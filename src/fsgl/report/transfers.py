@@ -44,6 +44,14 @@ def describe_transfer(run: Mapping[str, Any]) -> str:
         parts.append(f"backbone fine-tuned at {settings['backbone_lr']:g} of the learning rate")
     elif settings["weights"] is not None:
         parts.append("the whole network fine-tuned")
+    if settings["probe_epochs"]:
+        parts.append(f"the heads first, {settings['probe_epochs']} epochs on features")
+    if settings["layer_decay"] != 1:
+        parts.append(f"each layer at {settings['layer_decay']:g} of the rate above it")
+    if settings["batch_norm"] == "frozen":
+        parts.append("BatchNorm by the statistics that it began with")
+    if settings["classifier"] == "cosine":
+        parts.append("a cosine classifier" + " begun at class means" * (settings["weights"] is not None))
     if settings["image_size"] is not None:
         parts.append(f"images of side {settings['image_size']}")
     if settings["cached_views"]:

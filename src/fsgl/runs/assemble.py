@@ -22,23 +22,35 @@ from fsgl.recipes.experiment import Experiment
 from fsgl.runs.network import Network
 
 
-def parameter_groups(model: nn.Module, backbone_lr: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, backbone_lr: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
     """What the optimizer changes: everything that is not frozen.
 
     backbone_lr: the backbone's learning rate as a share of the heads'; other than 1, it is a group of its own, whose
-    share ``fit`` finds in the group's ``lr_factor``.
+    share ``fit`` finds in the group's ``lr_factor``.  layer_decay: below 1, each of the backbone's layers is such a
+    group, from the one under the heads on down: backbone_lr * layer_decay, then * layer_decay**2, ...
     """
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    if backbone_lr == 1:
+    if backbone_lr == layer_decay == 1:
         return [{"params": list(trained.values())}]
     backbone = [weight for name, weight in trained.items() if name.startswith("backbone.")]
     heads = [weight for name, weight in trained.items() if not name.startswith("backbone.")]
+    if layer_decay != 1:
+        layers: dict[int, list[nn.Parameter]] = {}
+        depths: dict[str, int] = model.backbone.depths()  # type: ignore[operator, union-attr]
+        for name, weight in trained.items():
+            if name.startswith("backbone."):
+                layers.setdefault(depths[name.removeprefix("backbone.")], []).append(weight)
+        top = max(depths.values(), default=0)
+        shares = {depth: backbone_lr * layer_decay ** (top - depth + 1) for depth in layers}
+        return [{"params": heads}, *({"params": layers[d], "lr_factor": shares[d]} for d in sorted(layers))]
     return [{"params": heads}, {"params": backbone, "lr_factor": backbone_lr}]
 
 
 def make_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
     """What descends. Fused: one pass over the weights instead of four; and it heeds the tally."""
-    optim, groups = experiment.optim, parameter_groups(model, experiment.transfer.backbone_lr)
+    optim, groups = experiment.optim, parameter_groups(
+        model, experiment.transfer.backbone_lr, experiment.transfer.layer_decay
+    )
     common: dict[str, Any] = {"lr": experiment.schedule.lr, "weight_decay": optim.weight_decay, "fused": True}
     if optim.kind == "adamw":
         return torch.optim.AdamW(groups, **common)

@@ -17,7 +17,7 @@ from fsgl.engine.predict import predict_features, predict_logits
 from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError
 from fsgl.evaluation.metrics import evaluate_predictions
-from fsgl.models.assemble import RecognitionNet
+from fsgl.models.assemble import RecognitionNet, with_cosine_classifier
 from fsgl.models.backbones import build_backbone
 from fsgl.models.cost import count_parameters, multiply_adds
 from fsgl.models.timm_backbones import is_timm, model_input
@@ -92,6 +92,14 @@ def build_model(
     with seeded(experiment.seed, "weights"):
         backbone = build_backbone(experiment.backbone, in_channels, transfer.image_size)
         model = experiment.method.build(backbone, class_counts)
+        if transfer.classifier == "cosine":
+            try:
+                with_cosine_classifier(model, transfer.cosine_scale)
+            except TypeError:
+                raise UserError(
+                    f"{experiment.method.name} has other heads than one linear classifier: leave "
+                    "transfer.classifier=cosine off"
+                ) from None
     if transfer.weights is not None and pretrained:
         origin = load_weights(backbone, experiment.backbone, transfer.weights)
     experiment.method.begin(model, origin is not None)

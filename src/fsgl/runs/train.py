@@ -25,6 +25,7 @@ from fsgl.errors import UserError, first_line
 from fsgl.optim.averaging import WeightAverage
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble, set_compute_dtype
+from fsgl.runs.begin import begin_heads
 from fsgl.runs.display import Display, make_display
 from fsgl.runs.feature_cache import default_folder, with_cached_features
 from fsgl.runs.folder import RunFolder, ended_by, recorded
@@ -65,7 +66,12 @@ def train(
         files.claim(experiment, resume)  # once more: another process may have begun in the meantime
         if experiment.transfer.cached_views:
             network = _features(network, runtime, placement)
+        probe = None
+        if not (resume and files.checkpoints):
+            probe = begin_heads(network, runtime, placement, lambda each: _features(each, runtime, placement))
         session = _Session(experiment, files, runtime, placement, network)
+        if probe or resume:
+            session.record["probe"] = probe or recorded(folder).get("probe")
         if resume:
             session.restore(resume)
         return session.run()
@@ -102,7 +108,8 @@ class _Session:
         self.experiment, self.files, self.runtime = experiment, files, runtime
         self.network, self.processes, self.device = network, placement.processes, placement.device
         self.processes.begin_alike(network.model)
-        self.average = WeightAverage(network.model) if experiment.averaging.on else None
+        averaged = experiment.averaging.on or experiment.averaging.ema
+        self.average = WeightAverage(network.model) if averaged else None
         self.state, self.recipe = assemble(experiment, network, runtime, placement)
         self.history: list[dict[str, Any]] = []
         self.best_validation = -1.0
@@ -203,6 +210,8 @@ class _Session:
         """Train to the end, or as far as --max-steps goes. Returns the rows of metrics.jsonl."""
 
         def should_stop(report: StepReport) -> bool:
+            if self.average is not None and self.experiment.averaging.ema:
+                self.average.blend(self.network.model, self.experiment.averaging.ema)
             display.step(report)
             if not report.fresh and self.processes.count > 1:  # all processes must ask each other at the same step
                 return self._tried_enough()
@@ -274,7 +283,7 @@ class _Session:
         }
         if scored:
             self.processes.average_statistics(self.network.model)
-            if self.average is not None and self.average.count:
+            if self.average is not None and self.average.count and self.experiment.averaging.on:
                 self.average.renew_statistics(self.recipe.stream.batches(report.epoch))
                 self.processes.average_statistics(self.average.model)
             row |= self.scorer.scores()

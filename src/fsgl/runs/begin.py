@@ -1,0 +1,99 @@
+"""What the heads of a pretrained network begin with: class means, or a linear probe, both from cached features.
+
+    linear probe, then fine-tuning      the heads alone on the frozen backbone's features, then everything from there
+                                        (Kumar et al., ICLR 2022: fresh heads distort the features that they begin on)
+    class means                         rows of a cosine classifier: the mean of each class's features, all of length 1
+                                        (LIFT, Shi et al., ICML 2024, section 4.3)
+
+The probe is plain: SGD, a cosine over ``transfer.probe_epochs`` from ``transfer.probe_lr``, weight decay 5e-4, batches
+of 64, with the recipe's own losses, samplers and SAM, on as many views as the method is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from fsgl.data.stream.features import ImageFeatures
+from fsgl.engine.fit import fit
+from fsgl.engine.runtime import Placement, Runtime
+from fsgl.engine.tally import NonFiniteLoss
+from fsgl.errors import UserError
+from fsgl.models.assemble import RecognitionNet
+from fsgl.models.heads import CosineLinear
+from fsgl.optim.averaging import AveragingSpec
+from fsgl.optim.schedule import Schedule
+from fsgl.recipes.experiment import Experiment, OptimSpec
+from fsgl.runs.assemble import assemble
+from fsgl.runs.network import Network
+
+PROBE = {"batch_size": 64, "weight_decay": 5e-4}
+
+
+def begin_heads(
+    network: Network, runtime: Runtime, placement: Placement, featured: Callable[[Network], Network]
+) -> dict[str, Any] | None:
+    """Begin the heads as ``transfer`` says, in place. featured: the network with cached features for images.
+
+    Returns what it took, for the run's record; None where they stay fresh. Raises UserError for a probe that diverges.
+    """
+    experiment, model = network.experiment, network.model
+    transfer = experiment.transfer
+    if not (transfer.means or transfer.probe_epochs):
+        return None
+    assert isinstance(model, RecognitionNet)
+    start, frozen, loss = time.perf_counter(), model.frozen, None
+    model.freeze_backbone()
+    if not isinstance(network.data.train, ImageFeatures):
+        network = featured(replace(network, experiment=probe_of(experiment)))
+    if transfer.means:
+        assert isinstance(network.data.train, ImageFeatures)
+        begin_at_means(model, network.data.train)
+    if transfer.probe_epochs:
+        alone = replace(runtime, compile=False, cuda_graphs=False, max_steps=None)
+        state, plan = assemble(network.experiment, network, alone, placement)
+        try:
+            for report in fit(state, plan, lambda step: False):
+                loss = report.loss["total"]
+        except NonFiniteLoss as error:
+            raise UserError(f"the linear probe diverged ({error}); try a smaller transfer.probe_lr") from None
+    if not frozen:
+        model.unfreeze_backbone()
+    return {"epochs": transfer.probe_epochs, "loss": loss, "seconds": time.perf_counter() - start}
+
+
+def probe_of(experiment: Experiment) -> Experiment:
+    """The same experiment with the heads alone trained, on cached features."""
+    transfer = experiment.transfer
+    alone = replace(
+        transfer, train="heads", backbone_lr=1.0, cached_views=experiment.method.views, batch_norm="batch",
+        layer_decay=1.0, probe_epochs=0, probe_lr=0.05,
+    )  # fmt: skip
+    return replace(
+        experiment,
+        transfer=alone,
+        optim=OptimSpec(epochs=max(1, transfer.probe_epochs), **PROBE),  # type: ignore[arg-type]
+        schedule=Schedule(transfer.probe_lr),
+        averaging=AveragingSpec(),
+    )
+
+
+def begin_at_means(model: RecognitionNet, train: ImageFeatures) -> None:
+    """Let the rows of its cosine classifier be the class means of the training images' features, all of length 1.
+
+    A class without training images keeps its fresh row.
+    """
+    classifier = model.classifier
+    assert isinstance(classifier, CosineLinear)
+    rows, labels = torch.from_numpy(np.array(train.views[0])), torch.from_numpy(train.labels)
+    sums = torch.zeros(classifier.weight.shape).index_add_(0, labels, normalize(rows, dim=1))
+    known = torch.bincount(labels, minlength=len(sums)) > 0
+    with torch.no_grad():
+        means = normalize(sums, dim=1).to(classifier.weight)
+        classifier.weight[known.to(means.device)] = means[known.to(means.device)]
