@@ -77,10 +77,8 @@ def tuned(*assignments: str) -> Network:
 
 
 def begun(network: Network, folder: Path) -> dict[str, Any] | None:
-    runtime = Runtime("cpu", trackers=())
-    placement = runtime.place()
-    features = lambda each: with_cached_features(each, folder, placement.device, 0, True)  # noqa: E731
-    return begin_heads(network, runtime, placement, features)
+    runtime = Runtime("cpu", trackers=(), feature_cache=folder)
+    return begin_heads(network, runtime, runtime.place())
 
 
 def test_the_probe_trains_the_heads_and_nothing_else(tmp_path: Path) -> None:

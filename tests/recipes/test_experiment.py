@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.recipes.every_setting import NEEDS, NOT_FOR_CIFAR, NOT_WITH_THE_REST, ON_OTHER_DATA, OTHERS
 
 from fsgl.data.load import DATA_SETS
 from fsgl.errors import UserError
@@ -25,104 +26,6 @@ def make(recipe: str, data: str) -> Experiment:
 
 FSGL = make("fsgl", "cifar10")
 
-# Another valid value of every setting, as it is written on the command line and as it is then.
-OTHERS: dict[str, tuple[str, Any]] = {
-    "data.name": ("cifar100", "cifar100"),
-    "data.root": ("/some where/else=x", "/some where/else=x"),
-    "data.imbalance_factor": ("50", 50.0),
-    "data.draw": ("release", "release"),
-    "data.draw_seed": ("3407", 3407),
-    "data.val": ("0", 0.0),
-    "data.val_seed": ("8", 8),
-    "data.normalization": ("release", "release"),
-    "backbone": ("resnet20-slim", "resnet20-slim"),
-    "method.beta": ("1", 1.0),
-    "method.resample_weighting": ("0.2", 0.2),
-    "method.label_weighting": ("1e0", 1.0),
-    "method.contrast_weight": ("10", 10.0),
-    "method.feature_scaling.gamma": ("-.5", -0.5),
-    "method.feature_scaling.profile": ("linear*same", "linear*same"),
-    "method.feature_scaling.rank": ("index", "index"),
-    "method.feature_scaling.decimals": ("2", 2),
-    "method.cutmix_label": ("lambda", "lambda"),
-    "method.ascent": ("total", "total"),
-    "method.rebalancing": ("balanced-softmax", "balanced-softmax"),
-    "optim.epochs": ("3", 3),
-    "optim.batch_size": ("128", 128),
-    "optim.momentum": ("0", 0.0),
-    "optim.weight_decay": ("2e-4", 2e-4),
-    "schedule.lr": ("0.1", 0.1),
-    "schedule.kind": ("warmup-steps", "warmup-steps"),
-    "schedule.first_epoch": ("full", "full"),
-    "schedule.warmup": ("3", 3),
-    "schedule.drop": ("0.1", 0.1),
-    "sam.rho": ("-1", -1.0),
-    "sam.batch_norm": ("both", "both"),
-    "sam.climb": ("local", "local"),
-    "evaluation.every": ("5", 5),
-    "evaluation.many": ("99", 99),
-    "evaluation.few": ("19", 19),
-    "evaluation.headline": ("test", "test"),
-    "seed": ("3407", 3407),
-    "transfer.weights": ("some/model.safetensors", "some/model.safetensors"),
-    "transfer.train": ("heads", "heads"),
-    "transfer.backbone_lr": ("0.1", 0.1),
-    "transfer.image_size": ("64", 64),
-    "transfer.cached_views": ("3", 3),
-    "averaging.start": ("0.5", 0.5),
-    "averaging.high": ("0.7", 0.7),
-    "averaging.low": ("0.1", 0.1),
-    "averaging.cycle": ("4", 4),
-    "averaging.ema": ("0.9", 0.9),
-    "optim.kind": ("adamw", "adamw"),
-    "schedule.warmup_share": ("0.2", 0.2),
-    "transfer.batch_norm": ("frozen", "frozen"),
-    "transfer.layer_decay": ("0.7", 0.7),
-    "transfer.probe_epochs": ("10", 10),
-    "transfer.probe_lr": ("0.1", 0.1),
-    "transfer.classifier": ("cosine", "cosine"),
-    "transfer.cosine_scale": ("30", 30.0),
-}
-NEEDS = {
-    "transfer.cached_views": ("transfer.train=heads",),
-    "schedule.warmup": ("schedule.kind=warmup-steps",),
-    "schedule.drop": ("schedule.kind=warmup-steps",),
-    "schedule.warmup_share": ("schedule.kind=step-cosine",),
-    "transfer.batch_norm": ("transfer.weights=a.safetensors",),
-    "transfer.probe_epochs": ("transfer.weights=a.safetensors",),
-    "transfer.probe_lr": ("transfer.weights=a.safetensors", "transfer.probe_epochs=10"),
-    "transfer.cosine_scale": ("transfer.classifier=cosine",),
-}
-# Of a frozen backbone there is none of these; and two kinds of averages, of schedules, of momentum.
-NOT_WITH_THE_REST = {
-    "transfer.backbone_lr", "transfer.layer_decay", "transfer.probe_epochs", "transfer.probe_lr", "averaging.ema",
-    "schedule.warmup_share", "optim.kind",
-}  # fmt: skip
-NOT_FOR_CIFAR = {"data.train_list", "data.test_list"}
-# The same for settings that cifar10 has no use for, on sets that have.
-ON_OTHER_DATA: dict[str, tuple[str, str, Any]] = {
-    "data.val_fold": ("cifar10", "2", 2),
-    "data.val_list": ("lists", "val.txt", "val.txt"),
-    "data.images": ("own", "/photos", "/photos"),
-    "data.test": ("own", "0.3", 0.3),
-    "data.test_seed": ("own", "7", 7),
-    "data.white_level": ("own", "4095", 4095.0),
-    "data.augmentation": ("own", "classic", "classic"),
-    "data.bad_images": ("own", "error", "error"),
-    "data.small_augmentation": ("cifar10", "autoaugment-cutout", "autoaugment-cutout"),
-    "data.reading.parts": ("own", "train=A,test=B", "train=A,test=B"),
-    "data.reading.class_level": ("own", "2", 2),
-    "data.reading.group_level": ("own", "2", 2),
-    "data.reading.exclude": ("own", "masks", "masks"),
-    "data.reading.path_column": ("own", "file", "file"),
-    "data.reading.label_column": ("own", "species", "species"),
-    "data.reading.split_column": ("own", "fold", "fold"),
-    "data.reading.group_column": ("own", "patient", "patient"),
-    "data.reading.links": ("own", "follow", "follow"),
-    "data.reading.unlabelled": ("own", "skip", "skip"),
-    "data.reading.joined_labels": ("own", "whole", "whole"),
-    "data.reading.lost_classes": ("own", "skip", "skip"),
-}
 # What these experiments' hashes were before the settings of ON_OTHER_DATA were added.
 EARLIER_HASHES = {
     ("fsgl", "digits"): "99a19de21d43584b",

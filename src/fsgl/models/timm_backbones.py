@@ -126,7 +126,8 @@ class TimmBackbone(Backbone):
     def depths(self) -> dict[str, int]:
         from timm.models import group_parameters
 
-        found = group_parameters(self.net, self.net.group_matcher(coarse=False), reverse=True)
+        net: Any = self.net
+        found = group_parameters(net, net.group_matcher(coarse=False), reverse=True)
         places = {depth: place for place, depth in enumerate(sorted(set(found.values())))}
         return {f"net.{name}": places[depth] for name, depth in found.items()}
 

@@ -12,7 +12,6 @@ of 64, with the recipe's own losses, samplers and SAM, on as many views as the m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -30,16 +29,15 @@ from fsgl.models.heads import CosineLinear
 from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.schedule import Schedule
 from fsgl.recipes.experiment import Experiment, OptimSpec
-from fsgl.runs.assemble import assemble
+from fsgl.runs.assemble import assemble, set_compute_dtype
+from fsgl.runs.feature_cache import default_folder, with_cached_features
 from fsgl.runs.network import Network
 
 PROBE = {"batch_size": 64, "weight_decay": 5e-4}
 
 
-def begin_heads(
-    network: Network, runtime: Runtime, placement: Placement, featured: Callable[[Network], Network]
-) -> dict[str, Any] | None:
-    """Begin the heads as ``transfer`` says, in place. featured: the network with cached features for images.
+def begin_heads(network: Network, runtime: Runtime, placement: Placement) -> dict[str, Any] | None:
+    """Begin the heads as ``transfer`` says, in place.
 
     Returns what it took, for the run's record; None where they stay fresh. Raises UserError for a probe that diverges.
     """
@@ -51,7 +49,7 @@ def begin_heads(
     start, frozen, loss = time.perf_counter(), model.frozen, None
     model.freeze_backbone()
     if not isinstance(network.data.train, ImageFeatures):
-        network = featured(replace(network, experiment=probe_of(experiment)))
+        network = featured(replace(network, experiment=probe_of(experiment)), runtime, placement)
     if transfer.means:
         assert isinstance(network.data.train, ImageFeatures)
         begin_at_means(model, network.data.train)
@@ -66,6 +64,21 @@ def begin_heads(
     if not frozen:
         model.unfreeze_backbone()
     return {"epochs": transfer.probe_epochs, "loss": loss, "seconds": time.perf_counter() - start}
+
+
+def featured(network: Network, runtime: Runtime, placement: Placement) -> Network:
+    """The network with cached features, the leader first: it computes those that are missing."""
+    processes, folder = placement.processes, runtime.feature_cache or default_folder()
+    set_compute_dtype(network.model, placement.precision)
+    processes.begin_alike(network.model)
+    network.model.eval()
+
+    def found() -> Network:
+        return with_cached_features(network, folder, placement.device, runtime.workers, not processes.leader)
+
+    first = found() if processes.leader else None
+    processes.agree(None)
+    return first or found()
 
 
 def probe_of(experiment: Experiment) -> Experiment:

@@ -103,12 +103,12 @@ def build_model(
     if transfer.weights is not None and pretrained:
         origin = load_weights(backbone, experiment.backbone, transfer.weights)
     experiment.method.begin(model, origin is not None)
-    if transfer.train == "heads":
+    if transfer.train == "heads" or transfer.batch_norm == "frozen":
         if not isinstance(model, RecognitionNet):
             raise TypeError(f"{experiment.method.name} builds no RecognitionNet, whose backbone could be frozen")
-        model.freeze_backbone()
-    if transfer.batch_norm == "frozen":
-        model.frozen_batch_norm = True  # heeded by RecognitionNet.train
+        model.frozen_batch_norm = transfer.batch_norm == "frozen"
+        if transfer.train == "heads":
+            model.freeze_backbone()
     return model, origin
 
 

@@ -24,10 +24,9 @@ from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError, first_line
 from fsgl.optim.averaging import WeightAverage
 from fsgl.recipes.experiment import Experiment
-from fsgl.runs.assemble import assemble, set_compute_dtype
-from fsgl.runs.begin import begin_heads
+from fsgl.runs.assemble import assemble
+from fsgl.runs.begin import begin_heads, featured
 from fsgl.runs.display import Display, make_display
-from fsgl.runs.feature_cache import default_folder, with_cached_features
 from fsgl.runs.folder import RunFolder, ended_by, recorded
 from fsgl.runs.network import Network, build_network, cost
 from fsgl.runs.scoring import Scorer
@@ -65,31 +64,16 @@ def train(
     with files.in_use():
         files.claim(experiment, resume)  # once more: another process may have begun in the meantime
         if experiment.transfer.cached_views:
-            network = _features(network, runtime, placement)
+            network = featured(network, runtime, placement)
         probe = None
         if not (resume and files.checkpoints):
-            probe = begin_heads(network, runtime, placement, lambda each: _features(each, runtime, placement))
+            probe = begin_heads(network, runtime, placement)
         session = _Session(experiment, files, runtime, placement, network)
         if probe or resume:
             session.record["probe"] = probe or recorded(folder).get("probe")
         if resume:
             session.restore(resume)
         return session.run()
-
-
-def _features(network: Network, runtime: Runtime, placement: Placement) -> Network:
-    """The network with cached features, the leader first: it computes those that are missing."""
-    processes, folder = placement.processes, runtime.feature_cache or default_folder()
-    set_compute_dtype(network.model, placement.precision)
-    processes.begin_alike(network.model)
-    network.model.eval()
-
-    def found() -> Network:
-        return with_cached_features(network, folder, placement.device, runtime.workers, not processes.leader)
-
-    first = found() if processes.leader else None
-    processes.agree(None)
-    return first or found()
 
 
 def load_together(experiment: Experiment, processes: Processes, source: Source | None = None) -> LoadedData:
