@@ -47,6 +47,15 @@ def test_step_records_and_checks(met: bool, code: int, tmp_path: Path, monkeypat
     assert json.loads((tmp_path / "step.json").read_text())["content"]["rows"] == [row]
 
 
+def test_layout_is_read_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = load("layout")
+    monkeypatch.setattr(layout, "CLASSES", 4)
+    made = layout.make_folders(tmp_path, 40)
+    assert layout.seconds(BENCHMARKS.parent / "src", made["parts"], 40) > 0
+    with pytest.raises(ValueError, match="found 40 of 41 files"):
+        layout.seconds(BENCHMARKS.parent / "src", made["classes"], 41)
+
+
 def test_frozen_trains_heads_on_features_that_it_finds_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from fsgl.data.images.image_files import readable_suffixes
+from fsgl.data.images.leftovers import leftover
 from fsgl.data.readers.class_folders import read_class_folders
+from fsgl.data.readers.columns import COLUMNS
 from fsgl.data.readers.part_names import PartName, part_name, part_of_value
 from fsgl.data.readers.reading import Reading
 from fsgl.errors import UserError
@@ -254,3 +258,26 @@ def test_heic_names_its_extra_where_that_is_not_there(tmp_path: Path, monkeypatc
     monkeypatch.setattr("fsgl.data.readers.walk.readable_suffixes", lambda: without)
     make(tmp_path, "cat/1.png", "dog/1.HEIC")
     assert r"in 'dog' (1 .heic (pip install 'fsgl[heif]' reads them))" in asked(tmp_path)
+
+
+def test_what_the_docs_call_recognised_is() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "own-images.md").read_text(encoding="utf-8")
+    table = page.split("## What is recognised")[1].split("## ")[0]
+    words = {line.split(" | ")[0].strip("| "): re.findall(r"`([^`]+)`", line.split(" | ")[1])
+             for line in table.splitlines() if line.startswith("| ") and " | " in line}  # fmt: skip
+    parts = words["parts, as names of folders and in tables"]
+    assert len(parts) > 15
+    assert all(part_name(word) for word in parts)
+    assert all(leftover(word) for word in words["what systems and programs leave"] if word != "predict")
+    suffixes = [word for word in words["pictures that are read"] if word.startswith(".")]
+    assert set(suffixes) <= readable_suffixes() | {".heic", ".heif", ".hif"}
+    unread = next(found for what, found in words.items() if what.startswith("pictures that are not"))
+    assert not unread  # they stand in the first column
+    for kind in ("path", "label", "split"):
+        known = set().union(*COLUMNS[kind])
+        named = words[f"column of {'parts' if kind == 'split' else kind + 's'}"]
+        assert {word for word in named if word != "is_test"} <= known
+    assert all(f"`{option}" in table for option in (
+        "--parts", "--class-level", "--exclude", "--path-column", "--label-column", "--split-column",
+        "--unlabelled skip", "--joined-labels whole", "--follow-links", "--lost-classes skip",
+    ))  # fmt: skip
