@@ -12,7 +12,6 @@ from PIL import Image
 
 from fsgl.data.images.sources import ImageArrays
 from fsgl.data.load import DATA_SETS, RELEASE_CIFAR100, DataSpec, LoadedData, load_data
-from fsgl.data.readers.reading import Reading
 from fsgl.data.stream.decoding import DecodingStream
 from fsgl.data.stream.streams import ArrayStream, StreamSpec
 from fsgl.errors import UserError
@@ -206,11 +205,3 @@ def test_impossible_and_unused_settings_are_refused(settings: dict, said: str) -
     with pytest.raises(UserError, match=said) as caught:
         DataSpec(**settings)
     assert "\n" not in str(caught.value)
-
-
-def test_groups_are_refused_where_the_split_would_not_keep_them_together(tmp_path: Path) -> None:
-    for name in [f"{c}/{g}/{i}.png" for c in ("cat", "dog") for g in "pq" for i in range(5)]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    with pytest.raises(UserError, match="groups are read, but not yet kept together"):
-        load_data(DataSpec("own", str(tmp_path), reading=Reading(class_level=1, group_level=2)))

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
-from fsgl.data.draw.parts import refuse_groups, require_trainable, with_test, with_validation
+from fsgl.data.draw.parts import require_trainable, with_test, with_validation
 from fsgl.data.draw.split import split_hash
+from fsgl.data.draw.together import COPIES, keep_together
 from fsgl.data.images.bad_images import POLICIES, BadImages
 from fsgl.data.images.scale import Scale
 from fsgl.data.images.sources import ImageArrays, Images, Source
@@ -111,6 +112,11 @@ class DataSpec:
         None, "of images of more than 8 bits a channel, the value that is white; none decides it from the files",
         above=0, later=True,
     )  # fmt: skip
+    copies: str = setting(
+        # The default is what runs did that say nothing of it; make_experiment says "together" for one's own images.
+        "apart", "of your own images, copies: together on one side of a split (what every recipe says for them), or "
+        "apart, as they fall", choices=COPIES, later=True,
+    )  # fmt: skip
     val_fold: int = setting(0, "of folds for validation that share no image", at_least=0, later=True)
     reading: Reading = setting(Reading, "", later=True)
 
@@ -137,6 +143,8 @@ class DataSpec:
             raise UserError(f"{self.name} takes its images from data.root; data.images does not apply to it")
         if self.name not in OWN and (self.test is not None or self.test_seed):
             raise UserError(f"{self.name} has a test set; data.test and data.test_seed do not apply to it")
+        if self.name not in OWN and self.copies != COPIES[-1]:
+            raise UserError(f"{self.name} is parted as it was published; data.copies does not apply to it")
         if self.name not in OWN and self.reading != Reading():
             raise UserError(f"{self.name} is read in one way; data.reading is for images of your own")
 
@@ -157,7 +165,8 @@ class LoadedData:
     read so far.  image_size: side in pixels of what a network is shown of them.  array_size: height and width of images
     that were in memory when they were loaded, else None.  given: of arrays from Python, what their labels were
     (readers/arrays.py).  scale: by which images of more than 8 bits a channel are
-    shown; None where there are none.
+    shown; None where there are none.  together: of somebody's own images, what of copies and groups was found
+    (draw/together.py).
     """
 
     spec: DataSpec
@@ -177,6 +186,7 @@ class LoadedData:
     array_size: tuple[int, int] | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
     scale: Scale | None = None
+    together: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def in_memory(self) -> bool:
@@ -241,6 +251,8 @@ class LoadedData:
         }
         if self.spec.name in OWN:
             described |= {"classes_without_test": list(self.without_test), "found": list(self.notes)}
+        if self.together:
+            described["together"] = dict(self.together)
         if self.given:
             described["given"] = dict(self.given)
         return described
@@ -282,9 +294,11 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         counts = exponential_counts(int(available.min()), source.num_classes, factor)
         source = replace(source, train=source.train.take(draw_long_tail(labels, counts, spec.draw, spec.draw_seed)))
     without_test: tuple[int, ...] = ()
+    together: dict[str, Any] = {}
     if spec.name in OWN:
         require_trainable(source)
-        refuse_groups(source, bool(spec.val))
+        carves = source.test is None or (source.val is None and spec.val > 0)
+        source, together = keep_together(source, spec.copies, carves)
         source, without_test = with_test(source, spec.test, spec.test_seed)
     train, val, without_validation, notes = with_validation(source, spec.val, spec.val_seed, spec.val_fold)
     test = source.test
@@ -313,6 +327,7 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         notes=tuple(filter(None, (source.found, *source.notes, *notes))),
         bad=BadImages(spec.bad_images),
         given=source.given,
+        together=together,
         scale=source.scale,
         **({"image_size": size[0], "array_size": size} if size is not None else {}),
     )

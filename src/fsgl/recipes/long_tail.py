@@ -196,6 +196,8 @@ def make_experiment(
         raise unknown("data set", data, DATA_SETS)
     factor = DATA_SETS[data].default_factor
     spec = DataSpec(data, root, train_list, test_list, factor, val_list=val_list, images=images)
+    if data in OWN:
+        spec = replace(spec, copies="together")
     small = data in OWN and side is not None and side <= SMALL_SIDE
     settings = _THUMBNAILS if small else SETTINGS[data]
     if settings is _PHOTOGRAPHS and scratch:

@@ -125,3 +125,62 @@ def test_hash_of_images() -> None:
 def test_objects_have_no_hash() -> None:
     with pytest.raises(TypeError, match="Python objects"):
         split_hash(a=np.array([None]))
+
+
+@given(LABELS, st.data(), st.integers(1, 999), st.integers(0, 2**63 - 1), st.integers(0, 3))
+def test_no_group_is_on_two_sides_and_other_classes_are_carved_as_without_groups(
+    labels: np.ndarray, data: st.DataObject, thousandths: int, seed: int, fold: int
+) -> None:
+    groups = np.array(data.draw(st.lists(st.integers(-1, 6), min_size=len(labels), max_size=len(labels))), np.int64)
+    groups[labels == 5] = -1
+    carve = (labels, thousandths / 1000, seed, 6)
+    train, val, spared = carve_validation(*carve, fold=fold, groups=groups)
+    assert sorted([*train, *val]) == list(range(len(labels)))
+    assert not set(groups[train]) & set(groups[val]) - {-1}
+    assert all(k in spared or (labels[val] == k).any() for k in range(6))
+    assert all((labels[train] == k).sum() >= min(4, (labels == k).sum()) for k in range(6))
+    plain = carve_validation(*carve, fold=fold)[1]
+    single = carve_validation(*carve, fold=fold, groups=np.full(len(labels), -1))[1]
+    assert plain.tolist() == single.tolist()
+    assert plain[labels[plain] == 5].tolist() == val[labels[val] == 5].tolist()
+
+
+@given(st.integers(0, 60), st.integers(1, 999), st.integers(0, 99), st.integers(0, 9))
+def test_single_images_of_a_class_with_groups_are_drawn_in_the_same_order(
+    count: int, thousandths: int, seed: int, fold: int
+) -> None:
+    """A pair too large for its own class's share is never taken, so that nothing else may change."""
+    labels = np.repeat([0, 1], [count, 4])
+    groups = np.full(count + 4, -1)
+    together = carve_validation(labels, thousandths / 1000, seed, 2, fold=fold, groups=groups)[1]
+    groups[[count, *range(min(count, 1))]] = 7  # an image of class 0 with one of class 1, which spares none
+    held = set(carve_validation(labels, thousandths / 1000, seed, 2, fold=fold, groups=groups)[1].tolist())
+    assert 0 not in held or not count
+    if 0 not in together and fold == 0:
+        assert held == set(together.tolist())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "taken"),
+    [
+        ([20] * 5, 0.1, 20),  # five patients: one of them, though it is more than a tenth
+        ([20, 20], 0.1, 20),
+        ([30, 10], 0.1, 10),  # the smaller one
+        ([40], 0.2, 0),  # all of one: nothing can be spared
+        ([26, 14, *[1] * 10], 0.2, 10),  # larger than the part: the single ones instead
+        ([2] * 50, 0.2, 20),
+    ],
+)
+def test_how_much_classes_of_groups_give(sizes: list[int], fraction: float, taken: int) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    groups[np.repeat(sizes, sizes) == 1] = -1
+    _, val, spared = carve_validation(np.zeros(len(groups), np.int64), fraction, 3, 1, groups=groups)
+    assert (len(val), spared) == (taken, () if taken else (0,))
+
+
+def test_folds_of_groups_share_none_until_all_had_their_turn() -> None:
+    labels, groups = np.repeat([0, 1], 60), np.arange(120) // 4
+    groups[:20] = -1
+    folds = [set(carve_validation(labels, 0.2, 0, 2, fold=fold, groups=groups)[1].tolist()) for fold in range(5)]
+    assert [len(fold) for fold in folds] == [24] * 5
+    assert set.union(*folds) == set(range(120))

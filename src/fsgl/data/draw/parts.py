@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fsgl.data.draw.grouped import group_numbers
 from fsgl.data.draw.imbalance import class_counts
 from fsgl.data.draw.split import MIN_TRAIN, carve_validation
 from fsgl.data.images.sources import ImageArrays, Images, Source
@@ -31,28 +32,22 @@ def require_trainable(source: Source) -> None:
         )
 
 
-def refuse_groups(source: Source, wants_validation: bool) -> None:
-    """Raise UserError where a part would be carved from images in groups, which carving does not keep together yet."""
-    if source.groups and (source.test is None or (source.val is None and wants_validation)):
-        raise UserError(
-            f"{source.name}: groups are read, but not yet kept together where test or validation images are "
-            "carved; give both as parts of your own, or leave the groups off"
-        )
-
-
 def with_test(source: Source, share: float | None, seed: int) -> tuple[Source, tuple[int, ...]]:
     """The source with test images, and the classes that have none.
 
     Where it came with test images it stays as it is. Otherwise ``share`` of each class (None is ``DEFAULT_TEST``) is
-    carved as ``carve_validation`` does, which keeps 4 images of each for training, and mean and deviation of images in
-    memory are those of what remains. Raises UserError where nothing can be carved, or a share is given for nothing.
+    carved as ``carve_validation`` does, which keeps groups whole and 4 images of each class for training; mean and
+    deviation of images in memory are those of what remains. Raises UserError where nothing can be carved, or a share is
+    given for nothing.
     """
     if source.test is not None:
         if share is not None or seed:
             raise UserError(f"{source.name} has test images; data.test and data.test_seed do not apply to it")
         return source, classes_without(source, source.test)
     share = DEFAULT_TEST if share is None else share
-    kept, carved, small = carve_validation(source.train.labels, share, seed, source.num_classes, "test")
+    groups = source.groups.get("train")
+    numbers = group_numbers(groups, len(source.train))
+    kept, carved, small = carve_validation(source.train.labels, share, seed, source.num_classes, "test", groups=numbers)
     if not len(carved):
         raise UserError(
             f"{source.name}: no test images, and no class of more than {MIN_TRAIN} images to take some from"
@@ -62,6 +57,11 @@ def with_test(source: Source, share: float | None, seed: int) -> tuple[Source, t
         notes.append(f"too small to spare a test image: {name_some(source, small)}")
     train = source.train.take(kept)
     source = replace(source, train=train, test=source.train.take(carved), notes=(*source.notes, *notes))
+    if groups:
+        parted = {
+            part: tuple(groups[place] for place in places) for part, places in (("train", kept), ("test", carved))
+        }
+        source = replace(source, groups={**source.groups, **parted})
     if isinstance(train, ImageArrays):
         mean, std = statistics(train.images)
         source = replace(source, mean=mean, std=std)
@@ -81,7 +81,10 @@ def with_validation(
         if share == 0:
             return source.train, None, (), ("its validation images are left aside",)
         return source.train, source.val, classes_without(source, source.val), ()
-    kept, carved, small = carve_validation(source.train.labels, share, seed, source.num_classes, fold=fold)
+    groups = group_numbers(source.groups.get("train"), len(source.train))
+    kept, carved, small = carve_validation(
+        source.train.labels, share, seed, source.num_classes, fold=fold, groups=groups
+    )
     val = source.train.take(carved) if len(carved) else None
     note = f"for validation {share:.3g} of each class set aside, {len(carved):,} images (seed {seed})"
     return source.train.take(kept), val, small, (note,) if share else ()

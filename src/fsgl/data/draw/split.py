@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_DOWN, Decimal
 
 import numpy as np
 
+from fsgl.data.draw.grouped import SINGLE, GroupedCarving
 from fsgl.data.draw.imbalance import class_counts
 from fsgl.data.images.prepared import PreparedImages
 from fsgl.data.images.scale import SIXTEEN_BITS
@@ -20,8 +21,9 @@ MIN_TRAIN = 4
 
 
 def carve_validation(
-    labels: np.ndarray, fraction: float, seed: int, num_classes: int, part: str = "validation", fold: int = 0
-) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    labels: np.ndarray, fraction: float, seed: int, num_classes: int, part: str = "validation", fold: int = 0,
+    groups: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:  # fmt: skip
     """Part a training set into training and validation (or test), class by class.
 
     Of a class with n images, ``fraction * n`` (rounded, halves down) go to validation, but at least 1 and at most
@@ -30,7 +32,10 @@ def carve_validation(
     labels: ``N`` integers.  fraction: in [0, 1); 0 carves nothing.  seed: which images.  part: "validation" or "test",
     which take different images for the same seed.  fold: the next so many images of each class in the seed's order, so
     that folds share none until a class has given all of its images, and then begin anew.
-    Returns (training positions, validation positions, classes too small to spare one): int64 positions in ``labels``,
+    groups: ``N`` integers; images of one group (copies, one patient's) all go to one side, -1 for an image of none.
+    Groups go whole, in the same random order, where they fit what their classes have to give (draw/grouped.py); a class
+    that has no group takes the images that it would without any groups.
+    Returns (training positions, validation positions, classes that spare none): int64 positions in ``labels``,
     ascending, each position in exactly one of the two. Raises UserError for a fraction outside [0, 1).
 
     >>> import fsgl, numpy as np
@@ -46,11 +51,19 @@ def carve_validation(
     if fraction == 0:
         return np.flatnonzero(~chosen), np.flatnonzero(chosen), ()
     random = np.random.default_rng(derive_seed(seed, part))
-    for k in range(num_classes):
-        spared = _spared_images(int(counts[k]), fraction)
-        chosen[np.roll(random.permutation(np.flatnonzero(labels == k)), -fold * spared)[:spared]] = True
-    small = tuple(int(k) for k in np.flatnonzero(counts <= MIN_TRAIN))
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen), small
+    wanted = [_spared_images(int(count), fraction) for count in counts]
+    orders = {k: random.permutation(np.flatnonzero(labels == k)) for k in range(num_classes)}
+    together = {} if groups is None else {k: order for k, order in orders.items() if (groups[order] != SINGLE).any()}
+    for k in orders.keys() - together.keys():
+        chosen[np.roll(orders[k], -fold * wanted[k])[: wanted[k]]] = True
+    small = set(np.flatnonzero(counts <= MIN_TRAIN).tolist())
+    if groups is not None and together:
+        carving = GroupedCarving(labels, groups, wanted, MIN_TRAIN)
+        for _ in range(fold):
+            carving.fold(together)
+        chosen[list(carving.fold(together))] = True
+        small |= set(np.flatnonzero(class_counts(labels[chosen], num_classes) == 0).tolist())
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen), tuple(sorted(small))
 
 
 def _spared_images(count: int, fraction: float) -> int:

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsgl.data.draw.together import keep_together
+from fsgl.data.images import copies
+from fsgl.data.images.copies import same_content
+from fsgl.data.images.prepared import PreparedImages
+from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
+from fsgl.data.load import DataSpec, LoadedData, load_data
+from fsgl.data.readers.reading import Reading
+
+
+def noise(path: Path, seed: int, side: int = 12) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def own(path: Path, **settings: object) -> LoadedData:
+    return load_data(DataSpec("own", str(path), copies="together", **settings))  # type: ignore[arg-type]
+
+
+def pictures(data: LoadedData, part: str) -> list[bytes]:
+    images = getattr(data, part)
+    if isinstance(images, ImageArrays):
+        return [image.tobytes() for image in images.images]
+    return [images.pixels(place).tobytes() for place in range(len(images))]
+
+
+@pytest.fixture(params=[12, 80], ids=["in memory", "files"])
+def twice(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Two classes of 30 pictures, each there twice; ten of the second class are the first's, and one thrice."""
+    for i in range(30):
+        for name in (f"a/{i}.png", f"a/{i} copy.png", f"b/{i}.png", f"b/{i} copy.png"):
+            noise(tmp_path / name, i if name[0] == "a" or i < 10 else 100 + i, request.param)
+    shutil.copy(tmp_path / "a/0.png", tmp_path / "b/again.png")
+    return tmp_path
+
+
+def test_no_picture_is_on_two_sides(twice: Path) -> None:
+    data = own(twice, test=0.2, val=0.2)
+    sides = [set(pictures(data, part)) for part in ("train", "val", "test")]
+    assert len(set.union(*sides)) == sum(map(len, sides)) == 50
+    assert len(data.test) == 24  # a fifth of each class
+    assert sum(len(getattr(data, part)) for part in ("train", "val", "test")) == 121
+    assert data.describe()["together"] == {
+        "kept": "together", "leaks": {}, "copies": 121, "copy_groups": 50, "images": 121, "groups": 50,
+    }  # fmt: skip
+    assert "copies: 121 training images are 50 (the same content); each stays on one side of a split" in data.notes
+    apart = load_data(replace(data.spec, copies="apart"))
+    assert set(pictures(apart, "train")) & set(pictures(apart, "test"))
+
+
+def test_folds_for_validation_keep_copies_together(twice: Path) -> None:
+    for fold in range(3):
+        data = own(twice, val=0.25, val_fold=fold)
+        assert data.val is not None
+        assert not set(pictures(data, "train")) & set(pictures(data, "val"))
+
+
+def test_without_copies_the_split_is_the_one_that_it_was(tmp_path: Path) -> None:
+    for i in range(40):
+        noise(tmp_path / f"{'ab'[i % 2]}/{i}.png", i)
+    together = own(tmp_path)
+    assert together.hash == load_data(replace(together.spec, copies="apart")).hash
+    assert not any("copies" in note or "LEAK" in note for note in together.notes)
+
+
+@pytest.mark.parametrize("spelt", ["img//{}.png", "img/./{}.png", "link/{}.png", "copies/{}.png"])
+def test_given_parts_that_share_images_are_said_whatever_the_path(tmp_path: Path, spelt: str) -> None:
+    rows = {"train": [], "test": []}  # type: dict[str, list[str]]
+    for i in range(16):
+        noise(tmp_path / f"img/{i}.png", i, 80)
+        rows["train" if i < 12 else "test"].append(f"img/{i}.png,{'ab'[i % 2]},{'train' if i < 12 else 'test'}")
+    (tmp_path / "link").symlink_to("img")
+    shutil.copytree(tmp_path / "img", tmp_path / "copies")
+    rows["test"] += [f"{spelt.format(i)},{'ab'[i % 2]},test" for i in range(3)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,split", *rows["train"], *rows["test"]]))
+    data = own(tmp_path / "t.csv", val=0.0, reading=Reading(links="follow"))
+    leaks = [note for note in data.notes if note.startswith("LEAK")]
+    assert len(leaks) == 1
+    assert leaks[0].startswith("LEAK: 3 of 7 test images are training images as well")
+    assert data.describe()["together"]["leaks"] == {"train-test": 3}  # type: ignore[index]
+
+
+def test_groups_of_a_folder_level_stay_whole_across_classes(tmp_path: Path) -> None:
+    """Each burst has images of both classes; one image of it is in another burst as well."""
+    for i in range(80):
+        noise(tmp_path / f"{'ab'[i % 2]}/burst{i // 8}/{i}.png", i)
+    noise(tmp_path / "a/burst1/again.png", 0)
+    data = own(tmp_path, test=0.2, reading=Reading(class_level=1, group_level=2))
+    assert isinstance(data.test, ImageArrays)
+    known = {noise(tmp_path / "x.png", i).read_bytes(): i for i in range(80)}
+    by_pixels = {np.asarray(Image.open(path)).tobytes(): path.parent.name for path in tmp_path.glob("?/burst*/*.png")}
+    assert len(known) == len(by_pixels) == 80
+    bursts = [{by_pixels[picture].replace("burst1", "burst0") for picture in pictures(data, part)} for part in
+              ("train", "val", "test")]  # fmt: skip
+    assert sum(map(len, bursts)) == len(set.union(*bursts)) == 9  # burst0 and burst1 are one
+    assert any(note.startswith("groups: 81 images in 9, each on one side") for note in data.notes)
+
+
+def test_groups_of_a_column_that_given_parts_divide_are_said(tmp_path: Path) -> None:
+    lines = ["path,label,split,patient"]
+    for i in range(24):
+        noise(tmp_path / f"{i}.png", i)
+        lines.append(f"{i}.png,{'ab'[i % 2]},{'train' if i < 16 else 'test'},p{i // 3}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    data = own(tmp_path / "t.csv", val=0.0, reading=Reading(group_column="patient"))
+    assert "LEAK: 1 groups have training and test images, the first 'p5'" in data.notes
+
+
+def test_a_class_that_is_one_group_gives_no_test_image_and_is_named(tmp_path: Path) -> None:
+    for i in range(20):
+        noise(tmp_path / f"a/{i}.png", i)
+        noise(tmp_path / f"b/{i}.png", 1000)
+    data = own(tmp_path, val=0.0)
+    assert data.without_test == (1,)
+    assert any("'b'" in note for note in data.notes)
+
+
+def test_content_is_compared_however_files_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a comparison of all bytes of all pairs; and of files of different sizes none is opened."""
+    random = np.random.default_rng(0)
+    body = random.bytes(1000)
+    contents = [body, body, body[:-1] + b"x", b"x" + body[1:], body[:500], b"", b"", b"ab", b"ab", b"cd", body]
+    for i, content in enumerate(contents):
+        (tmp_path / f"{i}").write_bytes(content)
+    os.link(tmp_path / "3", tmp_path / "11")
+    names = (*map(str, range(12)), "missing", "missing")
+    files = ImageFiles(tmp_path, names, np.zeros(14, np.int64))
+    read = [(tmp_path / name).read_bytes() if (tmp_path / name).exists() else b"" for name in names]
+    expected = sorted({tuple(i for i in range(14) if read[i] == read[j]) for j in range(14) if read[j]})
+    assert same_content([files.take(np.arange(4)), files.take(np.arange(4, 14))]) == [
+        list(group) for group in expected if len(group) > 1
+    ]
+    monkeypatch.setattr(copies.os, "open", None)
+    assert same_content([files.take(np.array([0, 4, 5, 7]))]) == []
+
+
+def test_a_prepared_set_keeps_copies_together(twice: Path, tmp_path: Path) -> None:
+    from fsgl.commands.cli import main
+
+    out = tmp_path.with_name(f"{tmp_path.name}-prepared")
+    assert main(["prepare", str(twice), str(out), "--workers", "0"]) == 0
+    data = own(out, val=0.2)
+    assert isinstance(data.train, PreparedImages)
+    assert not set(pictures(data, "train")) & set(pictures(data, "test"))
+
+
+def test_nothing_is_looked_for_where_nothing_is_parted() -> None:
+    images = ImageArrays(np.zeros((6, 2, 2, 1), np.uint8), np.array([0, 1] * 3))
+    source, found = keep_together(Source("x", images, None, ("a", "b"), (0.5,), (0.5,)), "together", carves=False)
+    assert (source.groups, source.notes, found["leaks"]) == ({}, (), {})
