@@ -271,7 +271,7 @@ def test_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
 
 
 def test_recipes_are_listed_with_data_and_backbones(capsys: pytest.CaptureFixture[str]) -> None:
-    from fsgl.data.load import DATA_SETS
+    from fsgl.data.known import DATA_SETS
     from fsgl.models.backbones import BACKBONES
     from fsgl.recipes import RECIPES
 

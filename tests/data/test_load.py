@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from fsgl.data.images.sources import ImageArrays
-from fsgl.data.load import DATA_SETS, RELEASE_CIFAR100, DataSpec, LoadedData, load_data
+from fsgl.data.known import DATA_SETS
+from fsgl.data.load import RELEASE_CIFAR100, DataSpec, LoadedData, load_data
 from fsgl.data.stream.decoding import DecodingStream
 from fsgl.data.stream.streams import ArrayStream, StreamSpec
 from fsgl.errors import UserError

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.builders import make_batch
 
-from fsgl.data.load import DATA_SETS
+from fsgl.data.known import DATA_SETS
 from fsgl.engine.step import Update, training_step
 from fsgl.methods import METHODS, VectorScaling
 from fsgl.models.backbones import BACKBONES, build_backbone

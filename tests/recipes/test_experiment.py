@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.recipes.every_setting import NEEDS, NOT_FOR_CIFAR, NOT_WITH_THE_REST, ON_OTHER_DATA, OTHERS
 
-from fsgl.data.load import DATA_SETS
+from fsgl.data.known import DATA_SETS
 from fsgl.errors import UserError
 from fsgl.methods import Glmc
 from fsgl.optim.sam import SamSpec

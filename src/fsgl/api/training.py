@@ -14,7 +14,8 @@ from fsgl.api.given import is_path, split_settings
 from fsgl.api.run import Run
 from fsgl.data.draw.split import split_hash
 from fsgl.data.images.sources import Source
-from fsgl.data.load import OWN, load_data
+from fsgl.data.known import OWN
+from fsgl.data.load import load_data
 from fsgl.data.readers.arrays import KEPT, read_arrays, save_arrays
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError

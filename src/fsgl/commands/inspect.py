@@ -69,7 +69,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 def _source(options: argparse.Namespace) -> Source:
     from fsgl.data.images.sources import Images, Source
     from fsgl.data.images.white_level import with_scale
-    from fsgl.data.load import DATA_SETS, OWN, DataSpec, load_data
+    from fsgl.data.known import DATA_SETS, OWN
+    from fsgl.data.load import DataSpec, load_data
     from fsgl.data.readers.own import find_source
 
     name = str(options.path)

@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl recipes``."""
-    from fsgl.data.load import DATA_SETS
+    from fsgl.data.known import DATA_SETS
     from fsgl.models.backbones import BACKBONES
     from fsgl.recipes import RECIPES
 

@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
     """``fsgl train RECIPE``, ``--from FILE`` or ``--run FOLDER --resume``."""
-    from fsgl.data.load import OWN
+    from fsgl.data.known import OWN
     from fsgl.report.summary import print_run
     from fsgl.runs.duration import cpu_note
     from fsgl.runs.folder import new_folder

@@ -19,6 +19,7 @@ from fsgl.data.images.bad_images import POLICIES, BadImages
 from fsgl.data.images.scale import Scale
 from fsgl.data.images.sources import ImageArrays, Images, Source
 from fsgl.data.images.white_level import with_scale
+from fsgl.data.known import BOTH_LISTS, DATA_SETS, OWN
 from fsgl.data.readers.cifar import load_cifar
 from fsgl.data.readers.digits import load_digits
 from fsgl.data.readers.listing import title
@@ -39,35 +40,6 @@ SMALL_AUGMENTATIONS = ("crop-flip", "autoaugment-cutout")
 NORMALIZATIONS = ("own", "release")
 # The release normalises CIFAR-100 by these, neither its mean nor its deviation; its CIFAR-10 values are the set's own.
 RELEASE_CIFAR100 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-
-
-@dataclass(frozen=True)
-class DataKind:
-    """What is known of a data set before it is read.
-
-    default_factor: imbalance factor drawn when none is given; None for a set that has its own tail.
-    transform: augmentation of sets in memory; None for image files, which data/stream/decoding.py augments.
-    lists: which of DataSpec's lists it needs.
-    """
-
-    note: str
-    default_factor: float | None
-    transform: CropFlip | None
-    lists: tuple[str, ...] = ()
-
-
-_BOTH = ("train_list", "test_list")
-DATA_SETS: dict[str, DataKind] = {
-    "digits": DataKind("scikit-learn's handwritten digits, 8 x 8, no download", 20, CropFlip(padding=1, flip=False)),
-    "cifar10": DataKind("CIFAR-10-LT, downloaded when absent", 100, CropFlip(padding=4, flip=True)),
-    "cifar100": DataKind("CIFAR-100-LT, downloaded when absent", 100, CropFlip(padding=4, flip=True)),
-    "imagenet-lt": DataKind("ImageNet-LT: two text lists and a folder of images", None, None, _BOTH),
-    "inaturalist2018": DataKind("iNaturalist 2018: two text lists and a folder of images", None, None, _BOTH),
-    "places-lt": DataKind("Places-LT: two text lists and a folder of images", None, None, _BOTH),
-    "lists": DataKind("your lists or tables, one for training and, if there, for val and test", None, None, _BOTH[:1]),
-    "own": DataKind("your images: --data PATH, a folder, a table, a list or an .npz", None, None),
-}
-OWN = ("lists", "own")  # whose classes and parts are found out when they are read
 
 
 @dataclass(frozen=True)
@@ -130,7 +102,7 @@ class DataSpec:
             hint = "; a list for each part is --data lists --train-list FILE ..." if self.name == "own" else ""
             raise UserError(f"{self.title} is not given by lists; data.train_list and its like do not apply{hint}")
         if not all(getattr(self, name) for name in needed):
-            kind = "two text files 'path label'" if needed == _BOTH else "a text file 'path label' or a table"
+            kind = "two text files 'path label'" if needed == BOTH_LISTS else "a text file 'path label' or a table"
             raise UserError(f"{self.name} needs {' and '.join(f'data.{name}' for name in needed)}, {kind}")
         if self.small_augmentation != SMALL_AUGMENTATIONS[0] and has_own_tail and self.name not in OWN:
             raise UserError(f"{self.name} has photographs; data.small_augmentation is for small images in memory")

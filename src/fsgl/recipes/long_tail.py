@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fsgl.data.load import DATA_SETS, OWN, DataSpec
+from fsgl.data.known import DATA_SETS, OWN
+from fsgl.data.load import DataSpec
 from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.errors import UserError, unknown
 from fsgl.methods import Glmc

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fsgl.data.images.sources import ImageArrays, Source
-from fsgl.data.load import DATA_SETS, OWN, read_own
+from fsgl.data.known import DATA_SETS, OWN
+from fsgl.data.load import read_own
 from fsgl.data.readers.own import looks_like_path
 from fsgl.data.readers.reading import Reading
 from fsgl.errors import UserError, unknown

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fsgl.data.load import OWN
+from fsgl.data.known import OWN
 from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.errors import UserError
 from fsgl.evaluation.reliability import beyond_accuracy

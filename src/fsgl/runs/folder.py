@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from fsgl.data.load import DATA_SETS
+from fsgl.data.known import DATA_SETS
 from fsgl.engine.checkpoint import list_checkpoints, make_newest, save_checkpoint
 from fsgl.errors import UserError
 from fsgl.files import is_in_use, read_json, remove_partial, sole_user, write_atomically, write_json
