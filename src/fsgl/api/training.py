@@ -36,6 +36,7 @@ def train(
     class_names: Sequence[str] | None = None,
     keep_data: bool = True,
     show: bool = True,
+    fine_tune: bool = False,
     **settings: Any,
 ) -> Run:
     """Train a recipe on data and return the run.
@@ -54,7 +55,7 @@ def train(
     epochs: passes over the training images, by default as the recipe has it.  run: the run folder, by default a new one
     under runs/.  class_names: of the labels in ascending order.  keep_data: False does not keep arrays in the run
     folder, so that what needs them later must be given them again (``fsgl.load``).  show: print progress and what was
-    understood.
+    understood.  fine_tune: a pretrained network's heads first, then all of it (docs/pretrained.md).
     settings: any setting by its short name (lr=0.1, batch_size=32, backbone="resnet20-slim", seed=1) or its own, with
     two underscores for a dot (sam__rho=0.1); and the fields of ``fsgl.Runtime`` (device, workers, precision, ...).
 
@@ -73,7 +74,7 @@ def train(
     assignments += share_settings(test, val)
     source = read_given(data, test, val, class_names)
     name = str(data) if is_path(data) else KEPT
-    experiment, source = experiment_on(recipe, name, {}, assignments, source)
+    experiment, source = experiment_on(recipe, name, {}, assignments, source, fine_tune=fine_tune)
     how = Runtime(**{"trackers": (), "show": show, **runtime})
     folder = Path(run) if run is not None else new_folder(experiment)
     if not is_path(data):

@@ -78,7 +78,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
     def make(recipe: str) -> Experiment:
         changes = assignments_of(options) + settings
-        return experiment_on(recipe, data, given_images(options), changes, scratch=options.scratch)[0]
+        begins = {"scratch": options.scratch, "fine_tune": options.fine_tune}
+        return experiment_on(recipe, data, given_images(options), changes, **begins)[0]
 
     rows = Rows(words, make, against, options.settings, options.untuned_too, options.equal_cost)
     Looks.read(runs, planned)  # another plan is refused before anything is trained

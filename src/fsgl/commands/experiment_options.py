@@ -37,6 +37,9 @@ def add_transfer(train: Any) -> None:
     transfer.add_argument("--pretrained", nargs="?", const="hub", metavar="FILE", help="the hub's, package or FILE")
     transfer.add_argument("--scratch", action="store_true", help="random weights for photographs of your own, too")
     transfer.add_argument("--freeze", action="store_const", const="heads", help="train the heads, not the backbone")
+    transfer.add_argument(
+        "--fine-tune", action="store_true", help="the heads first, then all of it (docs/pretrained.md)"
+    )
     transfer.add_argument("--backbone-lr", metavar="SHARE", help="the backbone's learning rate, as a share of --lr")
     transfer.add_argument("--image-size", metavar="PIXELS", help="side of what it is shown (default: the model's own)")
     transfer.add_argument("--cached-views", metavar="N", help="with --freeze: train on kept features of N views")

@@ -248,7 +248,8 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
     if options.resume:
         if options.run is None:
             raise UserError("--resume needs --run FOLDER, the run to go on with")
-        if assignments or options.data or options.replay or options.scratch or given_images(options):
+        given = assignments or options.data or options.replay or options.scratch or options.fine_tune
+        if given or given_images(options):
             raise UserError("--resume takes all settings from the run folder; leave them off (--max-steps is allowed)")
         experiment = experiment_of(options.run, read_record(options.run))
         if isinstance(options.resume, str) and not Path(options.resume).is_file():
@@ -258,6 +259,8 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
             raise UserError(f"{options.run} holds a run of '{experiment.recipe}', not of '{options.recipe}'")
         return experiment, None
     if options.replay:
+        if options.fine_tune:
+            raise UserError("--from takes all settings from its file; leave --fine-tune off")
         if options.recipe or options.data:
             raise UserError("--from takes the recipe and the data from its file; leave RECIPE and --data off")
         experiment = read_experiment(options.replay)
@@ -266,4 +269,5 @@ def _experiment(options: argparse.Namespace, assignments: list[str]) -> tuple[Ex
     if not options.recipe:
         raise UserError("name a recipe (fsgl recipes lists them), or a record with --from, or a run with --resume")
     data = "cifar100" if options.data is None else options.data  # an empty name is a mistake, no default
-    return experiment_on(options.recipe, data, given_images(options), assignments, scratch=options.scratch)
+    begins = {"scratch": options.scratch, "fine_tune": options.fine_tune}
+    return experiment_on(options.recipe, data, given_images(options), assignments, **begins)

@@ -62,10 +62,11 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     data = "cifar100" if options.data is None else options.data
     runs = options.runs or Path("runs") / f"tune-{Path(data).stem or 'data'}"
     given = assignments_of(options) + settings + ([f"data.val={1 / folds}"] if folds > 1 else [])
+    begins = {"scratch": options.scratch, "fine_tune": options.fine_tune}
     studies = [
         Study(
             word.recipe,
-            experiment_on(word.recipe, data, given_images(options), given, scratch=options.scratch)[0],
+            experiment_on(word.recipe, data, given_images(options), given, **begins)[0],
             runs / word.recipe, budget, folds,
         )
         for word in words

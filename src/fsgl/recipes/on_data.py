@@ -36,6 +36,21 @@ SHORT_NAMES = {
 }
 
 
+# Head first, then all of it, gently: docs/pretrained.md says what was measured, and of what it is not known.
+FINE_TUNE = {
+    "transfer.train": "all",
+    "transfer.cached_views": "0",
+    "transfer.batch_norm": "frozen",
+    "transfer.probe_epochs": "40",
+    "optim.kind": "adamw",
+    "optim.epochs": "6",
+    "optim.batch_size": "32",
+    "optim.weight_decay": "0.05",
+    "schedule.kind": "step-cosine",
+    "schedule.lr": "3e-4",
+}
+
+
 def experiment_on(
     recipe: str,
     data: str,
@@ -43,14 +58,17 @@ def experiment_on(
     assignments: Sequence[str],
     source: Source | None = None,
     scratch: bool = False,
+    fine_tune: bool = False,
 ) -> tuple[Experiment, Source | None]:
     """A recipe on a data set's name or on a path, and the images where they had to be read to find out what they are.
 
     given: where images are (root, train_list, ...), as ``make_experiment`` takes them.  assignments: name=value.
     source: the images of the path, where they have been read already.  scratch: see ``make_experiment``; who names a
-    backbone and no weights means scratch as well. Raises UserError.
+    backbone and no weights means scratch as well.  fine_tune: ``FINE_TUNE`` for what is not assigned. Raises UserError.
     """
     named = {assignment.partition("=")[0] for assignment in assignments}
+    if fine_tune:
+        assignments = [*(f"{name}={value}" for name, value in FINE_TUNE.items() if name not in named), *assignments]
     scratch = scratch or ("backbone" in named and "transfer.weights" not in named)
     given = {**given, "scratch": scratch or "transfer.weights=none" in assignments}
     if data not in DATA_SETS and recipe.removesuffix(SAM) in RECIPES:
