@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fsgl.data.load import load_data
+from fsgl.deploy.export import InferenceGraph
+from fsgl.deploy.predict import predict_views
+from fsgl.engine.predict import predict_logits
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.models.assemble import build_classifier
@@ -23,11 +27,14 @@ from fsgl.optim.averaging import WeightAverage
 from fsgl.optim.sam import SamSpec, make_ascent
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import Experiment, override
+from fsgl.recipes.on_data import FINE_TUNE, experiment_on
 from fsgl.runs.assemble import make_optimizer, parameter_groups
 from fsgl.runs.begin import begin_heads
 from fsgl.runs.feature_cache import with_cached_features
 from fsgl.runs.network import Network, build_network
+from fsgl.runs.saved import Trained, load_model, load_network
 from fsgl.runs.train import train
+from fsgl.settings import settings_of
 from fsgl.types import Batch, Sample
 
 BEFORE = Path(__file__).parent / "before_the_move" / "run"
@@ -131,6 +138,79 @@ def test_rates_fall_layer_by_layer() -> None:
     assert len({group.get("lr_factor", 1.0) for group in parameter_groups(ours, 1.0, 0.5)}) >= 3
 
 
+def test_the_option_is_settings_of_which_each_can_be_given(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for k in range(2):
+        for i in range(6):
+            (folder / f"{k}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((70 + i, 80, 3), 90 * k, dtype=np.uint8)).save(folder / f"{k}" / f"{i}.png")
+    made, _ = experiment_on("cross-entropy", str(folder), {}, ["schedule.lr=1e-3"], fine_tune=True)
+    settings = {each.name: str(each.value) for each in settings_of(made)}
+    expected = {**FINE_TUNE, "schedule.lr": "0.001", "transfer.weights": "package"}
+    assert {name: settings[name] for name in expected} == expected
+    with pytest.raises(UserError, match=r"name transfer.weights"):
+        experiment_on("cross-entropy", str(folder), {}, [], scratch=True, fine_tune=True)
+    with pytest.raises(UserError, match=r"leave transfer.train=heads \(--freeze\) off"):
+        experiment_on("cross-entropy", str(folder), {}, ["transfer.train=heads"], fine_tune=True)
+
+
+@pytest.fixture(scope="module")
+def small_vit(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A small transformer with weights in a file, as assignments."""
+    path = tmp_path_factory.mktemp("vit") / "vit.safetensors"
+    torch.manual_seed(0)
+    save_file(build_backbone("timm:test_vit", 1, 32).net.state_dict(), path)
+    return ["backbone=timm:test_vit", f"transfer.weights={path}", "transfer.image_size=32"]
+
+
+@pytest.mark.parametrize("kind", ["lora", "bias"])
+def test_little_of_a_transformer_is_trained_and_the_run_is_read_without_adapters(
+    kind: str, small_vit: list[str], tmp_path: Path
+) -> None:
+    light = [f"transfer.train={kind}", *(["transfer.lora_rank=2"] if kind == "lora" else [])]
+    named = experiment(*small_vit, *light, "transfer.probe_epochs=1", "optim.kind=adamw", "optim.epochs=1")
+    fresh = build_network(named, load_data(named.data), torch.device("cpu"))
+    plain = build_network(experiment(*small_vit), fresh.data, torch.device("cpu"))
+    images = torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(fresh.model.eval().features(images), plain.model.eval().features(images))  # B is 0
+    trained = {name for name, weight in fresh.model.backbone.named_parameters() if weight.requires_grad}
+    assert trained == {name for name, _ in fresh.model.backbone.named_parameters()
+                       if (".lora_" in name if kind == "lora" else name.endswith("bias"))}  # fmt: skip
+    assert 0 < sum(weight.numel() for weight in fresh.model.backbone.parameters() if weight.requires_grad) < 0.1 * sum(
+        weight.numel() for weight in plain.model.backbone.parameters()
+    )
+    runtime = Runtime("cpu", trackers=(), feature_cache=tmp_path / "features", max_steps=2)
+    train(named, tmp_path / "run", runtime)
+    start, end = fresh.model.state_dict(), load_file(tmp_path / "run" / "model.safetensors")
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert {name for name in moved if name.startswith("backbone.")} <= {f"backbone.{name}" for name in trained}
+    assert any(name.endswith(("lora_B.default.weight", "qkv.bias")) for name in moved)
+    merged = load_model(tmp_path / "run")
+    assert not any("lora" in name for name in merged.model.state_dict())
+    whole = load_network(tmp_path / "run")
+    shown = torch.rand(3, 1, 32, 32)
+    torch.testing.assert_close(merged.model.predict(shown), whole.model.eval().predict(shown), rtol=1e-4, atol=1e-4)
+
+
+def test_mirrored_views_are_averaged_wherever_the_network_is_asked() -> None:
+    model = build_classifier(build_backbone("resnet8-slim"), 3).eval()
+    images, method = torch.randn(4, 3, 32, 32), experiment().method
+    with torch.no_grad():
+        mean = (model.predict(images) + model.predict(torch.from_numpy(images.numpy()[..., ::-1].copy()))) / 2
+    np.testing.assert_allclose(predict_logits(model, method, [images], mirror=True), mean.numpy(), atol=1e-5)
+    named = experiment("backbone=resnet8-slim", "evaluation.mirror=true")
+    trained = Trained(
+        model, named, ("a", "b", "c"), np.ones(3), (0.0,) * 3, (1.0,) * 3, 32, (32, 32), 1.0, np.ones(3)
+    )  # fmt: skip
+    with torch.no_grad():
+        np.testing.assert_allclose(InferenceGraph(trained, False)(images).numpy(), mean.numpy(), atol=1e-5)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    both = [predict_views(trained, list(each)) for each in (pixels, pixels[:, :, ::-1])]
+    np.testing.assert_allclose(both[0], both[1], atol=1e-5)
+    with pytest.raises(UserError, match="features have no mirror image"):
+        override(named, "transfer.train=heads", "transfer.cached_views=1")
+
+
 def test_moving_average_by_a_loop() -> None:
     layer = nn.BatchNorm1d(1)
     average, weights, means = WeightAverage(layer), [1.0], [0.0]
@@ -148,7 +228,7 @@ def test_moving_average_by_a_loop() -> None:
 def test_a_fine_tuning_run_is_resumed_to_the_same_bits_and_scores_its_average(tmp_path: Path) -> None:
     named = tuned(
         "transfer.probe_epochs=1", "optim.kind=adamw", "schedule.lr=1e-3", "schedule.kind=step-cosine",
-        "averaging.ema=0.9", "transfer.layer_decay=0.7", "optim.epochs=1", "sam.rho=0.05",
+        "averaging.ema=0.9", "transfer.layer_decay=0.7", "optim.epochs=1", "sam.rho=0.05", "evaluation.mirror=true",
     ).experiment  # fmt: skip
     runtime = Runtime("cpu", trackers=(), feature_cache=tmp_path / "features")
     whole = train(named, tmp_path / "whole", runtime)
@@ -169,6 +249,7 @@ def test_a_fine_tuning_run_is_resumed_to_the_same_bits_and_scores_its_average(tm
         (["transfer.probe_epochs=2"], "name transfer.weights"),
         (["transfer.probe_lr=0.1"], "which are none"),
         (["transfer.cosine_scale=3"], "is of transfer.classifier=cosine"),
+        (["transfer.train=lora"], "leaves most of the backbone as it is: name transfer.weights"),
         (["averaging.ema=0.9", "averaging.start=0.5"], "two ways to average"),
         (["optim.kind=adamw", "optim.momentum=0.5"], "optim.momentum is of sgd"),
         (["optim.kind=adam"], "did you mean 'adamw'"),

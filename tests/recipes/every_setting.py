@@ -61,6 +61,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "transfer.probe_lr": ("0.1", 0.1),
     "transfer.classifier": ("cosine", "cosine"),
     "transfer.cosine_scale": ("30", 30.0),
+    "transfer.lora_rank": ("4", 4),
+    "evaluation.mirror": ("true", True),
 }
 NEEDS = {
     "transfer.cached_views": ("transfer.train=heads",),
@@ -70,12 +72,13 @@ NEEDS = {
     "transfer.batch_norm": ("transfer.weights=a.safetensors",),
     "transfer.probe_epochs": ("transfer.weights=a.safetensors",),
     "transfer.probe_lr": ("transfer.weights=a.safetensors", "transfer.probe_epochs=10"),
+    "transfer.lora_rank": ("transfer.weights=a.safetensors", "transfer.train=lora"),
     "transfer.cosine_scale": ("transfer.classifier=cosine",),
 }
 # Of a frozen backbone there is none of these; and two kinds of averages, of schedules, of momentum.
 NOT_WITH_THE_REST = {
     "transfer.backbone_lr", "transfer.layer_decay", "transfer.probe_epochs", "transfer.probe_lr", "averaging.ema",
-    "schedule.warmup_share", "optim.kind",
+    "schedule.warmup_share", "optim.kind", "transfer.lora_rank", "evaluation.mirror",
 }  # fmt: skip
 NOT_FOR_CIFAR = {"data.train_list", "data.test_list"}
 # The same for settings that cifar10 has no use for, on sets that have.

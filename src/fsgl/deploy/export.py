@@ -60,7 +60,7 @@ class InferenceGraph(nn.Module):
         super().__init__()
         self.backbone, self.classifier = trained.model.backbone, trained.model.classifier
         self.register_buffer("temperature_K", trained.model.temperature_K)  # of a run that was so adjusted
-        self.preprocess = preprocess
+        self.preprocess, self.mirror = preprocess, trained.experiment.evaluation.mirror
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (trained.mean, trained.std))
         self.register_buffer("scale", (1 / (255 * std)).float(), persistent=preprocess)
         self.register_buffer("shift", (-mean / std).float(), persistent=preprocess)
@@ -68,6 +68,11 @@ class InferenceGraph(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if self.preprocess:
             images = (images.float() * self.scale + self.shift).permute(0, 3, 1, 2)
+        if self.mirror:
+            return (self._logits(images) + self._logits(images.flip(-1))) / 2
+        return self._logits(images)
+
+    def _logits(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.backbone(images))
         if self.temperature_K is not None:
             logits = logits / self.temperature_K[logits.argmax(dim=1)][:, None]

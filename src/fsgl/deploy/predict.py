@@ -93,7 +93,8 @@ def scaled_for(trained: Trained, files: Sequence[ImageFile]) -> tuple[Trained, t
 def predict_views(trained: Trained, views: Sequence[np.ndarray], device: torch.device | str = "cpu") -> np.ndarray:
     """Logits ``N x K`` float32 of what ``data.images.pixels.view`` makes of images."""
     images = normalise(np.stack(views), trained.mean, trained.std, device)
-    return predict_logits(trained.model, trained.experiment.method, [images])
+    experiment = trained.experiment
+    return predict_logits(trained.model, experiment.method, [images], experiment.evaluation.mirror)
 
 
 def predict_files(

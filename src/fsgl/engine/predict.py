@@ -12,9 +12,17 @@ from fsgl.methods.base import Method
 from fsgl.models.assemble import RecognitionNet
 
 
-def predict_logits(model: nn.Module, method: Method, batches: Iterable[Tensor]) -> np.ndarray:
-    """Logits ``N x K`` float32 of the images in ``batches``, in evaluation mode; the model's mode is put back."""
-    return _collected(model, lambda images: method.predict(model, images), batches)
+def predict_logits(model: nn.Module, method: Method, batches: Iterable[Tensor], mirror: bool = False) -> np.ndarray:
+    """Logits ``N x K`` float32 of the images in ``batches``, in evaluation mode; the model's mode is put back.
+
+    mirror: the mean of those of each image and of its mirror image, left and right changed.
+    """
+
+    def answer(images: Tensor) -> Tensor:
+        logits = method.predict(model, images)
+        return (logits + method.predict(model, images.flip(-1))) / 2 if mirror else logits
+
+    return _collected(model, answer, batches)
 
 
 def predict_features(model: RecognitionNet, batches: Iterable[Tensor]) -> np.ndarray:

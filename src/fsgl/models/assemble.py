@@ -6,6 +6,7 @@ used at test. Nothing here knows a loss.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
 
 import torch
@@ -47,10 +48,11 @@ class RecognitionNet(nn.Module):
         self.backbone.requires_grad_(False)
         self.train(self.training)
 
-    def unfreeze_backbone(self) -> None:
-        """Train all of the backbone from now on; its BatchNorm as ``frozen_batch_norm`` says."""
+    def unfreeze_backbone(self, weights: Iterable[Tensor]) -> None:
+        """Train these weights of the backbone from now on; its BatchNorm as ``frozen_batch_norm`` says."""
         self.frozen = self.frozen_statistics = False
-        self.backbone.requires_grad_(True)
+        for weight in weights:
+            weight.requires_grad_(True)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:

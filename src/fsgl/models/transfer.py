@@ -9,7 +9,7 @@ from fsgl.settings import check, setting
 
 HUB = "hub"
 PACKAGE = "package"
-TRAINED = ("all", "heads")
+TRAINED = ("all", "heads", "bias", "lora")
 BATCH_NORMS = ("batch", "frozen")
 CLASSIFIERS = ("linear", "cosine")
 
@@ -22,7 +22,12 @@ class TransferSpec:
         None, "none for fresh ones; hub for those published for a timm backbone; package for those of an installed "
         "package (fsgl[weights]); or a file, of safetensors or of torch.save",
     )
-    train: str = setting("all", "the whole network, or the heads on a frozen backbone", choices=TRAINED)
+    train: str = setting(
+        "all",
+        "the whole network; the heads, on a frozen backbone; or the heads and of the backbone its biases, or LoRA "
+        "adapters (models/light.py)",
+        choices=TRAINED,
+    )
     backbone_lr: float = setting(
         1.0, "the backbone's learning rate as a share of the heads'", above=0, reason="for 0: transfer.train=heads"
     )
@@ -57,12 +62,17 @@ class TransferSpec:
         choices=CLASSIFIERS,
         later=True,
     )
+    lora_rank: int = setting(8, "of the adapters of train=lora", at_least=1, at_most=1024, later=True)
     cosine_scale: float = setting(25.0, "by which the cosines are multiplied; LIFT's", above=0, later=True)
 
     def __post_init__(self) -> None:
         check(self, "transfer")
         if self.batch_norm == "frozen" and self.weights is None:
             raise UserError("transfer.batch_norm=frozen keeps pretrained statistics: name transfer.weights")
+        if self.light and self.weights is None:
+            raise UserError(f"transfer.train={self.train} leaves most of the backbone as it is: name transfer.weights")
+        if self.lora_rank != 8 and self.train != "lora":
+            raise UserError("transfer.lora_rank is of transfer.train=lora")
         if self.probe_epochs and (self.weights is None or self.train == "heads"):
             raise UserError(
                 "transfer.probe_epochs comes before the backbone is trained from pretrained weights: name "
@@ -80,6 +90,11 @@ class TransferSpec:
             raise UserError("transfer.layer_decay is of no use with transfer.train=heads, which freezes the backbone")
         if self.cached_views and self.train != "heads":
             raise UserError("transfer.cached_views needs a frozen backbone: transfer.train=heads (--freeze) as well")
+
+    @property
+    def light(self) -> bool:
+        """Whether little of the backbone is trained."""
+        return self.train in ("bias", "lora")
 
     @property
     def means(self) -> bool:

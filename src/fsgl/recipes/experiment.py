@@ -65,6 +65,10 @@ class EvaluationSpec:
         "the release reports and which is not fair",
         choices=("last", "validation", "test"),
     )
+    mirror: bool = setting(
+        False, "logits at test are the mean of those of an image and of its mirror image; not for letters and the like",
+        later=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check(self, "evaluation")
@@ -100,6 +104,8 @@ class Experiment:
             )
         if self.transfer.cached_views and self.method.mixes_pixels:
             raise UserError(f"{self.method.name} mixes pixels, which features have none of: transfer.cached_views=0")
+        if self.evaluation.mirror and self.transfer.cached_views:
+            raise UserError("features have no mirror image: leave evaluation.mirror or transfer.cached_views off")
         on_features = {"probe_epochs=0": self.transfer.probe_epochs, "classifier=linear": self.transfer.means}
         for setting_off, begins in on_features.items():
             if begins and self.method.mixes_pixels:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fsgl.models.transfer import TransferSpec
 
+LIGHT = {"bias": "the biases", "lora": "LoRA adapters"}
 _SCRATCH = dataclasses.asdict(TransferSpec())
 
 
@@ -40,6 +41,8 @@ def describe_transfer(run: Mapping[str, Any]) -> str:
         parts = ["random weights"]
     if settings["train"] == "heads":
         parts.append("backbone frozen")
+    elif settings["train"] in LIGHT:
+        parts.append(f"of the backbone {LIGHT[settings['train']]} trained")
     elif settings["backbone_lr"] != 1:
         parts.append(f"backbone fine-tuned at {settings['backbone_lr']:g} of the learning rate")
     elif settings["weights"] is not None:

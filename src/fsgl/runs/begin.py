@@ -26,6 +26,7 @@ from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError
 from fsgl.models.assemble import RecognitionNet
 from fsgl.models.heads import CosineLinear
+from fsgl.models.transfer import TransferSpec
 from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.schedule import Schedule
 from fsgl.recipes.experiment import Experiment, OptimSpec
@@ -47,6 +48,7 @@ def begin_heads(network: Network, runtime: Runtime, placement: Placement) -> dic
         return None
     assert isinstance(model, RecognitionNet)
     start, frozen, loss = time.perf_counter(), model.frozen, None
+    trained = [weight for weight in model.backbone.parameters() if weight.requires_grad]
     model.freeze_backbone()
     if not isinstance(network.data.train, ImageFeatures):
         network = featured(replace(network, experiment=probe_of(experiment)), runtime, placement)
@@ -62,7 +64,7 @@ def begin_heads(network: Network, runtime: Runtime, placement: Placement) -> dic
         except NonFiniteLoss as error:
             raise UserError(f"the linear probe diverged ({error}); try a smaller transfer.probe_lr") from None
     if not frozen:
-        model.unfreeze_backbone()
+        model.unfreeze_backbone(trained)
     return {"epochs": transfer.probe_epochs, "loss": loss, "seconds": time.perf_counter() - start}
 
 
@@ -83,17 +85,18 @@ def featured(network: Network, runtime: Runtime, placement: Placement) -> Networ
 
 def probe_of(experiment: Experiment) -> Experiment:
     """The same experiment with the heads alone trained, on cached features."""
-    transfer = experiment.transfer
-    alone = replace(
-        transfer, train="heads", backbone_lr=1.0, cached_views=experiment.method.views, batch_norm="batch",
-        layer_decay=1.0, probe_epochs=0, probe_lr=0.05,
+    full = experiment.transfer
+    alone = TransferSpec(
+        full.weights, "heads", image_size=full.image_size, cached_views=experiment.method.views,
+        classifier=full.classifier, cosine_scale=full.cosine_scale,
     )  # fmt: skip
     return replace(
         experiment,
         transfer=alone,
-        optim=OptimSpec(epochs=max(1, transfer.probe_epochs), **PROBE),  # type: ignore[arg-type]
-        schedule=Schedule(transfer.probe_lr),
+        optim=OptimSpec(epochs=max(1, full.probe_epochs), **PROBE),  # type: ignore[arg-type]
+        schedule=Schedule(full.probe_lr),
         averaging=AveragingSpec(),
+        evaluation=replace(experiment.evaluation, mirror=False),
     )
 
 

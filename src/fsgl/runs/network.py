@@ -20,6 +20,7 @@ from fsgl.evaluation.metrics import evaluate_predictions
 from fsgl.models.assemble import RecognitionNet, with_cosine_classifier
 from fsgl.models.backbones import build_backbone
 from fsgl.models.cost import count_parameters, multiply_adds
+from fsgl.models.light import add_lora, train_biases
 from fsgl.models.timm_backbones import is_timm, model_input
 from fsgl.models.weights import Origin, load_weights
 from fsgl.recipes.experiment import Experiment
@@ -44,7 +45,7 @@ class Network:
         Raises NonFiniteLoss where the network itself gives a logit that is no number.
         """
         batches = self.data.evaluation_batches(part, device, workers)
-        logits = predict_logits(self.model, self.experiment.method, batches)
+        logits = predict_logits(self.model, self.experiment.method, batches, self.experiment.evaluation.mirror)
         unreadable = self.data.unreadable(part)
         if not np.isfinite(logits[~unreadable]).all():
             raise NonFiniteLoss({"logits": float("nan")})
@@ -103,10 +104,15 @@ def build_model(
     if transfer.weights is not None and pretrained:
         origin = load_weights(backbone, experiment.backbone, transfer.weights)
     experiment.method.begin(model, origin is not None)
-    if transfer.train == "heads" or transfer.batch_norm == "frozen":
+    if transfer.train == "bias":
+        train_biases(backbone)
+    if transfer.train == "lora":
+        with seeded(experiment.seed, "adapters"):
+            add_lora(backbone, experiment.backbone, transfer.lora_rank)
+    if transfer.train != "all" or transfer.batch_norm == "frozen":
         if not isinstance(model, RecognitionNet):
             raise TypeError(f"{experiment.method.name} builds no RecognitionNet, whose backbone could be frozen")
-        model.frozen_batch_norm = transfer.batch_norm == "frozen"
+        model.frozen_batch_norm = transfer.light or transfer.batch_norm == "frozen"
         if transfer.train == "heads":
             model.freeze_backbone()
     return model, origin

@@ -21,6 +21,7 @@ from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError, first_line
 from fsgl.files import read_json
 from fsgl.models.assemble import RecognitionNet
+from fsgl.models.light import merge_lora
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.folder import how_to_go_on, recorded
 from fsgl.runs.network import Network, build_model, build_network
@@ -182,6 +183,7 @@ def load_model(folder: Path, weights: str = "last", device: torch.device | str =
     model, _ = build_model(experiment, len(mean), torch.from_numpy(counts), pretrained=False)
     assert isinstance(model, RecognitionNet)
     _load_weights(model, folder, weights, record)
+    merge_lora(model.backbone)  # what is used elsewhere is the network alone
     model = model.to(memory_format=torch.channels_last).to(device).eval()
     prior = assumed_prior(record, experiment, counts)
     return Trained(model, experiment, names, counts, mean, std, image_size, array_size, temperature, prior, scale)
