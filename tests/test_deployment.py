@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from fsgl.commands.cli import main
 from fsgl.data.images.pixels import view
 from fsgl.data.load import DataSpec, load_data
-from fsgl.deploy.predict import predict_files, scaled_for
+from fsgl.deploy.predict import find_images, predict_files, scaled_for
 from fsgl.runs.saved import load_model
 
 # A newline, a comma, quotes, spaces at both ends, an emoji, markup: whoever reads them back has to find them so.
@@ -131,6 +131,16 @@ def test_files_folders_patterns_and_what_cannot_be_read(
     assert main([*arguments[:3]]) == 0
     assert "a0.png" in capsys.readouterr().out
     assert main(["predict", str(digits / "run"), "bad.png"]) == 1
+
+
+def test_what_training_passes_over_is_not_asked_about_either(tmp_path: Path) -> None:
+    files = ("a.png", "._a.png", ".hidden/b.png", "@eaDir/a.png", "sub/c.jpg", "Thumbs.db", "#recycle/d.png", "e.mp4")
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "x.jpg").mkdir()
+    (tmp_path / "out.png").symlink_to("/etc/passwd")  # of which the reader says what is wrong
+    assert [file.relative for file in find_images([str(tmp_path)])] == ["a.png", "out.png", "sub/c.jpg"]
 
 
 @pytest.mark.parametrize(

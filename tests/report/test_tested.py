@@ -9,7 +9,7 @@ import pytest
 
 import fsgl
 from fsgl.comparison.entries import Entry
-from fsgl.comparison.tables import accuracy_table
+from fsgl.comparison.tables import accuracy_table, reliability_table
 from fsgl.evaluation.metrics import evaluate_predictions
 from fsgl.report import run_page
 from fsgl.report.summary import print_metrics
@@ -68,3 +68,4 @@ def test_a_comparison_says_it() -> None:
     table = accuracy_table([Entry("fsgl", (found,))], "Test set")
     assert "mean over classes is of 1 of 3 classes" in table.notes[-1]
     assert table.rows[0][3:6] == ("100.0", "untested", "untested")
+    assert reliability_table([Entry("fsgl", (found,))]).rows[0][2:4] == ("untested", "untested")

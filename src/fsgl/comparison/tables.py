@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fsgl.comparison.cost import seconds
 from fsgl.comparison.differences import Comparison
@@ -30,7 +31,7 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
     two = top1_differs(entries)
     epochs = {run["settings"]["optim"]["epochs"] for entry in entries for run in entry.runs}
     stated = any(run.get("settings_from") for entry in entries for run in entry.runs)
-    groups = next((run["epochs"][-1]["test"].get("groups") for entry in entries for run in entry.runs), None)
+    groups = _groups(entries)
     rows = []
     for entry in entries:
         cost = entry.runs[0]["cost"] if entry.runs else {}
@@ -62,6 +63,11 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
     return Table(title, headings, tuple(rows), (note, *tested))
 
 
+def _groups(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
+    """Of the classes, as metrics have them; those of all runs that are ranked together are the same."""
+    return next((run["epochs"][-1]["test"].get("groups") for entry in entries for run in entry.runs), None)
+
+
 def _settings_from(entry: Entry) -> str:
     return ", ".join(sorted({run.get("settings_from") or EMPTY for run in entry.runs})) or EMPTY
 
@@ -73,7 +79,12 @@ def reliability_table(entries: Sequence[Entry]) -> Table:
         beyond("aurc"),
     )  # fmt: skip
     headings = ("method", *(f"ECE {group}" for group in _GROUPS), "acc at 90 %", "at 80 %", "at 50 %", "AURC")
-    rows = tuple((entry.label, *(entry.mean(figure) for figure in figures)) for entry in entries if entry.runs)
+    groups = _groups(entries)
+    untested = [is_untested(groups, group) for group in _GROUPS] + [False] * 4
+    rows = tuple(
+        (entry.label, *(UNTESTED if un else entry.mean(figure) for figure, un in zip(figures, untested, strict=True)))
+        for entry in entries if entry.runs
+    )  # fmt: skip
     note = "acc at 90 %: of the 90 % of test images that the network is surest of; AURC: mean risk over all coverages."
     return Table("Calibration and abstention, %", headings, rows, (note,))
 

@@ -139,6 +139,10 @@ def test_a_changed_file_or_setting_is_prepared_again(photos: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"something else \('thesis.txt'\)"):
         prepare(source, strange, PrepareSpec(16), 0)
     assert (strange / "thesis.txt").read_text() == "mine"
+    (strange / "thesis.txt").unlink()
+    for left in (".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"):  # what systems leave there is nothing else
+        (strange / left).touch()
+    prepare(source, strange, PrepareSpec(16), 0)
     with pytest.raises(UserError, match="is prepared already"):
         prepare(find_source(out), tmp_path / "twice", PrepareSpec(16), 0)
 
