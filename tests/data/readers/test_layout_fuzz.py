@@ -66,9 +66,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(path: Path) -> Source | str:
     """The source, or the sentence by which it was refused."""
     try:
-        return find_source(path)
+        source = find_source(path)
     except UserError as error:
         refused = str(error)
+    else:
+        assert not any("\n" in said for said in (source.found, *source.notes))
+        return source
     assert "\n" not in refused
     assert path.name in refused
     return refused

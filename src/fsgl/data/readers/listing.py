@@ -157,5 +157,6 @@ class Rows:
             notes.append(f"{self._unlabelled.total():,} rows without a label passed over ({words})")
         for raw, count in sorted(self._spaced.items()):
             if raw.strip() in self._plain:
-                notes.append(f"'{raw}' ({count:,}) is '{raw.strip()}' but for spaces around it: one class")
+                spaced = f"'{shorten(raw, True)}' ({count:,})"
+                notes.append(f"{spaced} is '{shorten(raw)}' but for spaces around it: one class")
         return notes[:20]

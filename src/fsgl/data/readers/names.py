@@ -100,7 +100,7 @@ def _nearly(totals: Mapping[str, int], key: object, how: str) -> list[str]:
     for name in sorted(totals):
         groups[key(name)].append(name)  # type: ignore[operator]
     met = [names for names in groups.values() if len(names) > 1]
-    told = [" and ".join(f"'{name}' ({totals[name]:,})" for name in names) for names in met[:5]]
+    told = [" and ".join(f"'{shorten(name, True)}' ({totals[name]:,})" for name in names) for names in met[:5]]
     more = f", and {len(met) - 5} more such" if len(met) > 5 else ""
     return [f"{'; '.join(told)}{more} {how}: different classes"] if met else []
 
