@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from fsgl.commands.cli import main
 from fsgl.evaluation.metrics import evaluate_predictions
+from fsgl.models.assemble import Classifier
+from fsgl.recipes import make_experiment
+from fsgl.report.why import NEAREST, Reasons, attention
+from fsgl.runs.network import Network
 from fsgl.runs.saved import load_network, read_predictions, read_record
 
 LONG = "Animalia Chordata Aves Passeriformes Corvidae Corvus "
@@ -45,6 +52,36 @@ def test_every_class_is_in_the_csv_under_its_whole_name(trained: Path, tmp_path:
         assert float(row["low"]) <= float(row["accuracy"]) <= float(row["high"])
     counts = [int(row["train images"]) for row in rows]
     assert counts == sorted(counts, reverse=True)
+
+
+def test_mistakes_say_where_the_network_looked_and_what_is_near(trained: Path, tmp_path: Path) -> None:
+    assert main(["report", str(trained), "--out", str(tmp_path), "--workers", "0"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "on photos, seed 0" in page  # not "own"
+    if "None is wrong." not in page:
+        assert page.count("where the network looked'") == page.count("near: ") > 0
+    network = load_network(trained)
+    train, reasons = network.data.train, Reasons(network, torch.device("cpu"))
+    for position in (0, len(train) - 1):  # of training images it knows, each is the nearest to itself
+        why = reasons.of(train, position, 0)  # type: ignore[arg-type]
+        assert why.nearest[0][1] == train.labels[position]
+        assert len(why.nearest) == NEAREST
+        assert why.looked is not None
+
+
+def test_where_a_network_with_a_mean_and_a_linear_map_looks_is_its_class_activation_map() -> None:
+    """Zhou et al., CVPR 2016: there Grad-CAM is relu(sum_c w_kc A_c), up to a factor."""
+    torch.manual_seed(0)
+    maps = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    backbone = nn.Sequential(*maps, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = Network(Classifier(backbone, fc := nn.Linear(4, 3)), make_experiment("cross-entropy", "digits"), None)  # type: ignore[arg-type]
+    images, classes = torch.randn(5, 3, 9, 9), np.array([0, 1, 2, 1, 0])
+    found = attention(network, images, classes)
+    for image, k, where in zip(images, classes, found, strict=True):
+        cam = sum(fc.weight[k, c] * maps(image[None])[0, c] for c in range(4)).clamp(min=0).detach().numpy()
+        np.testing.assert_allclose(where, cam / max(cam.max(), 1e-12), atol=1e-5)
+    tokens = nn.Sequential(nn.Flatten(2), nn.Linear(81, 4), nn.Flatten())
+    assert attention(replace(network, model=Classifier(tokens, nn.Linear(12, 3))), images, classes) is None
 
 
 def test_a_test_image_damaged_since_costs_the_pictures_and_nothing_else(

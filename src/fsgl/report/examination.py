@@ -15,6 +15,7 @@ from fsgl.data.stream.features import ImageFeatures
 from fsgl.errors import UserError
 from fsgl.evaluation.metrics import confidences
 from fsgl.models.assemble import FourHeadNet
+from fsgl.report.why import Reasons, Why
 from fsgl.runs.network import Network, readable
 from fsgl.runs.saved import load_network
 
@@ -33,6 +34,7 @@ class ExaminedRun:
     labels_N: np.ndarray
     norms_K: np.ndarray
     scales_K: np.ndarray | None
+    device: torch.device
 
     def some(self, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Features and labels of up to MAP_IMAGES images, the same ones every time."""
@@ -42,12 +44,13 @@ class ExaminedRun:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrongly classified test image: data URI, class indices, confidence in [0, 1]."""
+    """A wrongly classified test image: data URI, class indices, confidence in [0, 1], and why."""
 
     picture: str
     true: int
     predicted: int
     confidence: float
+    why: Why
 
 
 def examine(
@@ -66,7 +69,7 @@ def examine(
     scales = None
     if isinstance(model, FourHeadNet) and model.feature_scaling.spec.gamma != 0:
         scales = model.feature_scaling.omega_PK.cpu().double().prod(dim=0).numpy()
-    return ExaminedRun(network, features, labels, norms, scales)
+    return ExaminedRun(network, features, labels, norms, scales, device)
 
 
 def worst_mistakes(
@@ -88,11 +91,14 @@ def worst_mistakes(
     labels, place = labels_N, np.flatnonzero(~unreadable)
     predicted, confidence = logits_NK.argmax(axis=1), confidences(logits_NK)
     wrong = np.flatnonzero((predicted != labels) & rare_K[labels])
-    found = []
+    found: list[Mistake] = []
+    reasons = None  # its features take a while, and there may be no mistake
     for row in wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES].tolist():
         try:
             picture = thumbnail(open_image(test, int(place[row])), THUMBNAIL)
         except BadImage:
             continue
-        found.append(Mistake(picture, int(labels[row]), int(predicted[row]), float(confidence[row])))
+        reasons = reasons or Reasons(examined.network, examined.device)
+        why = reasons.of(test, int(place[row]), int(predicted[row]))
+        found.append(Mistake(picture, int(labels[row]), int(predicted[row]), float(confidence[row]), why))
     return found

@@ -16,6 +16,7 @@ from fsgl.evaluation.metrics import GROUPS, shot_groups
 from fsgl.evaluation.reliability import beyond_accuracy, reliability_curve, risk_coverage
 from fsgl.evaluation.statistics import wilson
 from fsgl.files import write_atomically
+from fsgl.recipes.experiment import Experiment
 from fsgl.report import figures, web
 from fsgl.report.drawing import Draw, as_svg, draw, write_files
 from fsgl.report.examination import ExaminedRun, examine, worst_mistakes
@@ -24,6 +25,7 @@ from fsgl.report.sets import sets_table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
 from fsgl.report.tested import UNTESTED, is_untested, of_classes
 from fsgl.report.transfers import describe_transfer
+from fsgl.report.why import Why
 from fsgl.runs.saved import read_history, read_predictions, read_record, require_result
 
 
@@ -131,7 +133,8 @@ class _Report:
         settings = self.record["settings"]
         adjusted = (self.record.get("adjustment") or {}).get("name")
         recipe = "+".join(filter(None, [settings["recipe"], adjusted]))
-        return f"{recipe} on {settings['data']['name']}, seed {settings['seed']}"
+        data = Experiment.from_json(settings, "experiment.json").data.title  # the folder's name, of one's own images
+        return f"{recipe} on {data}, seed {settings['seed']}"
 
     def _head(self) -> None:
         settings, last, cost = self.record["settings"], self.record["result"]["last"], self.record["cost"]
@@ -212,12 +215,25 @@ class _Report:
         cards = "".join(
             f"<li><img alt='{web.escape(f'{self.names[m.true]}, taken for {self.names[m.predicted]}')}' "
             f"src='{m.picture}'><b>{web.escape(self.names[m.true])}</b> as {web.escape(self.names[m.predicted])}, "
-            f"{m.confidence:.0%}</li>"
+            f"{m.confidence:.0%}{self._why(m.why)}</li>"
             for m in found
         )
-        said = f"Test images of {what} that the network is wrong about, the surest first."
+        said = (
+            f"Test images of {what} that the network is wrong about, the surest first. Below each where it looked "
+            "(Grad-CAM, in red), and the nearest training images by its features."
+        )
         body = f"<ul class=cards>{cards}</ul>" if found else "<p>None is wrong.</p>"
         self.sections.append(f"<h2>The tail's worst mistakes</h2><p class=soft>{said}</p>{body}")
+
+    def _why(self, why: Why) -> str:
+        looked = "" if why.looked is None else f"<img alt='where the network looked' src='{why.looked}'>"
+        near = "".join(
+            f"<img style='display:inline-block;width:30px;height:30px;margin:0 2px 0 0' src='{picture}' "
+            f"alt='{web.escape(self.names[k])}' title='{web.escape(self.names[k])}'>"
+            for picture, k in why.nearest
+        )
+        said = ", ".join(dict.fromkeys(self.names[k] for _, k in why.nearest))
+        return f"{looked}<div>{near}</div><small class=soft>near: {web.escape(said)}</small>"
 
     def _figure(
         self, name: str, title: str, drawing: Draw, alt: str, caption: str,

@@ -37,7 +37,7 @@ def sets_table(run: Path, saved: Mapping[str, np.ndarray], limits: Mapping[str, 
     )
     other = (
         "The promise is for images like the validation images, which are as unevenly spread over the classes as those "
-        "of training; where the test images are not, only sets by class hold it."
+        "of training; where the test images are not, only sets by class can hold it."
     )
     own = tuple(f"By class: {note}." for note in notes[1:])
     return Table("Sets of classes", ("promised", *COLUMNS.values()), tuple(rows), (said, other, *own))
