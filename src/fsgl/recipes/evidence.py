@@ -7,8 +7,7 @@ EVIDENCE: dict[str, str] = {
         "Command: fsgl train fsgl --data cifar100 --val 0\n"
         "Published: CIFAR-10-LT IF 50 92.2, IF 100 89.3, CIFAR-100-LT IF 50 63.4, IF 100 59.2, "
         "ImageNet-LT 57.2 (single runs, best test epoch; CIFAR: resnet34, 200 epochs)\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.5 ± 1.6 (n = 5; AMD EPYC, 1 "
-        "thread, 6 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "release": (
         "Command: fsgl train release --data cifar100 --val 0\n"
@@ -19,39 +18,33 @@ EVIDENCE: dict[str, str] = {
         "Command: fsgl train glmc --data cifar100 --val 0\n"
         "Published: CIFAR-10-LT IF 50 89.81, IF 100 87.55, CIFAR-100-LT IF 50 62.49, IF 100 57.63 "
         "(single runs, best test epoch; CIFAR: resnet34, 200 epochs)\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.7 ± 0.8 (n = 5; AMD EPYC, 1 "
-        "thread, 3 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "glmc-sam": (
         "Command: fsgl train glmc-sam --data cifar100 --val 0\n"
         "Published: CIFAR-10-LT IF 50 91.56, IF 100 89.18, CIFAR-100-LT IF 50 65.28, IF 100 59.01 "
         "(single runs, best test epoch; CIFAR: resnet34, 200 epochs)\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.3 ± 1.0 (n = 5; AMD EPYC, 1 "
-        "thread, 6 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "fsgl-same": (
         "Command: fsgl train fsgl-same --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.5 ± 1.9 (n = 5; AMD EPYC, 1 "
-        "thread, 6 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "fsgl-half": (
         "Command: fsgl train fsgl-half --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 93.6 ± 1.9 (n = 5; AMD EPYC, 1 "
-        "thread, 6 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "fsgl-inverse": (
         "Command: fsgl train fsgl-inverse --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.0 ± 0.9 (n = 5; AMD EPYC, 1 "
-        "thread, 6 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "glmc-balanced-softmax": (
         "Command: fsgl train glmc-balanced-softmax --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.7 ± 0.7 (n = 5; AMD EPYC, 1 "
-        "thread, 3 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "cross-entropy": (
         "Command: fsgl train cross-entropy --data cifar100 --val 0\n"
@@ -108,20 +101,17 @@ EVIDENCE: dict[str, str] = {
     "logit-adjustment": (
         "Command: fsgl train logit-adjustment --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.0 ± 1.1 (n = 5; AMD EPYC, 1 "
-        "thread, 2 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "lws": (
         "Command: fsgl train lws --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.1 ± 1.0 (n = 5; AMD EPYC, 1 "
-        "thread, 1 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "max-norm": (
         "Command: fsgl train max-norm --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.0 ± 1.0 (n = 5; AMD EPYC, 1 "
-        "thread, 2 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
     "mixup": (
         "Command: fsgl train mixup --data cifar100 --val 0\n"
@@ -148,7 +138,6 @@ EVIDENCE: dict[str, str] = {
     "weight-averaging": (
         "Command: fsgl train weight-averaging --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.5 ± 1.1 (n = 5; AMD EPYC, 1 "
-        "thread, 2 s a run)\n"
+        "Ours: nothing of 40 epochs or more yet.\n"
     ),
 }

@@ -3,10 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from benchmarks.pages.leaderboard import of_today
 from benchmarks.pages.results import BEGIN, END, results_sections, write_pages
+from benchmarks.pages.which import which_page
 
 from fsgl.errors import UserError
-from fsgl.recipes import RECIPES
+from fsgl.recipes import RECIPES, make_experiment
+from fsgl.recipes.experiment import Experiment, override
 from fsgl.report.records import write_record
 from fsgl.report.table import EMPTY
 
@@ -103,3 +106,42 @@ def test_every_recipe_says_its_command_and_results() -> None:
         assert any(line.startswith("Ours: ") for line in rest)
     assert "Published: CIFAR-10-LT IF 50 92.2, IF 100 89.3" in (RECIPES["fsgl"].__doc__ or "")
     assert "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: " in (RECIPES["fsgl"].__doc__ or "")
+
+
+def test_the_leaderboard_is_of_todays_recipes() -> None:
+    """A record of other settings, or from before a setting that changed what is trained, is obsolete."""
+
+    def record(experiment: Experiment, **changes: object) -> dict:
+        settings = experiment.to_json()
+        settings["data"].pop("root")
+        settings["method"] = {k: v for k, v in settings["method"].items() if k not in changes}
+        return {"name": "x", "content": {"settings": settings, "hash": experiment.hash if not changes else "0" * 16}}
+
+    made = make_experiment("lws", "digits")
+    records = [record(made), record(override(made, "method.second=0.2")), record(made, bias="was not there")]
+    assert [each["content"]["settings_from"] for each in of_today(records)] == ["published"]
+    assert of_today(records)[0]["content"]["settings"] == records[0]["content"]["settings"]
+
+
+def test_what_to_use_says_what_is_told_apart() -> None:
+    def runs(recipe: str, values: tuple[float, ...]) -> list[dict]:
+        scores = [{"top1": value, "balanced": value, "ece": 1.0 + len(recipe)} for value in values]
+        return [
+            {"content": {
+                "settings": {
+                    "method": {"name": recipe}, "sam": {}, "recipe": recipe, "seed": seed, "backbone": "x",
+                    "data": {"name": "digits"}, "optim": {"weight_decay": 0.1}, "schedule": {"lr": 0.1},
+                },
+                "data": {"split_hash": "f"}, "epochs": [{"test": each}],
+            }}
+            for seed, each in enumerate(scores)
+        ]  # fmt: skip
+
+    records = [*runs("cross-entropy", (70.0, 71.0, 72.0)), *runs("balanced-softmax", (75.0, 76.1, 77.0)),
+               *runs("mixup", (69.0, 72.0, 75.0)), *runs("crt", (80.0, 80.0))]  # fmt: skip
+    page = which_page([("digits, 40 epochs", records)])
+    line = {row.split("|")[1].strip()[:12]: row for row in page.splitlines() if row.startswith("| ")}
+    assert "**+5.0 \\[" in line["you train, a"]
+    assert "mixup +1.0" in line["mixing alone"]
+    assert "| – |" in line["you can trai"], "two seeds say too little"
+    assert "mixup 6.0" in line["probabilitie"]
