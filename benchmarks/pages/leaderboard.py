@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages.trained import budget_note
+from benchmarks.pages.trained import ENOUGH_SEEDS, budget_note
 
 from fsgl.comparison import cost
 from fsgl.comparison.differences import compare_with
-from fsgl.comparison.entries import HEADLINE, Entry, describe_shared, make_entries, ranked_with
+from fsgl.comparison.entries import HEADLINE, Entry, describe_shared, label_of, make_entries, ranked_with
 from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
 from fsgl.errors import UserError
 from fsgl.recipes.experiment import Experiment
@@ -112,12 +112,24 @@ def leaderboard_page(results: Path, docs: Path) -> str:
         page += f"\n## {title_of(kept[0])}\n\n{about}\n"
         if gone := len(records) - len(kept):
             page += f"\n{gone} records of settings that a recipe no longer has are left out (docs/rivals.md).\n"
-        for number, group in enumerate(comparisons_of(kept)):
+        for number, found in enumerate(comparisons_of(kept)):
+            group, few = _with_enough_seeds(found)
+            if few:
+                page += f"\nOf fewer than {ENOUGH_SEEDS} seeds yet, and left out: {', '.join(few)}.\n"
+            if not group:
+                continue
             entries = make_entries([record["content"] for record in group])
             page += _cost_figure(entries, docs, f"leaderboard-{folder}" + (f"-{number + 1}" if number else ""))
             for table in (*tables_of(group), reliability_table(entries), priors_table(entries)):
                 page += "\n" + table.markdown()
     return page
+
+
+def _with_enough_seeds(records: Records) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The records of rows that have them, and the labels of the others."""
+    seeds = Counter(label_of(record["content"]) for record in records)
+    few = sorted(label for label, n in seeds.items() if n < ENOUGH_SEEDS)
+    return [record for record in records if label_of(record["content"]) not in few], few
 
 
 def _cost_figure(entries: Sequence[Entry], docs: Path, name: str) -> str:

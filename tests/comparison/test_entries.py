@@ -11,6 +11,7 @@ from fsgl.comparison.differences import compare_with
 from fsgl.comparison.entries import best_on_test, best_on_validation, describe_shared, label_of, make_entries
 from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
 from fsgl.evaluation.power import seeds_needed
+from fsgl.recipes import make_experiment
 from fsgl.report.table import EMPTY
 
 
@@ -208,3 +209,19 @@ def test_over_images_is_of_the_headline() -> None:
         each["class_images"] = None
     (found,) = compare_with(entries, entries[1])
     assert found.over_images is None
+
+
+def test_settings_that_came_later_part_no_older_record_from_its_like() -> None:
+    """Neither a group of settings that there was not, nor one that had fewer, nor averaging without its rates."""
+    data = {"name": "digits", "imbalance_factor": 20.0, "draw": "ldam"}
+    old = run("ce", 0, 70.0, data=data, averaging={"start": 1.0})
+    fewer = run("ce", 1, 71.0, data={**data, "reading": {"parts": None}})
+    experiment = make_experiment("cross-entropy", "digits").to_json()
+    reading = experiment["data"]["reading"]
+    now = {**data, "imbalance_factor": 20, "reading": reading}
+    new = run("ce", 2, 72.0, data=now, averaging=experiment["averaging"])
+    (entry,) = make_entries([old, fewer, new])
+    assert entry.seeds == [0, 1, 2]
+    given = run("ce", 3, 72.0, data={**data, "reading": {**reading, "exclude": "x"}})
+    with pytest.raises(ValueError, match="not ranked against each other"):
+        make_entries([old, given])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,12 @@ import numpy as np
 from fsgl.comparison.grid import TUNED
 from fsgl.data.load import DataSpec
 from fsgl.evaluation.statistics import Interval, mean_interval
+from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.schedule import Schedule
 from fsgl.recipes.experiment import EvaluationSpec, OptimSpec
 from fsgl.report.table import EMPTY
 from fsgl.report.transfers import describe_transfer, transfer_key
+from fsgl.settings import default_of
 
 Run = Mapping[str, Any]
 _OF_A_METHOD = ("recipe", "method", "sam", "seed", "transfer", "averaging", "tuning")
@@ -53,18 +55,29 @@ def ranked_with(run: Run, any_epochs: bool = False) -> str:
     """
     shared = {name: part for name, part in run["settings"].items() if name not in _OF_A_METHOD}
     for part, kind in _PARTS.items():
-        later = {item.name: item.default for item in fields(kind) if item.metadata.get("later")}
+        later = {item.name: default_of(item) for item in fields(kind) if item.metadata.get("later")}
         shared[part] = {
             name: value for name, value in shared.get(part, {}).items()
-            if (part, name) not in _TUNED and not (name in later and value == later[name])
+            if (part, name) not in _TUNED and not (name in later and _is_default(value, later[name]))
         }  # fmt: skip
     if any_epochs:
         shared["optim"].pop("epochs")
     tuning = run["settings"].get("tuning") or {}
     kind = [budget_of(run), tuning.get("on", "")]
-    return json.dumps(
-        [shared["data"]["name"], shared, run["data"]["split_hash"], transfer_key(run), kind], sort_keys=True
-    )
+    return _key([shared["data"]["name"], shared, run["data"]["split_hash"], transfer_key(run), kind])
+
+
+def _key(content: list[Any]) -> str:
+    """Text, equal for what is equal; 20 is 20.0, as a number is written one way or the other by who gave it."""
+    return json.dumps(json.loads(json.dumps(content), parse_int=float), sort_keys=True)
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Of a setting, or of settings together, of which there may have been fewer."""
+    if is_dataclass(default) and not isinstance(default, type):
+        whole = asdict(default)
+        return {**whole, **value} == whole
+    return bool(value == default)
 
 
 def method_of(run: Run) -> str:
@@ -72,7 +85,8 @@ def method_of(run: Run) -> str:
     settings = run["settings"]
     own = [settings[name] for name in ("recipe", "method", "sam")]
     adjusted = (run.get("adjustment") or {}).get("name")
-    return json.dumps([*own, settings.get("averaging"), adjusted, tuned(run)], sort_keys=True)
+    averaging = {**asdict(AveragingSpec()), **(settings.get("averaging") or {})}
+    return _key([*own, averaging, adjusted, tuned(run)])
 
 
 def tuned(run: Run) -> tuple[float, float]:

@@ -7,7 +7,8 @@ EVIDENCE: dict[str, str] = {
         "Command: fsgl train fsgl --data cifar100 --val 0\n"
         "Published: CIFAR-10-LT IF 50 92.2, IF 100 89.3, CIFAR-100-LT IF 50 63.4, IF 100 59.2, "
         "ImageNet-LT 57.2 (single runs, best test epoch; CIFAR: resnet34, 200 epochs)\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.2 (n = 1; AMD EPYC, 1 thread, 57 "
+        "s a run)\n"
     ),
     "release": (
         "Command: fsgl train release --data cifar100 --val 0\n"
@@ -18,18 +19,21 @@ EVIDENCE: dict[str, str] = {
         "Command: fsgl train glmc --data cifar100 --val 0\n"
         "Published: CIFAR-10-LT IF 50 89.81, IF 100 87.55, CIFAR-100-LT IF 50 62.49, IF 100 57.63 "
         "(single runs, best test epoch; CIFAR: resnet34, 200 epochs)\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.6 (n = 1; AMD EPYC, 1 thread, 35 "
+        "s a run)\n"
     ),
     "glmc-sam": (
         "Command: fsgl train glmc-sam --data cifar100 --val 0\n"
         "Published: CIFAR-10-LT IF 50 91.56, IF 100 89.18, CIFAR-100-LT IF 50 65.28, IF 100 59.01 "
         "(single runs, best test epoch; CIFAR: resnet34, 200 epochs)\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.0 (n = 1; AMD EPYC, 1 thread, 54 "
+        "s a run)\n"
     ),
     "fsgl-same": (
         "Command: fsgl train fsgl-same --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 93.0 (n = 1; AMD EPYC, 1 thread, "
+        "123 s a run)\n"
     ),
     "fsgl-half": (
         "Command: fsgl train fsgl-half --data cifar100 --val 0\n"
@@ -44,7 +48,8 @@ EVIDENCE: dict[str, str] = {
     "glmc-balanced-softmax": (
         "Command: fsgl train glmc-balanced-softmax --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.4 (n = 1; AMD EPYC, 1 thread, 31 "
+        "s a run)\n"
     ),
     "cross-entropy": (
         "Command: fsgl train cross-entropy --data cifar100 --val 0\n"
@@ -61,7 +66,8 @@ EVIDENCE: dict[str, str] = {
     "bcl": (
         "Command: fsgl train bcl --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 93.0 (n = 1; AMD EPYC, 1 thread, 27 "
+        "s a run)\n"
     ),
     "class-balanced": (
         "Command: fsgl train class-balanced --data cifar100 --val 0\n"
@@ -84,7 +90,8 @@ EVIDENCE: dict[str, str] = {
     "disalign": (
         "Command: fsgl train disalign --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.6 (n = 1; AMD EPYC, 1 thread, 21 "
+        "s a run)\n"
     ),
     "focal": (
         "Command: fsgl train focal --data cifar100 --val 0\n"
@@ -101,17 +108,20 @@ EVIDENCE: dict[str, str] = {
     "logit-adjustment": (
         "Command: fsgl train logit-adjustment --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.6 (n = 1; AMD EPYC, 1 thread, 20 "
+        "s a run)\n"
     ),
     "lws": (
         "Command: fsgl train lws --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.4 (n = 1; AMD EPYC, 1 thread, 15 "
+        "s a run)\n"
     ),
     "max-norm": (
         "Command: fsgl train max-norm --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.0 (n = 1; AMD EPYC, 1 thread, 13 "
+        "s a run)\n"
     ),
     "mixup": (
         "Command: fsgl train mixup --data cifar100 --val 0\n"
@@ -122,12 +132,14 @@ EVIDENCE: dict[str, str] = {
     "paco": (
         "Command: fsgl train paco --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 88.2 (n = 1; AMD EPYC, 1 thread, 22 "
+        "s a run)\n"
     ),
     "sade": (
         "Command: fsgl train sade --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.4 (n = 1; AMD EPYC, 1 thread, 25 "
+        "s a run)\n"
     ),
     "vector-scaling": (
         "Command: fsgl train vector-scaling --data cifar100 --val 0\n"
@@ -138,6 +150,7 @@ EVIDENCE: dict[str, str] = {
     "weight-averaging": (
         "Command: fsgl train weight-averaging --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.6 (n = 1; AMD EPYC, 1 thread, 18 "
+        "s a run)\n"
     ),
 }
