@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fsgl.inspection.duplicates import DISTANCE, alike, same
+from fsgl.data.images.alike import DISTANCE, alike, same
 from fsgl.inspection.label_errors import confident_errors, likely_errors
 from fsgl.inspection.recommend import recommend
 from fsgl.inspection.scan import examine_image

@@ -86,8 +86,8 @@ class DataSpec:
     )  # fmt: skip
     copies: str = setting(
         # The default is what runs did that say nothing of it; make_experiment says "together" for one's own images.
-        "apart", "of your own images, copies: together on one side of a split (what every recipe says for them), or "
-        "apart, as they fall", choices=COPIES, later=True,
+        "apart", "of your own images, copies: together on one side of a split (what every recipe says for them); "
+        "alike, also what only looks alike of more than 5,000; or apart, as they fall", choices=COPIES, later=True,
     )  # fmt: skip
     val_fold: int = setting(0, "of folds for validation that share no image", at_least=0, later=True)
     reading: Reading = setting(Reading, "", later=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from fsgl.data.draw.imbalance import class_counts
+from fsgl.data.images.alike import alike, same
 from fsgl.data.images.sources import ImageArrays, Images, Source
 from fsgl.data.readers.small_images import SMALL_SIDE
-from fsgl.inspection.duplicates import alike, same
 from fsgl.inspection.label_errors import LEAST, TRUSTED_FROM, likely_errors
 from fsgl.inspection.recommend import recommend
 from fsgl.inspection.scan import Seen, location, scan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fsgl.data.images.alike import difference_hash, pixel_hash
 from fsgl.data.images.image_files import BadImage, stored_mode
 from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CHUNK = 64
-FLAT = 2.0  # standard deviation, in levels, below which an image looks like any other flat one
 QUICK_SIDE = 16  # of the pixels that label errors are looked for in
 
 
@@ -90,11 +89,7 @@ def examine_image(image: Image) -> Seen:
     """What is kept of an RGB image."""
     from PIL.Image import Resampling
 
-    digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
-    grey = np.asarray(image.convert("L").resize((9, 8), Resampling.BOX), dtype=np.float64)
-    brighter = (grey[:, 1:] > grey[:, :-1]).ravel()
-    looks = None if grey.std() < FLAT else int.from_bytes(np.packbits(brighter).tobytes(), "big")
     small = np.asarray(image.resize((QUICK_SIDE, QUICK_SIDE), Resampling.BOX))
-    return Seen(image.width, image.height, digest, looks, small)
+    return Seen(image.width, image.height, pixel_hash(image), difference_hash(image), small)
 
 

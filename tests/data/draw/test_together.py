@@ -52,8 +52,11 @@ def test_no_picture_is_on_two_sides(twice: Path) -> None:
     assert len(set.union(*sides)) == sum(map(len, sides)) == 50
     assert len(data.test) == 24  # a fifth of each class
     assert sum(len(getattr(data, part)) for part in ("train", "val", "test")) == 121
-    assert data.describe()["together"] == {
-        "kept": "together", "leaks": {}, "copies": 121, "copy_groups": 50, "images": 121, "groups": 50,
+    kept = {"images": 121, "groups": 50}
+    found = data.describe()["together"]
+    assert found == {  # the large ones were decoded as well, which says no more
+        "kept": "together", "leaks": {}, "alike_leaks": {}, "alike_and_many": 0, "copies": kept,
+        "alike": {"images": 0, "groups": 0}, "kept_together": kept,
     }  # fmt: skip
     assert "copies: 121 training images are 50 (the same content); each stays on one side of a split" in data.notes
     apart = load_data(replace(data.spec, copies="apart"))
@@ -160,3 +163,46 @@ def test_nothing_is_looked_for_where_nothing_is_parted() -> None:
     images = ImageArrays(np.zeros((6, 2, 2, 1), np.uint8), np.array([0, 1] * 3))
     source, found = keep_together(Source("x", images, None, ("a", "b"), (0.5,), (0.5,)), "together", carves=False)
     assert (source.groups, source.notes, found["leaks"]) == ({}, (), {})
+
+
+def photograph(seed: int) -> Image.Image:
+    """Smooth enough to survive a JPEG."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((96, 96), Image.Resampling.BICUBIC)
+
+
+def test_near_copies_stay_together_and_are_said_of_given_parts(tmp_path: Path) -> None:
+    """Of every other picture a smaller JPEG; of one a bitmap with the same pixels."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    for i in range(30):
+        image = photograph(i)
+        image.save(tmp_path / f"{'ab'[i % 2]}/{i}.png")
+        if i % 3 == 0:
+            image.resize((64, 64)).save(tmp_path / f"{'ab'[i % 2]}/{i}.small.jpg", quality=80)
+        if i == 1:
+            image.save(tmp_path / f"b/{i}.bmp")
+    data = own(tmp_path, test=0.3)
+    assert data.describe()["together"]["alike"] == {"images": 22, "groups": 11}  # type: ignore[index]
+    sides = [{Path(path).name.split(".")[0] for path in part.paths} for part in (data.train, data.val, data.test)]  # type: ignore[union-attr]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 30
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name},{'test' if path.suffix == '.jpg' else 'train'}"
+            for path in sorted(tmp_path.glob("?/*"))]  # fmt: skip
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,split", *rows]))
+    given = own(tmp_path / "t.csv", val=0.0)
+    assert [note.split(";")[0] for note in given.notes if "LEAK" in note] == [
+        "LEAK, perhaps: 10 of 10 test images look like training images"
+    ]
+
+
+def test_images_of_one_kind_are_no_copies(tmp_path: Path) -> None:
+    """Sixty views of one thing that differ by a grey level each: the split is the one that it was."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    for i in range(60):
+        pixels = (np.asarray(photograph(0)) // 2 + i).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{'ab'[i % 2]}/{i}.png")
+    data = own(tmp_path)
+    assert data.describe()["together"]["alike_and_many"] == 60  # type: ignore[index]
+    assert any(note.startswith("60 images look alike, too many to be copies") for note in data.notes)
+    assert data.hash == load_data(replace(data.spec, copies="apart")).hash

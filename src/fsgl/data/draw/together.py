@@ -6,58 +6,124 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsgl.data.images.copies import same_content
+from fsgl.data.images.alike import alike, difference_hash, pixel_hash, same
+from fsgl.data.images.copies import Progress, same_content
+from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.sources import ImageArrays, Images, Source
+from fsgl.data.images.thumbnails import open_image
 
-COPIES = ("together", "apart")
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+COPIES = ("together", "alike", "apart")
+FEW = 5_000  # images, of which looks are compared unasked: that decodes every one
+LEAST_SIDE = 32  # pixels of an image whose look says something: of 8 x 8 digits a third look alike
+MOST_ALIKE = 20  # images of one look: beyond that, and a twentieth of all, they are of one kind and no copies
+_KEPT = "each stays on one side of a split"
+_SAME = "LEAK: {} images are {} images as well (the same content), so figures on them flatter"
+_NEAR = "LEAK, perhaps: {} images look like {} images"
 _NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, dict[str, Any]]:
     """The source with copies added to its groups of training images, and what was found, for the record.
 
-    copies: one of ``COPIES``; "apart" looks for none, as versions before this did.  carves: whether a part is to be
-    taken from the training images. Where two parts were given that share images or groups, the notes say so.
-    The record: ``images`` in ``groups`` that are kept together (``copies`` of them in ``copy_groups``), and ``leaks``:
-    by pair of parts, how many images of the second are in the first as well.
+    copies: "together" compares contents, and of at most ``FEW`` images what they look like as well, as ``fsgl inspect``
+    does; "alike" compares looks of any number; "apart" looks for none, as versions before this did.
+    carves: whether a part is to be taken from the training images. Where two parts were given that share images or
+    groups, the notes say so.
+    The record: numbers of images and groups ``kept_together``, for which ``copies`` (by content) and ``alike`` (by
+    looks) are reasons; ``leaks`` and ``alike_leaks``: by pair of parts, how many images of the second
+    are in the first as well.
     """
     parts = {part: some for part in _NAMES if (some := getattr(source, part)) is not None}
     notes = _divided_groups(source)
     found: dict[str, Any] = {"kept": copies, "leaks": {}}
-    if copies == "apart":
+    if copies == "apart" or not (carves or len(parts) > 1):
         return replace(source, notes=(*source.notes, *notes)), found
-    if carves or len(parts) > 1:
-        with _Shown() as shown:
-            same = same_content(list(parts.values()), shown.show)
-        found["leaks"], leaks = _leaks(parts, same)
-        notes += leaks
-    else:
-        same = []
-    if carves:
-        count = len(source.train)
-        alike = [within for group in same if len(within := [place for place in group if place < count]) > 1]
-        named = source.groups.get("train", ())
-        groups = _joined(count, [*alike, *_by_name(named)])
-        found |= {"copies": sum(map(len, alike)), "copy_groups": len(alike)}
-        found |= {"images": sum(map(len, groups)), "groups": len(groups)}
-        if alike:
-            notes.append(
-                f"copies: {found['copies']:,} training images are {len(alike):,} (the same content); "
-                "each stays on one side of a split"
+    total, count = sum(map(len, parts.values())), len(source.train)
+    looks: list[list[int]] = []
+    with _Shown() as shown:
+        same_files = same_content(list(parts.values()), shown.show)
+        if copies == "alike" or total <= FEW:
+            looks, many = _same_looks(list(parts.values()), shown.show)
+            found["alike_and_many"] = many
+            notes += (
+                [f"{many:,} images look alike, too many to be copies; they are parted as they fall"] if many else []
             )
-        if named:
-            notes.append(f"groups: {found['images']:,} images in {len(groups):,}, each on one side of a split")
-        names = [""] * count
-        for number, group in enumerate(groups):
-            for place in group:
-                names[place] = str(number)
-        if groups:
-            source = replace(source, groups={**source.groups, "train": tuple(names)})
-    return replace(source, notes=(*source.notes, *notes)), found
+    found["leaks"], leaks = _leaks(
+        parts, same_files, "LEAK: {} images are {} images as well (the same content), so figures on them flatter"
+    )
+    notes += leaks
+    known = {place for group in same_files for place in group}
+    near = [group for group in looks if not known.issuperset(group)]
+    found["alike_leaks"], leaks = _leaks(parts, near, _NEAR)
+    notes += leaks
+    if not carves:
+        return replace(source, notes=(*source.notes, *notes)), found
+    copied, similar = (
+        [within for group in groups if len(within := [place for place in group if place < count]) > 1]
+        for groups in (same_files, near)
+    )
+    named = source.groups.get("train", ())
+    groups = _joined(count, [*copied, *similar, *_by_name(named)])
+    for key, some in (("copies", copied), ("alike", similar), ("kept_together", groups)):
+        found[key] = {"images": sum(map(len, some)), "groups": len(some)}
+    if copied:
+        notes.append(
+            f"copies: {found['copies']['images']:,} training images are {len(copied):,} (the same content); {_KEPT}"
+        )
+    if similar:
+        notes.append(f"near copies: {found['alike']['images']:,} training images look like {len(similar):,}; {_KEPT}")
+    if named:
+        notes.append(
+            f"groups: {found['kept_together']['images']:,} images in {len(groups):,}, each on one side of a split"
+        )
+    names = [""] * count
+    for number, group in enumerate(groups):
+        for place in group:
+            names[place] = str(number)
+    kept = {"train": tuple(names)} if groups else {}
+    return replace(source, groups={**source.groups, **kept}, notes=(*source.notes, *notes)), found
+
+
+def _same_looks(parts: list[Images], progress: Progress) -> tuple[list[list[int]], int]:
+    """Groups of places whose pixels are equal or whose looks are near, and how many look alike but are too many."""
+    hashes: list[str] = []
+    looks: list[int | None] = []
+    total = sum(map(len, parts))
+    for images in parts:
+        for position in range(len(images)):
+            if len(looks) % 50 == 0:
+                progress(len(looks), total)
+            try:
+                image = _small(images, position)
+            except BadImage:
+                image = None
+            large = image is not None and min(image.size) >= LEAST_SIDE
+            hashes.append(pixel_hash(image) if image is not None else "")
+            looks.append(difference_hash(image) if image is not None and large else None)
+    near = alike(looks)
+    labels = np.concatenate([images.labels for images in parts])
+    many = [group for group in near if _of_one_kind(labels, group)]
+    groups = _joined(total, [*same(hashes), *(group for group in near if group not in many)])
+    return groups, sum(map(len, many))
+
+
+def _of_one_kind(labels: np.ndarray, group: list[int]) -> bool:
+    """Whether so many images look alike that they are rather what a class, or the set, looks like."""
+    if len(group) > max(MOST_ALIKE, len(labels) // 20):
+        return True
+    members, sizes = np.bincount(labels[group]), np.bincount(labels)
+    return bool((members > np.maximum(2, sizes[: len(members)] // 4)).any())
+
+
+def _small(images: Images, position: int) -> Image:
+    return open_image(images, position) if isinstance(images, ImageArrays) else images.open(position, 2 * LEAST_SIDE)
 
 
 def _by_name(names: Iterable[str]) -> list[list[int]]:
@@ -82,7 +148,7 @@ def _joined(count: int, groups: list[list[int]]) -> list[list[int]]:
     return _by_name(np.where(np.isin(np.arange(count), [*first, *other]), numbers.astype(str), "").tolist())
 
 
-def _leaks(parts: dict[str, Images], same: list[list[int]]) -> tuple[dict[str, int], list[str]]:
+def _leaks(parts: dict[str, Images], same: list[list[int]], said_as: str) -> tuple[dict[str, int], list[str]]:
     """Images of a part that are in an earlier one as well: numbers by "train-test", and sentences."""
     starts = dict(zip(parts, np.cumsum([0, *map(len, parts.values())]).tolist(), strict=False))
     numbers: dict[str, int] = {}
@@ -101,10 +167,8 @@ def _leaks(parts: dict[str, Images], same: list[list[int]]) -> tuple[dict[str, i
     said = []
     for pair, number in numbers.items():
         one, other = pair.split("-")
-        said.append(
-            f"LEAK: {number:,} of {len(parts[other]):,} {_NAMES[other]} images are {_NAMES[one]} images as well (the "
-            f"same content), so figures on them flatter; the first: {' = '.join(first[pair])}"
-        )
+        what = said_as.format(f"{number:,} of {len(parts[other]):,} {_NAMES[other]}", _NAMES[one])
+        said.append(f"{what}; the first: {' = '.join(first[pair])}")
     return numbers, said
 
 

@@ -6,14 +6,34 @@ DISTANCE + 1 bands of bits is equal, so only hashes that share a band are compar
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 DISTANCE = 3
 BANDS = 4
 LARGEST_BAND = 3000  # hashes that share one: beyond that they are of one kind of picture, and no finding
+FLAT = 2.0  # standard deviation, in levels, below which an image looks like any other flat one
+
+
+def pixel_hash(image: Image) -> str:
+    """Of the size and the pixels."""
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+
+
+def difference_hash(image: Image) -> int | None:
+    """64 bits: in each of 8 rows of 9 grey blocks, whether a block is darker than the next. None for a flat image."""
+    from PIL.Image import Resampling
+
+    grey = np.asarray(image.convert("L").resize((9, 8), Resampling.BOX), dtype=np.float64)
+    brighter = (grey[:, 1:] > grey[:, :-1]).ravel()
+    return None if grey.std() < FLAT else int.from_bytes(np.packbits(brighter).tobytes(), "big")
 
 
 def same(hashes: Sequence[str]) -> list[list[int]]:
