@@ -29,9 +29,11 @@ DIGITS, HEADS = "digits", "heads"  # folders in results/
 ABOUT = {
     DIGITS: "1,797 digits of 8 x 8 pixels, trained from scratch (`make leaderboard`): a test of the code and of large "
     "differences, not of what a method is worth on photographs.",
-    HEADS: "Heads alone, on cached features of a frozen network with ImageNet's weights: what a method does to the "
-    "classifier, not to the representation. Methods that mix pixels (GLMC, FSGL, mixup, cutmix) or need several views "
-    "of an image (BCL, PaCo) or layers of their own (SADE) cannot be trained on one view's features and are missing.",
+    HEADS: "Heads alone, on cached features of a frozen network with ImageNet's weights (one view of an image, shown "
+    "at 128 pixels, no augmentation): what a method does to the classifier, not to the representation, and less than "
+    "fine-tuning reaches. Methods that mix pixels (GLMC, FSGL, mixup, cutmix), need several views of an image (BCL, "
+    "PaCo) or layers of their own (SADE) cannot be trained so and are missing. Not tuned: these rates and decays are "
+    "the recipe's for photographs, for all alike.",
 }
 
 
