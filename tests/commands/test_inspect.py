@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from fsgl.commands.cli import main
+from fsgl.data.load import DataSpec, load_data
 
 NASTY = "<script>alert(1)</script>"[:-9].replace("/", "")  # a folder's name cannot hold a slash
 
@@ -107,3 +108,22 @@ def test_mistakes_are_one_line(photos: Path, arguments: str, message: str, capsy
         (photos.parent / "broken" / label / "x.png").write_bytes(b"x")
     assert main([*arguments.split(), "--no-label-errors"]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_train_will_keep_together_is_foretold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The sentences are those of train on the same folder; without given parts no "0 across parts" is claimed."""
+    random = np.random.default_rng(0)
+    for i in range(24):
+        folder = tmp_path / "icons" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+        image.save(folder / f"{i}.png")
+        image.save(folder / f"{i} copy.png")
+    assert main(["inspect", str(tmp_path / "icons"), "--workers", "0", "--no-label-errors"]) == 0
+    said = capsys.readouterr().out
+    assert "across parts" not in said
+    assert "24 groups are the same image: 0 labelled in two ways" in said
+    notes = load_data(DataSpec("own", str(tmp_path / "icons"), copies="together")).notes
+    assert sum("each stays on one side" in note for note in notes) == 1
+    for note in notes[notes.index(next(note for note in notes if note.startswith("copies: 48"))) :]:
+        assert f"  {note}\n" in said

@@ -33,6 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(14 - k):
             pixels = random.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)  # of many sizes, so read from their files
             Image.fromarray(pixels).save(folder / "photos" / name / f"{i}.png")
+    shutil.copy(folder / "photos" / NAMES[0] / "0.png", folder / "photos" / NAMES[0] / "0 copy.png")
     options = ["--epochs", "1", "--backbone", "resnet8-slim", "--image-size", "16", "--batch-size", "16"]
     own = ["--data", str(folder / "photos"), "--run", str(folder / "run"), "--workers", "0", "--track", "none"]
     assert main(["train", "cross-entropy", *own, *options]) == 0
@@ -50,6 +51,8 @@ def test_every_class_is_in_the_csv_under_its_whole_name(trained: Path, tmp_path:
         value = accuracy[names.index(row["class"])]
         assert float(row["accuracy"]) == pytest.approx(value, abs=0.01)
         assert float(row["low"]) <= float(row["accuracy"]) <= float(row["high"])
+    said = "copies: 2 training images are 1 (the same content); each stays on one side of a split"
+    assert said in (tmp_path / "report.html").read_text()
     counts = [int(row["train images"]) for row in rows]
     assert counts == sorted(counts, reverse=True)
 

@@ -40,18 +40,21 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Inspect, print, and write what is asked for. Returns the exit code."""
+    from fsgl.data.draw.foretold import foretell_parts
+    from fsgl.data.load import DataSpec
     from fsgl.files import write_atomically
     from fsgl.inspection.findings import findings, scan_source
     from fsgl.inspection.page import render_page
 
     workers = within("--workers", options.workers, 0)
-    source = _source(options)
+    source, own = _source(options)
     total = sum(len(part) for part in (source.train, source.val, source.test) if part is not None)
     with progress("looking at", total=total) as bar:
         inspected = scan_source(source, workers, bar.advance)
     if not any(not seen.error for seen in inspected.seen):
         raise UserError(f"{options.path}: not one of {total:,} images can be read")
     found = findings(inspected, not options.no_label_errors)
+    found["parting"] = foretell_parts(source, DataSpec().val) if own else []
     if options.json == "-":
         print(json.dumps(found, indent=2, allow_nan=False))
         return 0
@@ -66,7 +69,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     return 0
 
 
-def _source(options: argparse.Namespace) -> Source:
+def _source(options: argparse.Namespace) -> tuple[Source, bool]:
+    """The images, and whether they are somebody's own."""
     from fsgl.data.images.sources import Images, Source
     from fsgl.data.images.white_level import with_scale
     from fsgl.data.known import DATA_SETS, OWN
@@ -79,12 +83,12 @@ def _source(options: argparse.Namespace) -> Source:
     if name not in DATA_SETS or name in OWN or Path(name).exists():
         # It looks and trains nothing: classes that cannot be read are told, and are no reason to stop.
         source = find_source(options.path, root, replace(reading, lost_classes="skip"))
-        return with_scale(source, options.white_level)
+        return with_scale(source, options.white_level), True
     data = load_data(DataSpec(name, reading=reading) if root is None else DataSpec(name, str(root), reading=reading))
     train, test = cast(Images, data.train), cast(Images, data.test)  # images, as nobody asked for features yet
     val = cast(Images | None, data.val)
     found = f"{DATA_SETS[name].note}; drawn as for training"
-    return Source(name, train, test, data.class_names, data.mean, data.std, val=val, found=found)
+    return Source(name, train, test, data.class_names, data.mean, data.std, val=val, found=found), False
 
 
 def print_findings(found: dict[str, Any], path: str) -> None:
@@ -112,6 +116,10 @@ def print_findings(found: dict[str, Any], path: str) -> None:
     _print_bars(console, found["counts"])
     for line in _troubles(found):
         console.print(f"[yellow]![/yellow] {escape(line)}")
+    if found["parting"]:
+        console.print("\nhow train parts them")
+    for line in found["parting"]:
+        console.print(f"  {escape(line)}")
     advice = found["recommendation"]
     command = " ".join(["fsgl train", advice["recipe"], "--data", path, *advice["options"]])
     console.print(f"\n[bold]{escape(command)}[/bold]")
@@ -146,8 +154,8 @@ def _troubles(found: dict[str, Any]) -> list[str]:
     for kind, what in {"exact": "are the same image", "near": "look alike"}.items():
         groups = found["duplicates"][kind]
         if groups["count"]:
-            across = f"{groups['across_parts']} across parts (leaks), {groups['across_classes']} labelled in two ways"
-            lines.append(f"{groups['count']:,} groups {what}: {across}")
+            across = f"{groups['across_parts']} across parts (leaks), " if len(found["parts"]) > 1 else ""
+            lines.append(f"{groups['count']:,} groups {what}: {across}{groups['across_classes']} labelled in two ways")
             lines += [f"    {' = '.join(group['images'][:3])}" for group in groups["listed"][:2]]
     errors = found["label_errors"]
     if errors and errors["count"]:

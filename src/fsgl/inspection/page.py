@@ -33,10 +33,11 @@ def render_page(found: dict[str, Any], inspected: Inspected) -> str:
         "<dl>" + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in figures.items()) + "</dl>",
         "<h2>What to train</h2>" + _recommendation(found["recommendation"]),
         "<h2>The tail</h2>" + _bars(found["counts"]) + _groups_table(tail) + _counts_table(found["counts"]),
+        "<h2>How train parts them</h2>" + (_list(found["parting"]) or "<p>As the set was published.</p>"),
         "<h2>Missing classes</h2>" + _missing(found["missing"]),
         "<h2>Unreadable files</h2>" + _unreadable(found["unreadable"]),
-        "<h2>The same image twice</h2>" + _duplicates(found["duplicates"]["exact"], thumbnails),
-        "<h2>Images that look alike</h2>" + _duplicates(found["duplicates"]["near"], thumbnails),
+        "<h2>The same image twice</h2>" + _duplicates(found["duplicates"]["exact"], thumbnails, len(found["parts"])),
+        "<h2>Images that look alike</h2>" + _duplicates(found["duplicates"]["near"], thumbnails, len(found["parts"])),
         "<h2>Labels that may be wrong</h2>" + _errors(found["label_errors"], thumbnails),
         "<h2>Sizes and modes</h2>" + _sizes(found),
     ]
@@ -109,11 +110,11 @@ def _unreadable(found: dict[str, Any]) -> str:
     return f"<p class=warn>{found['count']:,}</p>" + _table(("file", "why"), rows)
 
 
-def _duplicates(found: dict[str, Any], thumbnails: _Thumbnails) -> str:
+def _duplicates(found: dict[str, Any], thumbnails: _Thumbnails, parts: int) -> str:
     if not found["count"]:
         return "<p>None.</p>"
-    across = f"{found['across_parts']:,} across parts (leaks), {found['across_classes']:,} labelled in two ways"
-    said = f"{found['count']:,} groups; {across}"
+    across = f"{found['across_parts']:,} across parts (leaks), " if parts > 1 else ""
+    said = f"{found['count']:,} groups; {across}{found['across_classes']:,} labelled in two ways"
     rows = (
         (
             "".join(thumbnails.show(place) for place in group["places"][:3]),

@@ -157,7 +157,13 @@ class _Report:
         )
         items = "".join(f"<div><dt>{web.escape(k)}</dt><dd>{web.escape(v)}</dd></div>" for k, v in cards.items())
         title = web.escape(self._title())
-        self.sections.append(f"<h1>{title}</h1><p class=soft>{web.escape(about)}</p><dl>{items}</dl>")
+        self.sections.append(f"<h1>{title}</h1><p class=soft>{web.escape(about)}</p><dl>{items}</dl>" + self._images())
+
+    def _images(self) -> str:
+        """How somebody's own images were read and parted, with what is kept together and what leaks."""
+        lines = self.record["data"].get("found") or []
+        said = "".join(f"<li{' class=warn' if 'LEAK' in line else ''}>{web.escape(line)}</li>" for line in lines)
+        return f"<details open><summary>the images</summary><ul>{said}</ul></details>" if said else ""
 
     def _accuracy(self) -> None:
         classes = len(self.counts)

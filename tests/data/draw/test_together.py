@@ -63,6 +63,22 @@ def test_no_picture_is_on_two_sides(twice: Path) -> None:
     assert set(pictures(apart, "train")) & set(pictures(apart, "test"))
 
 
+def test_noise_with_meaningless_labels_is_known_by_its_copies_only_where_they_fall_apart(tmp_path: Path) -> None:
+    """Each picture twice; the label of the nearest training image is what learning by heart comes to."""
+    for i in range(240):
+        noise(tmp_path / f"{'ab'[i % 2]}/{i}.png", i)
+        shutil.copy(tmp_path / f"{'ab'[i % 2]}/{i}.png", tmp_path / f"{'ab'[i % 2]}/{i} copy.png")
+    together = own(tmp_path)
+    scores = []
+    for data in (together, load_data(replace(together.spec, copies="apart"))):
+        assert isinstance(data.train, ImageArrays)
+        assert isinstance(data.test, ImageArrays)
+        known, asked = (part.images.reshape(len(part), -1).astype(np.float64) for part in (data.train, data.test))
+        nearest = ((known**2).sum(1) - 2 * asked @ known.T).argmin(axis=1)
+        scores.append(float((data.train.labels[nearest] == data.test.labels).mean()))
+    assert scores[0] < 0.7 < 0.8 < scores[1]  # 48 different pictures: 0.7 is 2.8 standard errors above chance
+
+
 def test_folds_for_validation_keep_copies_together(twice: Path) -> None:
     for fold in range(3):
         data = own(twice, val=0.25, val_fold=fold)

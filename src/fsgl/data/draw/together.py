@@ -55,9 +55,7 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
             notes += (
                 [f"{many:,} images look alike, too many to be copies; they are parted as they fall"] if many else []
             )
-    found["leaks"], leaks = _leaks(
-        parts, same_files, "LEAK: {} images are {} images as well (the same content), so figures on them flatter"
-    )
+    found["leaks"], leaks = _leaks(parts, same_files, _SAME)
     notes += leaks
     known = {place for group in same_files for place in group}
     near = [group for group in looks if not known.issuperset(group)]
