@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fsgl.report.records import read_records
 
@@ -37,4 +39,26 @@ def photographs_page(results: Path) -> str:
             f"{content['note']} ({content['load'][0]:.1f} and {content['load'][1]:.1f}).\n\n"
             f"Weights: {first['pretrained']['source']}, licence {first['pretrained']['licence']}.\n"
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, *map(_fine_tuning, read_records(results, "fine-tuning"))])
+
+
+def _fine_tuning(record: Mapping[str, Any]) -> str:
+    """Frozen features against the two ways of training everything, on the same images."""
+    content, rows = record["content"], record["content"]["rows"]
+    names = ["way", "seconds of training", *COLUMNS.values()]
+    lines = [names, ["---"] * len(names)]
+    for row in rows:
+        probe = (row["probe"] or {}).get("seconds", 0)
+        accuracy = ["–" if row["test"][key] is None else f"{row['test'][key]:.1f}" for key in COLUMNS]
+        lines.append([row["way"], f"{row['train_seconds'] + probe:.0f}", *accuracy])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    frozen, others = rows[0]["test"]["balanced"], [row for row in rows[1:] if row["test"]["balanced"] is not None]
+    better = [row["way"] for row in others if row["test"]["balanced"] > frozen]
+    verdict = f"{' and '.join(better)} beats" if better else "Neither way of training everything beats"
+    return (
+        f"## {content['images']}: frozen or fine-tuned\n\n{table}\n\n`{record['command']}`: Balanced Softmax at "
+        f"{content['side']} pixels, {rows[0]['test']['n']} test images, **one seed**; the last two of "
+        f"{rows[-1]['settings']['optim']['epochs']} epochs. {verdict} frozen features here in the mean over classes, "
+        "as far as one seed says. The machine was shared and its load changed, so that seconds are upper bounds and "
+        f"tell no ways apart. Commit {str(rows[0]['commit'])[:12]}.\n"
+    )
