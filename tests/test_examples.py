@@ -25,7 +25,8 @@ SHOWN_ELSEWHERE = {
 WITH_EXAMPLE = [name for name in NAMES if name not in SHOWN_ELSEWHERE]
 ROOMS = ("losses", "data.stream.samplers", "evaluation.conformal", "evaluation.metrics", "evaluation.statistics",
          "evaluation.posthoc", "evaluation.reliability", "methods.mixtures")  # fmt: skip
-NOT_BLOCKS = {"softmax", "confidences"}  # of metrics: SciPy's, and what its figures are made of
+# Of metrics: SciPy's, and what its figures are made of; of posthoc: what a note of `fsgl adjust` is made of.
+NOT_BLOCKS = {"softmax", "confidences", "groups_that_tell"}
 
 
 @pytest.mark.parametrize(
