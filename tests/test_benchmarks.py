@@ -56,6 +56,12 @@ def test_layout_is_read_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pyt
         layout.seconds(BENCHMARKS.parent / "src", made["classes"], 41)
 
 
+def test_copies_makes_files_of_which_a_hundredth_is_there_twice(tmp_path: Path) -> None:
+    load("copies").make_folder(tmp_path, 300)
+    contents = [path.read_bytes() for path in tmp_path.glob("*/*.jpg")]
+    assert (len(contents), len(set(contents))) == (300, 297)
+
+
 def test_frozen_trains_heads_on_features_that_it_finds_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

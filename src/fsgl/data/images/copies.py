@@ -28,8 +28,8 @@ def same_content(parts: Sequence[Images], progress: Progress = lambda done, tota
         if isinstance(part, ImageArrays):
             places += [_Pixels(part, position) for position in range(len(part))]
         elif isinstance(part, ImageFiles):
-            root = os.fspath(part.root)
-            places += [_File(os.path.join(root, path)) for path in part.paths]
+            root = os.path.join(part.root, "")
+            places += [_File(root + path) for path in part.paths]
         else:
             places += [_Stored(part, position) for position in range(len(part))]
     groups: Iterable[list[int]] = [list(range(len(places)))]

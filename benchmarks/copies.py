@@ -1,0 +1,91 @@
+"""Seconds that looking for copies adds to the start of a training on 100,000 files of one's own.
+
+    python benchmarks/copies.py [--files 100000] [--record results]
+
+Files of 20 to 500 kB, as photographs of 500 pixels are, sparse so that they fit a small disk; a hundredth of them is
+there twice. The start is everything before: imports, and reading the folder. Each turn is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from fsgl.engine.environment import environment
+from fsgl.report.records import write_record
+
+CLASSES, TURNS = 1000, 5
+CODE = """
+import time
+start = time.process_time(), time.perf_counter()
+import json, sys
+import fsgl.commands.train, fsgl.runs.train
+from fsgl.data.draw.together import keep_together
+from fsgl.data.load import DataSpec, read_own
+source = read_own(DataSpec("own", sys.argv[1]))
+read = time.process_time(), time.perf_counter()
+found = keep_together(source, "together", carves=True)[1]
+done = time.process_time(), time.perf_counter()
+print(json.dumps([read[0] - start[0], done[0] - read[0], read[1] - start[1], done[1] - read[1], found["copies"]]))
+"""
+
+
+def make_folder(folder: Path, files: int) -> None:
+    """A folder for each class; file i of the first hundredth is there once more as the last of its class."""
+    random = np.random.default_rng(0)
+    copied = files // 100
+    sizes = np.exp(random.uniform(np.log(20_000), np.log(500_000), files)).astype(int)
+    for i in range(files):
+        original = i - (files - copied) if i >= files - copied else i
+        path = folder / f"class {original % CLASSES:04d}" / f"{i:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.truncate(int(sizes[original]) - 8)
+            file.seek(0, os.SEEK_END)
+            file.write(original.to_bytes(8, "little"))
+
+
+def main() -> None:
+    """Measure, print, and record where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--record", type=Path, help="folder of records")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    turns: list[list[float]] = []
+    with TemporaryDirectory() as folder:
+        make_folder(Path(folder), options.files)
+        for _ in range(TURNS + 1):
+            command = [sys.executable, "-c", CODE, folder]
+            done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+            *seconds, copies = json.loads(done.stdout)
+            turns.append(seconds)
+    names = ("start_processor", "copies_processor", "start", "copies")
+    columns = dict(zip(names, zip(*turns[1:], strict=True), strict=True))  # the first turn reads a cold disk
+    medians = {name: statistics.median(values) for name, values in columns.items()}
+    content = {
+        "files": options.files,
+        "found": copies,
+        "seconds": columns,
+        "medians": medians,
+        "ratio_processor": medians["copies_processor"] / medians["start_processor"],
+        "ratio": medians["copies"] / medians["start"],
+    }
+    print(json.dumps(content, indent=2))
+    if options.record:
+        command_line = f"python benchmarks/copies.py --files {options.files}"
+        name = f"copies-of-{options.files}"
+        write_record(options.record, "copies", name, command_line, environment(torch.device("cpu")), content)
+
+
+if __name__ == "__main__":
+    main()
