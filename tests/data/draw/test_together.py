@@ -222,3 +222,14 @@ def test_images_of_one_kind_are_no_copies(tmp_path: Path) -> None:
     assert data.describe()["together"]["alike_and_many"] == 60  # type: ignore[index]
     assert any(note.startswith("60 images look alike, too many to be copies") for note in data.notes)
     assert data.hash == load_data(replace(data.spec, copies="apart")).hash
+
+
+def test_a_prepared_set_does_not_lose_groups_silently(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from fsgl.commands.cli import main
+
+    for i in range(4):
+        noise(tmp_path / f"in/{'ab'[i % 2]}/g/{i}.png", i, 80)
+    levels = ["--class-level", "1", "--group-level", "2"]
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "0", *levels]) == 2
+    assert "a prepared set keeps no groups" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "prepared.json").exists()

@@ -80,9 +80,12 @@ def prepare(
     """Decode, resize and store all images of ``source`` in the folder ``out``; go on where an earlier call was stopped.
 
     progress: told the number of images done and of all.  bad: notes what cannot be read. Returns the content of
-    prepared.json. Raises UserError for a source in memory, a folder that holds another set, or a class without images.
+    prepared.json. Raises UserError for a source in memory or in groups, a folder that holds another set, or a class
+    without images.
     """
     spec, bad = spec or PrepareSpec(), bad or BadImages()
+    if source.groups:
+        raise UserError(f"{source.name}: a prepared set keeps no groups; train on the images as they are")
     parts = {"train": source.train, "val": source.val, "test": source.test}
     for images in parts.values():
         if isinstance(images, ImageArrays):
