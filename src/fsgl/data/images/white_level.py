@@ -7,6 +7,7 @@ image by itself, or from the kind of file, some come out black and the same grey
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -38,7 +39,7 @@ def with_scale(source: Source, white: float | None = None) -> Source:
         return source
     parts = {name: getattr(source, name) for name in ("train", "val", "test")}
     files = {name: part for name, part in parts.items() if isinstance(part, ImageFiles)}
-    paths = [part.root / path for part in files.values() for path in part.paths if _may_be_deep(path)]
+    paths = [os.path.join(part.root, path) for part in files.values() for path in part.paths if _may_be_deep(path)]
     scale, notes = decide_scale(paths, white, source.name)
     if scale is None:
         if white is not None:
@@ -49,13 +50,13 @@ def with_scale(source: Source, white: float | None = None) -> Source:
 
 
 def decide_scale(
-    paths: Sequence[Path], white: float | None = None, name: str = "the images"
+    paths: Sequence[str | Path], white: float | None = None, name: str = "the images"
 ) -> tuple[Scale | None, tuple[str, ...]]:
     """The scale of these files, None where none has more than 8 bits a channel; and what people should know of it.
 
     At most ``WHOLE`` of them are decoded, evenly chosen. Raises UserError where no one scale fits them.
     """
-    paths = [path for path in paths if _may_be_deep(path.name)]
+    paths = [path for path in paths if _may_be_deep(os.fspath(path))]
     if not any(_each(is_deep, _some(paths, HEADS))):
         return None, ()
     some = _some(paths, WHOLE)
@@ -84,8 +85,9 @@ def _may_be_deep(name: str) -> bool:
     return name[name.rfind(".") :].lower() in DEEP_SUFFIXES
 
 
-def _some(paths: Sequence[Path], most: int) -> list[Path]:
-    return [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths)), dtype=int)).tolist()]
+def _some(paths: Sequence[str | Path], most: int) -> list[Path]:
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths)), dtype=int))
+    return [Path(paths[i]) for i in chosen.tolist()]
 
 
 def _each(ask: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T | None]:
