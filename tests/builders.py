@@ -27,4 +27,3 @@ def make_batch(
         return Sample(drawn, torch.randint(classes, (images,), generator=random))
 
     return Batch(*(sample() for _ in range(streams)))
-

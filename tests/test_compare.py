@@ -164,9 +164,7 @@ def test_grid_killed_and_resumed_gives_the_same_table(grid: Path, tmp_path: Path
     done = subprocess.run(command, capture_output=True, env=environment, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     for name in ("differences", "reliability", "priors"):
-        assert (tmp_path / "runs" / "tables" / f"{name}.md").read_text() == (
-            grid / "tables" / f"{name}.md"
-        ).read_text()
+        assert (tmp_path / "runs" / "tables" / f"{name}.md").read_text() == (grid / "tables" / f"{name}.md").read_text()
 
 
 def test_one_failing_cell_is_marked_and_the_rest_go_on(

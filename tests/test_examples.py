@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = [name for name in fsgl.__all__ if name != "__version__"]
 # What others return or raise is shown by their examples.
 SHOWN_ELSEWHERE = {
-    "Comparison", "Difference", "GlmcLosses", "Interval", "Run", "RunDiverged", "RunInterrupted", "Runtime",
-    "Thresholds", "UserError", "load",
+    "Choice", "Comparison", "Difference", "GlmcLosses", "Growth", "Interval", "Run", "RunDiverged", "RunInterrupted",
+    "Runtime", "Thresholds", "UserError", "load",
 }  # fmt: skip
 WITH_EXAMPLE = [name for name in NAMES if name not in SHOWN_ELSEWHERE]
 ROOMS = ("losses", "data.stream.samplers", "evaluation.conformal", "evaluation.metrics", "evaluation.statistics",
@@ -30,7 +30,8 @@ NOT_BLOCKS = {"softmax", "confidences", "groups_that_tell"}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "compare" else []) for name in WITH_EXAMPLE]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ("auto", "compare") else []) for name in WITH_EXAMPLE],
 )
 def test_example_of(name: str) -> None:
     block = getattr(fsgl, name)

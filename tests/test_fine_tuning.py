@@ -117,9 +117,7 @@ def test_rows_of_the_cosine_classifier_begin_at_class_means(cached: int, tmp_pat
     means = np.array([rows[labels == k].mean(axis=0) for k in range(10)])
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     np.testing.assert_allclose(network.model.fc.weight.detach().numpy(), means, atol=1e-5)
-    np.testing.assert_allclose(
-        network.logits(network.data.train, torch.device("cpu")), 20 * rows @ means.T, atol=1e-3
-    )
+    np.testing.assert_allclose(network.logits(network.data.train, torch.device("cpu")), 20 * rows @ means.T, atol=1e-3)
 
 
 def test_rates_fall_layer_by_layer() -> None:
@@ -176,8 +174,10 @@ def test_little_of_a_transformer_is_trained_and_the_run_is_read_without_adapters
     trained = {name for name, weight in fresh.model.backbone.named_parameters() if weight.requires_grad}
     assert trained == {name for name, _ in fresh.model.backbone.named_parameters()
                        if (".lora_" in name if kind == "lora" else name.endswith("bias"))}  # fmt: skip
-    assert 0 < sum(weight.numel() for weight in fresh.model.backbone.parameters() if weight.requires_grad) < 0.1 * sum(
-        weight.numel() for weight in plain.model.backbone.parameters()
+    assert (
+        0
+        < sum(weight.numel() for weight in fresh.model.backbone.parameters() if weight.requires_grad)
+        < 0.1 * sum(weight.numel() for weight in plain.model.backbone.parameters())
     )
     runtime = Runtime("cpu", trackers=(), feature_cache=tmp_path / "features", max_steps=2)
     train(named, tmp_path / "run", runtime)

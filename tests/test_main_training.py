@@ -56,9 +56,7 @@ def only_run(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_published_cifar10_command(
-    main_py: ModuleType, clone: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_published_cifar10_command(main_py: ModuleType, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main_py.main([*CIFAR10, "--max-steps", "2"]) == 0
     out = capsys.readouterr().out
     run = only_run(clone)

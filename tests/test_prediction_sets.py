@@ -40,9 +40,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.glob("*.png"))
 
 
-def test_predict_answers_with_the_sets_of_a_loop(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_answers_with_the_sets_of_a_loop(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Cross-entropy: the score is -p(k | x) / p(k), and the quantile that of sorted validation scores."""
     typed = ["predict", str(run), *files(tmp_path), "--device", "cpu", "--top-k", "10", "--coverage", "0.9"]
     assert main([*typed, "--format", "json"]) == 0

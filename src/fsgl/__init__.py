@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     # the front door
+    "auto": "fsgl.api.automatic",
     "train": "fsgl.api.training",
     "load": "fsgl.api.training",
     "compare": "fsgl.api.comparison",
@@ -63,6 +64,7 @@ _HOMES = {
     "draw_long_tail": "fsgl.data.draw.imbalance",
     "exponential_counts": "fsgl.data.draw.imbalance",
     "carve_validation": "fsgl.data.draw.split",
+    "validation_folds": "fsgl.data.draw.folds",
     "class_power_probabilities": "fsgl.data.stream.samplers",
     "ClassPowerSampler": "fsgl.data.stream.samplers",
     # metrics, statistics, post-hoc
@@ -71,6 +73,11 @@ _HOMES = {
     "wilcoxon_against": "fsgl.evaluation.across",
     "learn_aggregation": "fsgl.evaluation.aggregation",
     "stability": "fsgl.evaluation.aggregation",
+    "bias_corrected": "fsgl.evaluation.choice",
+    "Choice": "fsgl.evaluation.choice",
+    "macro_accuracies": "fsgl.evaluation.choice",
+    "macro_interval": "fsgl.evaluation.choice",
+    "one_standard_error": "fsgl.evaluation.choice",
     "conformal_quantile": "fsgl.evaluation.conformal",
     "conformal_scores": "fsgl.evaluation.conformal",
     "conformal_thresholds": "fsgl.evaluation.conformal",
@@ -106,15 +113,19 @@ _HOMES = {
     "paired_bootstrap": "fsgl.evaluation.statistics",
     "paired_difference": "fsgl.evaluation.statistics",
     "wilson": "fsgl.evaluation.statistics",
+    "Growth": "fsgl.evaluation.wanted",
+    "growth": "fsgl.evaluation.wanted",
 }
 
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from fsgl.api.automatic import auto
     from fsgl.api.comparison import Comparison, compare
     from fsgl.api.estimator import LongTailClassifier
     from fsgl.api.run import Run
     from fsgl.api.training import load, train
+    from fsgl.data.draw.folds import validation_folds
     from fsgl.data.draw.imbalance import draw_long_tail, exponential_counts
     from fsgl.data.draw.split import carve_validation
     from fsgl.data.stream.samplers import ClassPowerSampler, class_power_probabilities
@@ -122,6 +133,7 @@ if TYPE_CHECKING:
     from fsgl.errors import UserError
     from fsgl.evaluation.across import over_data_sets, ranks, wilcoxon_against
     from fsgl.evaluation.aggregation import learn_aggregation, stability
+    from fsgl.evaluation.choice import Choice, bias_corrected, macro_accuracies, macro_interval, one_standard_error
     from fsgl.evaluation.conformal import (
         Thresholds,
         conformal_quantile,
@@ -159,6 +171,7 @@ if TYPE_CHECKING:
         paired_difference,
         wilson,
     )
+    from fsgl.evaluation.wanted import Growth, growth
     from fsgl.losses.class_weights import effective_number_weights, power_class_weights
     from fsgl.losses.consistency import consistency
     from fsgl.losses.contrastive import balanced_contrastive, parametric_contrastive

@@ -34,9 +34,7 @@ def test_every_cell_of_the_list_is_one_that_there_is(gpu_day: ModuleType) -> Non
                 override(make_experiment(cell.split(":")[0], job.drawn.split("-")[0]), *changes)
 
 
-def test_a_day_goes_on_until_all_is_done(
-    gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_goes_on_until_all_is_done(gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, where paper_run.py's cells start theirs: a profile and a run, then nothing more to do."""
     paper_run = importlib.import_module("paper_run")
     monkeypatch.setattr(gpu_day, "jobs", lambda seeds: [

@@ -31,9 +31,7 @@ def test_prior_is_one(counts: list[int]) -> None:
     assert ldam_margins(torch.tensor(counts), 0.5).max().item() == 0.5
 
 
-@pytest.mark.parametrize(
-    "function", [log_prior, lambda n: relative_frequency(n, 1.0), lambda n: ldam_margins(n, 0.5)]
-)
+@pytest.mark.parametrize("function", [log_prior, lambda n: relative_frequency(n, 1.0), lambda n: ldam_margins(n, 0.5)])
 def test_empty_class_has_none(function) -> None:
     with pytest.raises(ValueError, match="class 1 has no image"):
         function(torch.tensor([3, 0]))

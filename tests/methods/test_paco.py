@@ -38,7 +38,6 @@ def made(method: Paco = METHOD) -> Any:
     return model.train()
 
 
-
 @pytest.mark.parametrize("rho", [0.0, 0.05])
 def test_keys_follow_and_the_queue_turns_once_a_step(rho: float) -> None:
     """Against a momentum encoder and a list kept by hand; SAM's second pass adds nothing."""

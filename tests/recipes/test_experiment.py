@@ -210,9 +210,9 @@ def test_settings_of_a_transfer_that_contradict_each_other_are_refused() -> None
 @pytest.mark.parametrize(
     ("recipe", "data", "hash_before"),
     [
-        ('fsgl', 'cifar10', "ba3a8a99bcaca069"),
-        ('cross-entropy', 'digits', "74c46ba3068d3e68"),
-        ('release', 'cifar100', "b13f69201bedf9f8"),
+        ("fsgl", "cifar10", "ba3a8a99bcaca069"),
+        ("cross-entropy", "digits", "74c46ba3068d3e68"),
+        ("release", "cifar100", "b13f69201bedf9f8"),
     ],
 )
 def test_a_setting_that_came_later_is_no_part_of_the_hash_at_its_default(

@@ -65,9 +65,7 @@ def test_cached_features_are_those_of_the_images(tmp_path: Path) -> None:
     assert isinstance(found.data.val, ImageFeatures)
     assert (len(found.data.val), len(found.data.test)) == (len(net.data.val), 500)
     assert len(found.data.test.views) == 1
-    np.testing.assert_allclose(
-        found.logits(found.data.test, CPU), net.logits(net.data.test, CPU), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(found.logits(found.data.test, CPU), net.logits(net.data.test, CPU), rtol=1e-4, atol=1e-5)
 
 
 def test_a_linear_head_trained_on_cached_features_is_the_one_trained_on_the_images(tmp_path: Path) -> None:

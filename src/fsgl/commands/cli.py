@@ -18,6 +18,7 @@ from typing import NoReturn
 from fsgl.commands import (
     across,
     adjust,
+    auto,
     compare,
     evaluate,
     export,
@@ -36,6 +37,7 @@ from fsgl.errors import PeerLost, UserError
 
 DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
 
+  fsgl auto my/images --minutes 10                 a good network for your images in the time you have
   fsgl train digits                                the demonstration: two minutes, no download
   fsgl train fsgl --data cifar100 --run runs/mine  FSGL on CIFAR-100-LT, imbalance factor 100
   fsgl train fsgl --data my/images                 FSGL on your folder, table, list or .npz
@@ -54,6 +56,7 @@ DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest num
 
 # Each has add(commands), its options, and run(options, settings), which imports what is heavy.
 COMMANDS = {
+    "auto": auto,
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
@@ -68,7 +71,7 @@ COMMANDS = {
     "serve": serve,
     "recipes": recipes,
 }
-WITH_SETTINGS = ("train", "compare", "tune")
+WITH_SETTINGS = ("auto", "train", "compare", "tune")
 
 
 class Parser(argparse.ArgumentParser):

@@ -52,8 +52,7 @@ AXES = (
 
 
 def on_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
-    """Which are on the Pareto front: nothing of the same or a lower cost is more accurate, nothing cheaper as accurate.
-    """
+    """Which are on the Pareto front: nothing of no higher cost is more accurate, nothing cheaper as accurate."""
     pairs = list(zip(costs, accuracies, strict=True))
     return [
         not any((c <= cost and a > value) or (c < cost and a >= value) for c, a in pairs) for cost, value in pairs

@@ -1,9 +1,9 @@
 """The file that ``fsgl tune`` writes and ``fsgl compare --settings`` takes: settings, and how they were found.
 
-    kind      "fsgl tuned settings"
-    of        what the trials shared: data, network, epochs, ...; a comparison must have the same
-    budget    of each recipe;  on: "validation", or so many folds
-    recipes   by name: settings, the value on validation and that of the recipe's own settings, space, all trials
+kind      "fsgl tuned settings"
+of        what the trials shared: data, network, epochs, ...; a comparison must have the same
+budget    of each recipe;  on: "validation", or so many folds
+recipes   by name: settings, the value on validation and that of the recipe's own settings, space, all trials
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsgl.data.draw.grouped import group_numbers
 from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
 from fsgl.data.draw.parts import require_trainable, with_test, with_validation
 from fsgl.data.draw.split import split_hash
@@ -138,7 +139,8 @@ class LoadedData:
     that were in memory when they were loaded, else None.  given: of arrays from Python, what their labels were
     (readers/arrays.py).  scale: by which images of more than 8 bits a channel are
     shown; None where there are none.  together: of somebody's own images, what of copies and groups was found
-    (draw/together.py).
+    (draw/together.py).  groups: of each training image the number of what it belongs with, -1 for nothing; only where
+    it was asked for.
     """
 
     spec: DataSpec
@@ -159,6 +161,7 @@ class LoadedData:
     given: Mapping[str, Any] = field(default_factory=dict)
     scale: Scale | None = None
     together: Mapping[str, Any] = field(default_factory=dict)
+    groups: np.ndarray | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -248,10 +251,11 @@ _READERS: dict[str, Callable[[DataSpec], Source]] = {
 }
 
 
-def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
+def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False) -> LoadedData:
     """Read, draw and part a data set. source: what ``spec`` names, where it has been read already.
 
-    Raises UserError for what is missing or malformed.
+    folds: the training images will be parted into folds; what belongs together is found out, and is in ``groups``. Then
+    ``spec`` sets none aside for validation. Raises UserError for what is missing or malformed.
     """
     kind = DATA_SETS[spec.name]
     if source is None and spec.name in _READERS:
@@ -269,7 +273,7 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
     together: dict[str, Any] = {}
     if spec.name in OWN:
         require_trainable(source)
-        carves = source.test is None or (source.val is None and spec.val > 0)
+        carves = folds or source.test is None or (source.val is None and spec.val > 0)
         source, together = keep_together(source, spec.copies, carves)
         source, without_test = with_test(source, spec.test, spec.test_seed)
     train, val, without_validation, notes = with_validation(source, spec.val, spec.val_seed, spec.val_fold)
@@ -300,6 +304,7 @@ def load_data(spec: DataSpec, source: Source | None = None) -> LoadedData:
         bad=BadImages(spec.bad_images),
         given=source.given,
         together=together,
+        groups=group_numbers(source.groups.get("train"), len(train)) if folds else None,
         scale=source.scale,
         **({"image_size": size[0], "array_size": size} if size is not None else {}),
     )

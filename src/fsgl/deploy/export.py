@@ -175,9 +175,9 @@ def export(
         else:
             content, answer = {"torch": _torch, "safetensors": _safetensors}[form](graph, example, metadata)
             groups = (views[i : i + 50] for i in range(0, len(views), 50))
-            theirs = np.concatenate([
-                answer(group if preprocess else _normalised(trained, group).numpy()) for group in groups
-            ])
+            theirs = np.concatenate(
+                [answer(group if preprocess else _normalised(trained, group).numpy()) for group in groups]
+            )
     except ImportError as error:
         raise UserError(f"--format {form} needs {error.name}: pip install 'fsgl[onnx]'") from None
     tolerance = VIEW_TOLERANCE if form == "onnx" and preprocess else TOLERANCE

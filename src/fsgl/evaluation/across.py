@@ -1,13 +1,13 @@
 """What several data sets say together: an estimate over them, and ranks.
 
-    over_data_sets   differences d_j on data sets j, each with its own error s_j, vary around one mean:
-                         d_j ~ N(mu, tau^2 + s_j^2)          tau: how much the effect itself differs between data sets
-                     tau by Paule and Mandel (1982), mu's interval by Hartung and Knapp (2001): a normal-normal
-                     hierarchical model whose interval holds for a further data set's like, not for these alone
-    mean ranks       1 is the best, ties share; Friedman's test as Iman and Davenport (1980) have it
-    critical         Nemenyi (1963): mean ranks of two methods further apart than this differ, whichever two they are
-    against one      Wilcoxon's signed ranks of each method and the reference, p-values by Holm
-    (the last three as Demsar, JMLR 2006, recommends them)
+over_data_sets   differences d_j on data sets j, each with its own error s_j, vary around one mean:
+                     d_j ~ N(mu, tau^2 + s_j^2)          tau: how much the effect itself differs between data sets
+                 tau by Paule and Mandel (1982), mu's interval by Hartung and Knapp (2001): a normal-normal
+                 hierarchical model whose interval holds for a further data set's like, not for these alone
+mean ranks       1 is the best, ties share; Friedman's test as Iman and Davenport (1980) have it
+critical         Nemenyi (1963): mean ranks of two methods further apart than this differ, whichever two they are
+against one      Wilcoxon's signed ranks of each method and the reference, p-values by Holm
+(the last three as Demsar, JMLR 2006, recommends them)
 """
 
 from __future__ import annotations

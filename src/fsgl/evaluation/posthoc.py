@@ -1,14 +1,14 @@
 """What can be mended after training, on logits or on the rows of the classifier; runs/adjustment.py does it to a run.
 
-    temperature        softmax(z / T), T of the lowest negative log-likelihood      Guo et al., ICML 2017, section 4.2
-    ... by group       T of the group (many, medium, few) of the class predicted
-    tau-norm           w_k / ||w_k||^tau, no bias                                   Kang et al., ICLR 2020, eq. 4
-    MaxNorm            min(1, radius / ||w_k||) w_k                                 Alshammari et al., CVPR 2022, eq. 4
-    logit adjustment   z_k - tau log pi_k, pi of training                           Menon et al., ICLR 2021, eq. 9
-    another prior      p'(k | x) ~ p(k | x) p'(k) / p(k), p as the classifier has it    Saerens et al., 2002, eq. 2.4
-    ... estimated      by EM from unlabelled images' probabilities                  Saerens et al., 2002, eq. 2.9
-                       by BBSE from their predicted classes and the confusion       Lipton et al., ICML 2018, section 4
-                       of labelled ones
+temperature        softmax(z / T), T of the lowest negative log-likelihood      Guo et al., ICML 2017, section 4.2
+... by group       T of the group (many, medium, few) of the class predicted
+tau-norm           w_k / ||w_k||^tau, no bias                                   Kang et al., ICLR 2020, eq. 4
+MaxNorm            min(1, radius / ||w_k||) w_k                                 Alshammari et al., CVPR 2022, eq. 4
+logit adjustment   z_k - tau log pi_k, pi of training                           Menon et al., ICLR 2021, eq. 9
+another prior      p'(k | x) ~ p(k | x) p'(k) / p(k), p as the classifier has it    Saerens et al., 2002, eq. 2.4
+... estimated      by EM from unlabelled images' probabilities                  Saerens et al., 2002, eq. 2.9
+                   by BBSE from their predicted classes and the confusion       Lipton et al., ICML 2018, section 4
+                   of labelled ones
 """
 
 from __future__ import annotations

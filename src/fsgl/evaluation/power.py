@@ -1,13 +1,13 @@
 """How large a difference so many seeds can find, how many seeds it takes, and what looking more than once costs.
 
-    power           of the two-sided paired t test: with d = difference / deviation of the differences between seeds,
-                    t follows a noncentral t distribution of n - 1 degrees of freedom, noncentrality d sqrt(n)
-    spending        who looks at a test again and again, and stops when it finds something, finds something too often.
-                    Each look is given its share of the error; the shares sum to no more than the whole, so by the union
-                    bound the whole is kept whatever the looks have in common.
-                      planned, up to N seeds (Lan and DeMets 1983, with Pocock's function):
-                                      spent(n) = alpha log(1 + (e - 1) n / N); a look has what is new since the last
-                      unplanned:      alpha, alpha / 2, alpha / 4, ...: together below 2 alpha, however many there are
+power           of the two-sided paired t test: with d = difference / deviation of the differences between seeds,
+                t follows a noncentral t distribution of n - 1 degrees of freedom, noncentrality d sqrt(n)
+spending        who looks at a test again and again, and stops when it finds something, finds something too often.
+                Each look is given its share of the error; the shares sum to no more than the whole, so by the union
+                bound the whole is kept whatever the looks have in common.
+                  planned, up to N seeds (Lan and DeMets 1983, with Pocock's function):
+                                  spent(n) = alpha log(1 + (e - 1) n / N); a look has what is new since the last
+                  unplanned:      alpha, alpha / 2, alpha / 4, ...: together below 2 alpha, however many there are
 """
 
 from __future__ import annotations

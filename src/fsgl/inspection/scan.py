@@ -91,5 +91,3 @@ def examine_image(image: Image) -> Seen:
 
     small = np.asarray(image.resize((QUICK_SIDE, QUICK_SIDE), Resampling.BOX))
     return Seen(image.width, image.height, pixel_hash(image), difference_hash(image), small)
-
-

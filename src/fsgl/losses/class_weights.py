@@ -1,6 +1,6 @@
 """Weights of classes by their counts (METHOD section 3).
 
-    w_k = K n_k^-p / sum_j n_j^-p          p = 0: all ones
+w_k = K n_k^-p / sum_j n_j^-p          p = 0: all ones
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Consistency of the two mixtures of an image (GLMC, eq. 5, after SimSiam, Chen and He, CVPR 2021).
 
-    L = - cos(p_g, sg(z_l)) - cos(p_l, sg(z_g))          mean over the batch
+L = - cos(p_g, sg(z_l)) - cos(p_l, sg(z_g))          mean over the batch
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Contrastive losses with labels, for classes of unequal size. Rows of features have length 1.
 
-    balanced      BCL (Zhu et al., CVPR 2022): a mean over classes in the denominator (class-averaging), and a centre of
-                  each class among the images, so that no class is missing from a batch (class-complement)
-    parametric    PaCo (Cui et al., ICCV 2021): a softmax over classes and images at once; the logits of
-                  a classifier, with the log prior, are its classes' part
+balanced      BCL (Zhu et al., CVPR 2022): a mean over classes in the denominator (class-averaging), and a centre of
+              each class among the images, so that no class is missing from a batch (class-complement)
+parametric    PaCo (Cui et al., ICCV 2021): a softmax over classes and images at once; the logits of
+              a classifier, with the log prior, are its classes' part
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The three losses of GLMC on the heads' outputs for both mixtures (Du et al., CVPR 2023; METHOD section 6).
 
-    L_conventional = CE(fc(h_g), y_g)    + CE(fc(h_l), y_l)
-    L_rebalanced   = CE(fc_cb(h_g), v_g) + CE(fc_cb(h_l), v_l)          v = w * y
-    L_consistency  = -cos(p_g, sg(z_l)) - cos(p_l, sg(z_g))
+L_conventional = CE(fc(h_g), y_g)    + CE(fc(h_l), y_l)
+L_rebalanced   = CE(fc_cb(h_g), v_g) + CE(fc_cb(h_l), v_l)          v = w * y
+L_consistency  = -cos(p_g, sg(z_l)) - cos(p_l, sg(z_g))
 """
 
 from __future__ import annotations

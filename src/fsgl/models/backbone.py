@@ -39,3 +39,17 @@ class Backbone(nn.Module):
         for module in part.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
+
+
+class GivenFeatures(Backbone):
+    """In the place of a frozen backbone where its features are at hand: the heads alone are built on it, at once.
+
+    like: the backbone.
+    """
+
+    def __init__(self, like: Backbone) -> None:
+        super().__init__()
+        self.feature_dim, self.head_width, self.linear_init = like.feature_dim, like.head_width, like.linear_init
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features

@@ -1,6 +1,6 @@
 """A classifier with a momentum encoder beside it (MoCo, He et al., CVPR 2020, eq. 2).
 
-    encoder_k <- momentum encoder_k + (1 - momentum) encoder          encoder: backbone and projection
+encoder_k <- momentum encoder_k + (1 - momentum) encoder          encoder: backbone and projection
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ class TransferSpec:
     """What is transferred, and what is trained. The defaults are training from scratch."""
 
     weights: str | None = setting(
-        None, "none for fresh ones; hub for those published for a timm backbone; package for those of an installed "
+        None,
+        "none for fresh ones; hub for those published for a timm backbone; package for those of an installed "
         "package (fsgl[weights]); or a file, of safetensors or of torch.save",
     )
     train: str = setting(

@@ -1,11 +1,11 @@
 """Records: one JSON file in results/ for each run or measurement, written by the code that measured it.
 
-    kind         "run", "benchmark", "search", "horizon", "profile" or "published"
-    name         of the file
-    command      that measured it
-    date         of the measurement, UTC
-    environment  commit, versions, machine (engine/environment.py)
-    content      the figures
+kind         "run", "benchmark", "search", "horizon", "profile" or "published"
+name         of the file
+command      that measured it
+date         of the measurement, UTC
+environment  commit, versions, machine (engine/environment.py)
+content      the figures
 """
 
 from __future__ import annotations

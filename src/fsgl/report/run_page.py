@@ -141,8 +141,10 @@ class _Report:
         beyond = beyond_accuracy(self.logits, self.labels, self.counts, **self.limits)
         cards: dict[str, Any] = {
             f"accuracy, mean over {of_classes(last['groups']) or 'classes'}": _percent(last["balanced"]),
-            **{_of_group(last["groups"], group): _percent(last[group], is_untested(last["groups"], group))
-               for group in GROUPS},
+            **{
+                _of_group(last["groups"], group): _percent(last[group], is_untested(last["groups"], group))
+                for group in GROUPS
+            },
             "worst class": _percent(beyond["worst_class"]),
             "calibration error": _percent(last["ece"]),
             "surest 80 %": _percent(beyond["selective"]["80"]),

@@ -48,8 +48,9 @@ def parameter_groups(model: nn.Module, backbone_lr: float, layer_decay: float = 
 
 def make_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
     """What descends. Fused: one pass over the weights instead of four; and it heeds the tally."""
-    optim, groups = experiment.optim, parameter_groups(
-        model, experiment.transfer.backbone_lr, experiment.transfer.layer_decay
+    optim, groups = (
+        experiment.optim,
+        parameter_groups(model, experiment.transfer.backbone_lr, experiment.transfer.layer_decay),
     )
     common: dict[str, Any] = {"lr": experiment.schedule.lr, "weight_decay": optim.weight_decay, "fused": True}
     if optim.kind == "adamw":

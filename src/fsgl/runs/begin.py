@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def begin_heads(network: Network, runtime: Runtime, placement: Placement) -> dic
 
 def featured(network: Network, runtime: Runtime, placement: Placement) -> Network:
     """The network with cached features, the leader first: it computes those that are missing."""
-    processes, folder = placement.processes, runtime.feature_cache or default_folder()
+    processes, folder = placement.processes, Path(runtime.feature_cache or default_folder())
     set_compute_dtype(network.model, placement.precision)
     processes.begin_alike(network.model)
     network.model.eval()

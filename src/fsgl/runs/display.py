@@ -124,9 +124,7 @@ class LiveDisplay:
         self._report: StepReport | None = None
         self._accuracy: list[str] = []
         self._console = console or Console()
-        self._live = Live(
-            console=self._console, get_renderable=self._render, refresh_per_second=4, transient=True
-        )
+        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4, transient=True)
         self._live.start()
 
     def step(self, report: StepReport) -> None:

@@ -18,6 +18,7 @@ from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError
 from fsgl.evaluation.metrics import evaluate_predictions
 from fsgl.models.assemble import RecognitionNet, with_cosine_classifier
+from fsgl.models.backbone import Backbone
 from fsgl.models.backbones import build_backbone
 from fsgl.models.cost import count_parameters, multiply_adds
 from fsgl.models.light import add_lora, train_biases
@@ -86,12 +87,16 @@ def build_network(experiment: Experiment, data: LoadedData, device: torch.device
 
 
 def build_model(
-    experiment: Experiment, in_channels: int, class_counts: Tensor, pretrained: bool = True
-) -> tuple[nn.Module, Origin | None]:
-    """As ``build_network``, for images of so many channels and classes of such training counts, without the images."""
+    experiment: Experiment, in_channels: int, class_counts: Tensor, pretrained: bool = True,
+    backbone: Backbone | None = None,
+) -> tuple[nn.Module, Origin | None]:  # fmt: skip
+    """As ``build_network``, for images of so many channels and classes of such training counts, without the images.
+
+    backbone: one that is built already; None builds the experiment's.
+    """
     transfer, origin = experiment.transfer, None
     with seeded(experiment.seed, "weights"):
-        backbone = build_backbone(experiment.backbone, in_channels, transfer.image_size)
+        backbone = backbone or build_backbone(experiment.backbone, in_channels, transfer.image_size)
         model = experiment.method.build(backbone, class_counts)
         if transfer.classifier == "cosine":
             try:

@@ -128,5 +128,3 @@ def exported_sets(run: Path) -> dict[str, Any] | None:
             "marginal": float(of[0.0].threshold_K[0]), "class": of[1.0].threshold_K.tolist()
         }  # fmt: skip
     return {"score": "prevalence", "images": images.tolist(), "coverages": coverages} if coverages else None
-
-

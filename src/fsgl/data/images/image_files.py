@@ -82,9 +82,7 @@ def open_rgb(
     return rgb_of(root / relative, str(root / relative), at_least, scale)
 
 
-def open_in_set(
-    root: Path, relative: str, at_least: int | None, scale: Scale | None, follow: bool = False
-) -> Image:
+def open_in_set(root: Path, relative: str, at_least: int | None, scale: Scale | None, follow: bool = False) -> Image:
     """As ``open_rgb``, of a set whose scale is known: where that is None an image of more than 8 bits is a BadImage."""
     _check_place(root, root / relative, follow)
     return rgb_of(root / relative, str(root / relative), at_least, scale)

@@ -60,9 +60,7 @@ def upright_rgb(file: Path | BinaryIO, scale: Scale | None = None, at_least: int
         warnings.simplefilter("ignore")  # Pillow's about odd metadata
         if (modes := _deep_modes(image)) is not None:
             if scale is None:
-                raise ImageProblem(
-                    "has more than 8 bits a channel, with no known white level; give --white-level"
-                )
+                raise ImageProblem("has more than 8 bits a channel, with no known white level; give --white-level")
             values, alpha = _values(file, image, modes)
             upright = Image.fromarray(to_8_bits(values, scale))
             if alpha is not None:

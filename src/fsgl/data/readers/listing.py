@@ -18,6 +18,7 @@ from fsgl.errors import UserError
 # Of colour photographs; image files are normalised by it unless a data set is known to differ.
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
+
 @dataclass
 class Labelled:
     """The images of one part.  paths, labels: one an image.  groups: the same, "" for none, or empty where no groups

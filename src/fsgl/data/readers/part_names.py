@@ -1,9 +1,9 @@
 """How people write training, validation and test in the names of folders and in tables.
 
-    train, Training, TRN                            the words themselves, in any case and number
-    training_set, test-images, seg_train, TrainSet  with words that say nothing more
-    train2017, val_2                                with numbers
-    flowers_train beside flowers_test               with the same other words
+train, Training, TRN                            the words themselves, in any case and number
+training_set, test-images, seg_train, TrainSet  with words that say nothing more
+train2017, val_2                                with numbers
+flowers_train beside flowers_test               with the same other words
 """
 
 from __future__ import annotations

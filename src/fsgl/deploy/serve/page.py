@@ -110,6 +110,4 @@ addEventListener("paste", event => ask(event.clipboardData.files));
 def page(name: str, classes: int, nearest: bool) -> str:
     """The page for a run."""
     note = "" if nearest else " The training images are not at hand, so that the nearest cannot be shown."
-    return (
-        PAGE.replace("NAME", html.escape(name)).replace("CLASSES", f"{classes:,}").replace("NEAR", html.escape(note))
-    )
+    return PAGE.replace("NAME", html.escape(name)).replace("CLASSES", f"{classes:,}").replace("NEAR", html.escape(note))

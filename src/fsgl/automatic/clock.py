@@ -1,0 +1,51 @@
+"""The time that was asked for: what is spent, what is left, and what of it went where."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LEAST_ENDING, ENDING_SHARE = 8.0, 0.04  # seconds for the end at least, and the share of all
+
+
+class Clock:
+    """minutes: for everything.  spent: seconds of earlier sessions.  began: of this one, by ``time.monotonic``."""
+
+    def __init__(self, minutes: float, spent: float, began: float) -> None:
+        self._all, self._earlier, self._began = 60 * minutes, spent, began
+        self.parts: dict[str, float] = {}
+        """Seconds of this session, by what they went into."""
+        self.last = 0.0
+        """Seconds that training the chosen one is expected to take."""
+
+    @property
+    def spent(self) -> float:
+        """Seconds, over all sessions."""
+        return self._earlier + time.monotonic() - self._began
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end."""
+        return self._all - self.spent
+
+    @property
+    def to_try(self) -> float:
+        """Seconds until the search must end: training the chosen one, scoring and the page want theirs."""
+        return self.left - max(LEAST_ENDING, ENDING_SHARE * self._all) - self.last
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Within: time goes into this."""
+        since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.parts[name] = self.parts.get(name, 0.0) + time.monotonic() - since
+
+
+def minutes(seconds: float) -> str:
+    """As 1:05, or 1:02:03."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

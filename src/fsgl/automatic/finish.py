@@ -1,0 +1,116 @@
+"""The end of ``fsgl auto``: the choice, one training on all images, calibration, a look at the test images, a page."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsgl.automatic.clock import Clock
+from fsgl.automatic.display import Display
+from fsgl.automatic.heads import Pool, out_of_fold
+from fsgl.automatic.page import render_page
+from fsgl.automatic.search import Study, Verdict
+from fsgl.automatic.told import told
+from fsgl.automatic.worker import logits_file
+from fsgl.data.load import LoadedData
+from fsgl.engine.runtime import Runtime
+from fsgl.evaluation.posthoc import fit_temperature
+from fsgl.files import write_atomically
+from fsgl.recipes.experiment import Experiment
+from fsgl.recipes.tuning import TuningSpec
+from fsgl.runs.folder import RunFolder
+from fsgl.runs.saved import read_predictions, read_record
+from fsgl.runs.train import train
+
+PAGE = "auto.html"
+# In this order: a folder whose experiment.json is new has all else new.
+FILES = ("checkpoints", "metrics.jsonl", "model.safetensors", "best-val.safetensors", "predictions.npz",
+         "bad-images.json", "experiment.json")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """folder: of the run.  found: what is on the page, as figures; None where nothing was tried.  signal_number: of
+    what ended the search early."""
+
+    folder: Path
+    found: Mapping[str, Any] | None
+    signal_number: int | None = None
+
+    @property
+    def page(self) -> Path:
+        return self.folder / PAGE
+
+
+def finish(
+    study: Study, pool: Pool, data: LoadedData, folder: Path, clock: Clock, display: Display, runtime: Runtime
+) -> Outcome:
+    """Choose, train and score; ``folder`` then holds the run, in place of one that an earlier session left.
+
+    Raises UserError; RunDiverged.
+    """
+    with clock.part("choosing"):
+        verdict = study.verdict()
+    display.say(f"chosen      {verdict.trial.candidate}")
+    experiment = _named(verdict.trial.candidate.experiment(study.bases), study, verdict, pool)
+    beside = study.folder / "last"
+    shutil.rmtree(beside, ignore_errors=True)
+    with clock.part("last training"):
+        train(experiment, beside, replace(runtime, trackers=(), show=False), data=data)
+    with clock.part("calibration"):
+        _calibrate(beside, experiment, study, pool, verdict)
+        _take_over(beside, folder)
+    found = told(study, verdict, pool, folder, clock)
+    with clock.part("page"):
+        write_atomically(folder / PAGE, render_page(found, f"auto on {experiment.data.title}").encode())
+        files, record = RunFolder(folder), read_record(folder)
+        files.record({**record, "auto": found})
+    for path in study.folder.glob("logits-*.npy"):
+        path.unlink()
+    return Outcome(folder, found)
+
+
+def _named(experiment: Experiment, study: Study, verdict: Verdict, pool: Pool) -> Experiment:
+    """With how its settings came about, scored at its end alone."""
+    names = ",".join(verdict.trial.candidate.settings)
+    on = "validation" if pool.count == 1 else f"{pool.count} folds"
+    own = sum(trial.candidate.recipe == experiment.recipe for trial in study.trials)
+    spec = TuningSpec(f"{len(study.trials)} trials of {len(study.bases)} recipes", own, on, names)
+    evaluation = replace(experiment.evaluation, every=experiment.optim.epochs)
+    return replace(experiment, tuning=spec if names else TuningSpec(), evaluation=evaluation)
+
+
+def _calibrate(folder: Path, experiment: Experiment, study: Study, pool: Pool, verdict: Verdict) -> None:
+    """Where no validation images were set aside, those logits that trainings on the other folds gave: the temperature
+    is fitted on them, and prediction sets find them as any run's validation logits."""
+    record = read_record(folder)
+    if record["data"]["val"]:
+        return
+    path = logits_file(study.folder, verdict.trial.number)
+    logits = np.load(path) if path.exists() else out_of_fold(verdict.trial.candidate.experiment(study.bases), pool)
+    saved = read_predictions(folder)
+    files = RunFolder(folder)
+    files.predictions(**saved, val_logits=logits, val_labels=study.labels)
+    record["result"]["temperature"] = fit_temperature(logits, study.labels)
+    files.record(record)
+
+
+def _take_over(beside: Path, folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "experiment.json").unlink()
+    for name in FILES:
+        target = folder / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        if (beside / name).exists():
+            os.replace(beside / name, target)
+        else:
+            target.unlink(missing_ok=True)
+    shutil.rmtree(beside)

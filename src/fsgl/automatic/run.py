@@ -1,0 +1,181 @@
+"""``fsgl auto`` from beginning to end: features once, a search over heads, a choice, one training, one look at the test
+images. All of it in a run folder that is like any other, with ``auto/`` for what was tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fsgl.automatic.asked import Asked, Plan, plan
+from fsgl.automatic.candidates import Candidate, space_of
+from fsgl.automatic.clock import Clock
+from fsgl.automatic.display import Display
+from fsgl.automatic.finish import Outcome, finish
+from fsgl.automatic.heads import Pool
+from fsgl.automatic.search import Study, Trial, recipes_for
+from fsgl.automatic.worker import logits_file
+from fsgl.automatic.workers import Workers, workers
+from fsgl.data.draw.folds import NEVER, validation_folds
+from fsgl.data.stream.features import ImageFeatures
+from fsgl.engine.interrupts import Interrupts
+from fsgl.errors import UserError
+from fsgl.files import read_json, sole_user, write_json
+from fsgl.models.assemble import RecognitionNet
+from fsgl.models.backbone import Backbone, GivenFeatures
+from fsgl.recipes.experiment import override
+from fsgl.runs.begin import featured
+from fsgl.runs.network import Network, build_network
+
+SECOND_VIEW = 0.05  # of the time left, that features of augmented images may take
+PATIENCE = 150  # trials without a better one, after which more would only find luckier ones
+LARGEST_SHARE = 0.05  # of the time left, that a proposed trial may take
+TICK = 0.5  # seconds between looks at the clock
+TRIED = "auto"  # folder within the run's: of trials
+
+
+def auto(asked: Asked) -> Outcome:
+    """Search, choose, train and score; what is there from an earlier session goes on.
+
+    Returns what came of it, also where a signal ended the search early. Raises UserError; RunDiverged.
+    """
+    with workers(asked.processes) as helpers:  # they import what they need while the images are read
+        planned = plan(asked)
+        folder = asked.folder or Path("runs") / f"auto-{planned.first.data.title}"
+        with sole_user(folder):
+            return _Auto(asked, planned, folder, helpers).run()
+
+
+class _Auto:
+    def __init__(self, asked: Asked, planned: Plan, folder: Path, helpers: Workers) -> None:
+        self.asked, self.planned, self.data, self.helpers = asked, planned, planned.data, helpers
+        self.folder, self.tried = folder, folder / TRIED
+        self.clock = Clock(asked.minutes, self._spent(), asked.began)
+        self.display = Display(asked.show, self.clock)
+        self.placement = asked.runtime.place()
+
+    def run(self) -> Outcome:
+        first = self.planned.first
+        self.display.say(
+            f"auto on {first.data.title}, {first.backbone}, {self.asked.minutes:g} minutes -> {self.folder}\n"
+            + "\n".join(f"  {note}" for note in self.data.notes)
+        )
+        with self.clock.part("features"):
+            network = self._features()
+            pool = self._pool(network)
+        trials = "one trial" if self.asked.processes == 1 else f"{self.asked.processes} trials"
+        self.display.say(f"{len(pool.judged):,} of {len(pool.folds):,} images are judged, in {pool.count} "
+                         f"fold{'s'[: pool.count > 1]}; {trials} at a time")  # fmt: skip
+        bases = recipes_for(len(pool.features.views), self.planned.bases)
+        spaces = {name: space_of(each, pool.backbone, self.data.num_classes) for name, each in bases.items()}
+        study = Study(self.tried, bases, spaces, pool.features.labels[pool.judged])
+        study.read()
+        pool.write(self.tried)
+        with Interrupts() as interrupts:
+            with self.clock.part("search"):
+                self._search(study, interrupts)
+            self.helpers.close()
+            self._remember()
+            if not study.trials and interrupts.signalled:
+                return Outcome(self.folder, None, interrupts.signal_number)
+            if study.best is None and not study.trials:
+                raise UserError(
+                    f"{self.asked.minutes:g} minutes are too few for one trial (features: "
+                    f"{self.clock.parts['features']:.0f} s, which are kept); give --minutes more"
+                )
+            outcome = finish(study, pool, self.data, self.folder, self.clock, self.display, self.asked.runtime)
+            self._remember()
+            return replace(outcome, signal_number=interrupts.signal_number)
+
+    def _features(self) -> Network:
+        """The network with features of all images: as they are, and augmented ones where there is time for them."""
+        views, before = 1, self.clock.spent
+        most = max(each.transfer.cached_views for each in self.planned.bases.values())
+        network = self._featured(views)
+        while views < most and self.clock.spent - before <= SECOND_VIEW * self.clock.left:
+            views, before = views + 1, self.clock.spent
+            network = self._featured(views)
+        return network
+
+    def _featured(self, views: int) -> Network:
+        experiment = override(self.planned.first, f"transfer.cached_views={views}")
+        network = build_network(experiment, self.data, self.placement.device)
+        return featured(network, self.asked.runtime, self.placement)
+
+    def _pool(self, network: Network) -> Pool:
+        data, kept = network.data, ~self.data.unreadable(self.data.train)
+        assert isinstance(data.train, ImageFeatures)
+        assert isinstance(network.model, RecognitionNet)
+        assert isinstance(network.model.backbone, Backbone)
+        features = data.train
+        if data.val is not None:  # what somebody set aside is what is judged by
+            assert isinstance(data.val, ImageFeatures)
+            views = tuple(np.concatenate([view, data.val.views[0]]) for view in features.views)
+            features = ImageFeatures(views, np.concatenate([features.labels, data.val.labels]))
+            folds = np.where(np.arange(len(features)) < len(data.train), NEVER, 0)
+        else:
+            assert self.data.groups is not None
+            seed = self.planned.first.seed
+            folds = validation_folds(
+                features.labels, self.planned.folds, seed, data.num_classes, self.data.groups[kept]
+            )
+        if not (folds >= 0).any():
+            raise UserError("no class has two images that do not belong together: there is nothing to choose by")
+        return Pool(features, folds, data.class_names, GivenFeatures(network.model.backbone))
+
+    def _search(self, study: Study, interrupts: Interrupts) -> None:
+        """Until the time is up, nothing better turns up any more, or a signal comes."""
+        self.helpers.begin(study.folder)
+        begun: dict[int, Candidate] = {}
+        while self.clock.to_try > 0 and not interrupts.signalled:
+            while self.helpers.idle and study.since_best < PATIENCE:
+                found = study.next(self.clock.to_try * LARGEST_SHARE)
+                if found is None:
+                    break
+                number, candidate = found
+                begun[number] = candidate
+                self.helpers.give(number, candidate.experiment(study.bases).to_json())
+            if not begun:
+                break
+            for answer in self.helpers.answers(min(TICK, max(0.0, self.clock.to_try))):
+                self._take(study, begun.pop(answer["number"]), answer)
+            self.display.tick(study)
+        study.running.clear()
+
+    def _take(self, study: Study, candidate: Candidate, answer: Mapping[str, Any]) -> None:
+        number, failed, right = answer["number"], answer["failed"], None
+        if failed is None:
+            right = np.load(logits_file(study.folder, number)).argmax(axis=1) == study.labels
+        trial = Trial(number, candidate, answer["seconds"], self.clock.spent, right, failed=failed)
+        study.ended(trial)
+        self.clock.last = study.seconds_of(candidate.recipe) / max(1, self.planned.folds - 1)
+        self._remember()
+        self.display.ended(trial, study)
+
+    def _remember(self) -> None:
+        """What of the time is spent, for a session that goes on."""
+        write_json(self.tried / "auto.json", {"of": _of(self.planned), "seconds": self.clock.spent})
+
+    def _spent(self) -> float:
+        """Seconds of earlier sessions. Raises UserError where the folder holds something else."""
+        path = self.tried / "auto.json"
+        if not path.exists():
+            if (self.folder / "experiment.json").exists():
+                raise UserError(f"{self.folder} holds a run that is not auto's; name another folder with --run")
+            return 0.0
+        found = read_json(path)
+        differing = [name for name, value in _of(self.planned).items() if found["of"].get(name) != value]
+        if differing:
+            raise UserError(
+                f"{self.folder} holds trials of other {differing[0]}; name another folder with --run, or remove it"
+            )
+        return float(found["seconds"])
+
+
+def _of(planned: Plan) -> dict[str, Any]:
+    """What a session must have in common with the one that it goes on from."""
+    return {"images": planned.data.hash, "settings": planned.first.hash, "folds": planned.folds}

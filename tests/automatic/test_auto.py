@@ -1,0 +1,82 @@
+"""``fsgl auto`` from outside: a signal ends it early with the best so far, and the same command goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsgl.commands.cli import main
+
+TINY = ["--image-size", "32", "--workers", "0", "--device", "cpu", "--jobs", "1", "optim.epochs=3"]
+
+
+@pytest.mark.slow
+def test_a_signal_ends_it_with_the_best_so_far_and_the_same_command_goes_on(
+    fish: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(fish.parent)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fish.parent / "cache"))
+    command = ["auto", "fish", "--minutes", "5", *TINY]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fsgl", *command], stdout=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    trials, deadline = Path("runs/auto-fish/auto/trials.jsonl"), time.monotonic() + 120
+    while not (trials.exists() and len(trials.read_text().splitlines()) >= 4):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on" in said
+    run = Path("runs/auto-fish")
+    first = json.loads((run / "experiment.json").read_text())
+    assert first["status"] == "complete"
+    assert re.search(r"(?s)Chosen, and why.*What would help most", (run / "auto.html").read_text())
+    assert not list(run.glob("auto/logits-*"))
+
+    spent = json.loads((run / "auto/auto.json").read_text())["seconds"]
+    began = time.monotonic()
+    assert main(["auto", "fish", "--minutes", f"{(spent + 25) / 60}", *TINY]) == 0
+    assert time.monotonic() - began < 25 + (spent + 25) / 10
+    second = json.loads((run / "experiment.json").read_text())
+    assert second["auto"]["trials"] > first["auto"]["trials"]
+    assert second["data"]["val"] == 0
+    saved = np.load(run / "predictions.npz")
+    assert len(saved["val_labels"]) == second["auto"]["judged"] == len(saved["val_logits"])
+    assert second["auto"]["test"] == {name: second["result"]["last"][name] for name in second["auto"]["test"]}
+    assert second["result"]["temperature"] > 0
+    capsys.readouterr()
+    # A run like any other.
+    assert main(["evaluate", str(run), "--workers", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["balanced"] == pytest.approx(second["auto"]["test"]["balanced"])
+    assert main(["predict", str(run), "fish/red fish/0.png", "--coverage", "0.8", "--workers", "0"]) == 0
+    # Other images, or other settings, are not mixed with it.
+    (fish / "red fish" / "0.png").unlink()
+    assert main(["auto", "fish", "--minutes", "5", *TINY]) == 2
+    assert "holds trials of other images" in capsys.readouterr().err
+
+
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    fish: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(fish.parent)
+    for words, reason in {
+        ("fish", "--minutes", "0"): "minutes must be above 0",
+        ("fish", "data.val=0.2"): "data.val is decided by fsgl auto",
+        ("fish", "optim.epoch=3"): "optim.epochs",
+        ("nowhere/",): "nowhere",
+        ("fish", "--backbone", "timm:resnet18"): "no package has weights",
+    }.items():
+        assert main(["auto", *words]) == 2, words
+        assert reason in capsys.readouterr().err
+    assert not Path("runs").exists()
