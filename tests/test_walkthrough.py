@@ -39,7 +39,7 @@ def test_the_walkthrough_walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             assert cli.main(arguments) == 0, command
     found = json.loads(Path("photos.json").read_text())
     assert found["tail"]["imbalance_factor"] == pytest.approx(60 / 9)
-    assert found["recommendation"]["recipe"] == "fsgl"
+    assert found["recommendation"]["command"] == "auto"
     rows = list(csv.DictReader(Path("predictions.csv").read_text().splitlines()))
     assert len(rows) == 18
     right = sum(row["class_1"] == Path(row["path"]).parent.name for row in rows)

@@ -64,7 +64,13 @@ def test_terminal_and_files(photos: Path, capsys: pytest.CaptureFixture[str]) ->
     options = ["--html", "out/page.html", "--json", "found.json", "--workers", "0", "--no-label-errors"]
     assert main(["inspect", "photos", *options]) == 0
     said = capsys.readouterr().out
-    for part in ("imbalance factor 4.714", "1 unreadable", "across parts (leaks)", "fsgl --data photos", NASTY):
+    for part in (
+        "imbalance factor 4.714",
+        "1 unreadable",
+        "across parts (leaks)",
+        "fsgl auto photos --minutes 5",
+        NASTY,
+    ):
         assert part in said
     assert json.loads(Path("found.json").read_text())["label_errors"] is None
     page = Path("out/page.html").read_text()
@@ -89,7 +95,7 @@ def test_arrays_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "digits", "--json", "-", "--workers", "0"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["tail"]["classes"] == 10
-    assert found["recommendation"]["recipe"] == "fsgl"
+    assert found["recommendation"]["command"] == "auto"
     assert found["label_errors"]["trusted"] is True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def train(
     keep_data: bool = True,
     show: bool = True,
     fine_tune: bool = False,
+    time_budget: float | None = None,
     **settings: Any,
 ) -> Run:
     """Train a recipe on data and return the run.
@@ -55,7 +57,8 @@ def train(
     epochs: passes over the training images, by default as the recipe has it.  run: the run folder, by default a new one
     under runs/.  class_names: of the labels in ascending order.  keep_data: False does not keep arrays in the run
     folder, so that what needs them later must be given them again (``fsgl.load``).  show: print progress and what was
-    understood.  fine_tune: a pretrained network's heads first, then all of it (docs/pretrained.md).
+    understood.  fine_tune: a pretrained network's heads first, then all of it (docs/pretrained.md).  time_budget:
+    minutes; as many of the epochs are trained as fit, by the first steps.
     settings: any setting by its short name (lr=0.1, batch_size=32, backbone="resnet20-slim", seed=1) or its own, with
     two underscores for a dot (sam__rho=0.1); and the fields of ``fsgl.Runtime`` (device, workers, precision, ...).
 
@@ -70,6 +73,7 @@ def train(
     ...     run.predict(digits.images[:3]).shape, run.metrics["n"]
     ((3,), 359)
     """
+    deadline = None if time_budget is None else time.monotonic() + 60 * time_budget
     assignments, runtime = split_settings({**settings, **({} if epochs is None else {"epochs": epochs})})
     assignments += share_settings(test, val)
     source = read_given(data, test, val, class_names)
@@ -89,7 +93,7 @@ def train(
     with _undone_if_nothing_began(folder):
         if source is not None and keep_data and not is_path(data):
             save_arrays(source, folder / KEPT)
-        train_experiment(experiment, folder, how, data=loaded)
+        train_experiment(experiment, folder, how, data=loaded, deadline=deadline)
     return Run(folder, loaded, how.device)
 
 

@@ -37,13 +37,13 @@ from fsgl.errors import PeerLost, UserError
 
 DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
 
-  fsgl auto my/images --minutes 10                 a good network for your images in the time you have
+  fsgl auto my/images --minutes 10                 a good network for your images in ten minutes
   fsgl train digits                                the demonstration: two minutes, no download
   fsgl train fsgl --data cifar100 --run runs/mine  FSGL on CIFAR-100-LT, imbalance factor 100
   fsgl train fsgl --data my/images                 FSGL on your folder, table, list or .npz
   fsgl train --run runs/mine --resume              go on after an interruption
   fsgl compare cross-entropy fsgl --seeds 5        train both, and say whether they differ
-  fsgl across runs/a runs/b runs/c                 what comparisons on several data sets say together
+  fsgl across runs/a runs/b runs/c                 what comparisons on several data sets say
   fsgl tune cross-entropy fsgl --trials 20         settings for both, found on validation images
   fsgl evaluate runs/mine                          score a trained network again
   fsgl predict runs/mine new/*.jpg                 what it says of images

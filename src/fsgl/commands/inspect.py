@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +122,7 @@ def print_findings(found: dict[str, Any], path: str) -> None:
     for line in found["parting"]:
         console.print(f"  {escape(line)}")
     advice = found["recommendation"]
-    command = " ".join(["fsgl train", advice["recipe"], "--data", path, *advice["options"]])
+    command = " ".join(["fsgl", advice["command"], shlex.quote(path), *advice["options"]])
     console.print(f"\n[bold]{escape(command)}[/bold]")
     for reason in advice["reasons"]:
         console.print(f"  {escape(reason)}")

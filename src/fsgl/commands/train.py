@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsgl.commands.arguments import FORM, add_workers, folder, within
+from fsgl.commands.arguments import FORM, above_0, add_workers, folder, within
 from fsgl.commands.experiment_options import add_experiment, add_transfer, assignments_of, given_images
 from fsgl.commands.reading import add_reading
 from fsgl.engine.interrupts import leave
@@ -51,6 +52,9 @@ def add(commands: Any) -> None:
     )
     how.add_argument(
         "--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT", help="go on in the --run folder"
+    )
+    how.add_argument(
+        "--time-budget", type=above_0, metavar="MINUTES", help="train as many of the epochs as fit, by the first steps"
     )
     how.add_argument("--max-steps", type=int, metavar="N", help="stop after N steps, for trying things")
     how.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
@@ -103,6 +107,9 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
 
 def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
     """``fsgl train RECIPE``, ``--from FILE`` or ``--run FOLDER --resume``."""
+    deadline = None if options.time_budget is None else time.monotonic() + 60 * options.time_budget
+    if deadline is not None and (options.resume or (options.devices or 1) > 1 or (options.num_nodes or 1) > 1):
+        raise UserError("--time-budget is for a training that begins, of one process; leave it or the others off")
     from fsgl.data.known import OWN
     from fsgl.report.summary import print_run
     from fsgl.runs.duration import cpu_note
@@ -126,7 +133,7 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
         data = load_together(experiment, placement.processes, source)
         if placement.processes.leader:
             print("found " + "\n  ".join(data.notes))
-    code = train_and_explain(experiment, folder, how, resume, placement, data)
+    code = train_and_explain(experiment, folder, how, resume, placement, data, deadline)
     if code == 0 and placement.processes.leader:
         print_run(folder, read_record(folder), read_history(folder))
     return code
@@ -140,10 +147,10 @@ def train_digits(options: argparse.Namespace, assignments: list[str]) -> int:
     from fsgl.runs.folder import unused_folder
     from fsgl.runs.saved import read_history, read_record
 
-    if options.replay or options.data or options.resume or given_images(options):
+    if options.replay or options.data or options.resume or options.time_budget or given_images(options):
         raise UserError(
-            "the recipe 'digits' takes no --data, --root, lists, --from or --resume; use 'fsgl' with --data digits, "
-            "or --run FOLDER --resume without a recipe for one of its two runs"
+            "the recipe 'digits' takes no --data, --root, lists, --from, --time-budget or --resume; use 'fsgl' "
+            "with --data digits, or --run FOLDER --resume without a recipe for one of its two runs"
         )
     experiments = [override(experiment, *assignments) for experiment in digits()]
     if options.settings:
@@ -173,6 +180,7 @@ def train_and_explain(
     resume: Path | bool,
     placement: Placement | None = None,
     data: LoadedData | None = None,
+    deadline: float | None = None,
 ) -> int:
     """Train; an interruption or a divergence becomes a line and an exit code.
 
@@ -187,7 +195,7 @@ def train_and_explain(
     placement = placement or how.place()
     leader = placement.processes.leader
     try:
-        train(experiment, folder, how, resume, data=data, placement=placement)
+        train(experiment, folder, how, resume, data=data, placement=placement, deadline=deadline)
     except RunInterrupted as stop:
         if not leader:
             return 0

@@ -31,7 +31,7 @@ def render_page(found: dict[str, Any], inspected: Inspected) -> str:
     sections = [
         f"<h1>{_e(found['name'])}</h1><p class=soft>{_e(found['found'])}</p>" + _list(found["notes"], "soft"),
         "<dl>" + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in figures.items()) + "</dl>",
-        "<h2>What to train</h2>" + _recommendation(found["recommendation"]),
+        "<h2>What to do</h2>" + _recommendation(found["recommendation"]),
         "<h2>The tail</h2>" + _bars(found["counts"]) + _groups_table(tail) + _counts_table(found["counts"]),
         "<h2>How train parts them</h2>" + (_list(found["parting"]) or "<p>As the set was published.</p>"),
         "<h2>Missing classes</h2>" + _missing(found["missing"]),
@@ -57,7 +57,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _recommendation(advice: dict[str, Any]) -> str:
-    command = " ".join(["fsgl train", advice["recipe"], "--data PATH", *advice["options"]])
+    command = " ".join(["fsgl", advice["command"], "PATH", *advice["options"]])
     return f"<p><code>{_e(command)}</code></p>" + _list(advice["reasons"])
 
 

@@ -26,6 +26,7 @@ from fsgl.optim.averaging import WeightAverage
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble
 from fsgl.runs.begin import begin_heads, featured
+from fsgl.runs.budget import Foretelling, within_budget
 from fsgl.runs.display import Display, make_display
 from fsgl.runs.folder import RunFolder, ended_by, recorded
 from fsgl.runs.network import Network, build_network, cost
@@ -40,13 +41,14 @@ def train(
     resume: Path | bool = False,
     data: LoadedData | None = None,
     placement: Placement | None = None,
+    deadline: float | None = None,
 ) -> dict[str, Any]:
     """Run an experiment into ``folder`` and return its record (the content of experiment.json).
 
     resume: True goes on from the folder's newest checkpoint (from the start where there is none yet), a path from that
     one.  data: already loaded; None loads what ``experiment.data`` names.  placement: of this process, where
-    ``runtime.place()`` was called already. Raises UserError for a folder in use or data that differ; RunInterrupted;
-    RunDiverged; PeerLost.
+    ``runtime.place()`` was called already.  deadline: by ``time.monotonic``; as many epochs are trained as fit.
+    Raises UserError for a folder in use or data that differ; RunInterrupted; RunDiverged; PeerLost.
     """
     runtime = runtime or Runtime()
     placement = placement or runtime.place()
@@ -68,7 +70,9 @@ def train(
         probe = None
         if not (resume and files.checkpoints):
             probe = begin_heads(network, runtime, placement)
-        session = _Session(experiment, files, runtime, placement, network)
+        if deadline is not None:
+            network = within_budget(network, runtime, placement, deadline)
+        session = _Session(network.experiment, files, runtime, placement, network)
         if probe or resume:
             session.record["probe"] = probe or recorded(folder).get("probe")
         if resume:
@@ -192,11 +196,14 @@ class _Session:
 
     def _fit(self, trackers: list[Tracker], display: Display, interrupts: Interrupts) -> list[dict[str, Any]]:
         """Train to the end, or as far as --max-steps goes. Returns the rows of metrics.jsonl."""
+        foretell = Foretelling(self.experiment, self.device, self.recipe.epochs * self.recipe.stream.steps_per_epoch)
 
         def should_stop(report: StepReport) -> bool:
             if self.average is not None and self.experiment.averaging.ema:
                 self.average.blend(self.network.model, self.experiment.averaging.ema)
             display.step(report)
+            if self.processes.leader and (said := foretell(self.steps_taken)):
+                display.say(said)
             if not report.fresh and self.processes.count > 1:  # all processes must ask each other at the same step
                 return self._tried_enough()
             signalled, due = self.processes.any(interrupts.signalled, self._save_is_due(interrupts))
