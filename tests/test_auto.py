@@ -60,9 +60,7 @@ def test_a_signal_ends_it_with_the_best_so_far_and_the_same_command_goes_on(
     assert not list(run.glob("auto/logits-*"))
 
     spent = json.loads((run / "auto/auto.json").read_text())["seconds"]
-    began = time.monotonic()
-    assert main(["auto", "fish", "--minutes", f"{(spent + 25) / 60}", *TINY]) == 0
-    assert time.monotonic() - began < 25 + (spent + 25) / 10
+    assert main(["auto", "fish", "--minutes", f"{(spent + 20) / 60}", *TINY]) == 0
     second = json.loads((run / "experiment.json").read_text())
     assert second["auto"]["trials"] > first["auto"]["trials"]
     assert second["data"]["val"] == 0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from fsgl.commands.cli import main
 from fsgl.data.stream.streams import Shard
 from fsgl.engine.launch import slurm_place, started_by_cluster
 from fsgl.engine.processes import ALONE, ConnectedProcesses
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 
-# Ten FSGL steps of a network without batch statistics: five epochs of two steps, the second of an odd size.
+# Ten FSGL steps of a network without batch statistics: five epochs of two steps, the second of an odd size. Several
+# cases in one launch, as processes are slow to start.
 STEPS = """
 import sys
 import numpy as np, torch
@@ -41,33 +44,36 @@ from fsgl.engine.processes import ALONE
 from fsgl.randomness import generator
 from fsgl.engine.runtime import Runtime
 
-devices, images, climb, where = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+devices, where, *cases = sys.argv[1:]
 torch.set_num_threads(1)
-processes = Runtime("cpu", devices=devices).place().processes
-random = np.random.default_rng(0)
-labels = np.sort(random.integers(0, 4, images) % random.integers(1, 5, images))
-labels[:4] = np.arange(4)
-pixels = random.integers(0, 256, (images, 8, 8, 3), dtype=np.uint8)
-counts = np.bincount(labels).tolist()
-torch.manual_seed(processes.index)  # begin_alike has something to do
-backbone = nn.Sequential(
-    nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(),
-    nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-)
-net = FourHeadNet(backbone, FeatureScaling(counts, 0.5), FourHeads(8, 4, 6), power_class_weights(counts, 1.2).float())
-net = net.to(memory_format=torch.channels_last)
-processes.begin_alike(net)
-spec = StreamSpec(12, 2, 0.4, 7, Shard(processes.index, processes.count))
-stream = ArrayStream(pixels, labels, 4, spec, CropFlip(padding=1), (0.5,) * 3, (0.25,) * 3)
-sgd = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3, fused=True)
-tally, method = Tally(), Glmc()
-climbing = processes if climb == "global" else ALONE
-update = Update(net, method, sgd, make_ascent(net, SamSpec(0.05)), tally, processes, climbing)
-for epoch in range(5):
-    for step, batch in enumerate(stream.batches(epoch)):
-        training_step(update, method, batch, 4, epoch / 5, generator(7, "mix", epoch, step))
-sums = tally.read()
-torch.save({"net": net.state_dict(), "sums": sums}, f"{where}-{processes.index}.pt")
+processes = Runtime("cpu", devices=int(devices)).place().processes
+for case in cases:
+    images, climb = case.split("-")
+    images = int(images)
+    random = np.random.default_rng(0)
+    labels = np.sort(random.integers(0, 4, images) % random.integers(1, 5, images))
+    labels[:4] = np.arange(4)
+    pixels = random.integers(0, 256, (images, 8, 8, 3), dtype=np.uint8)
+    counts = np.bincount(labels).tolist()
+    torch.manual_seed(processes.index)  # begin_alike has something to do
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )
+    heads, weights = FourHeads(8, 4, 6), power_class_weights(counts, 1.2).float()
+    net = FourHeadNet(backbone, FeatureScaling(counts, 0.5), heads, weights).to(memory_format=torch.channels_last)
+    processes.begin_alike(net)
+    spec = StreamSpec(12, 2, 0.4, 7, Shard(processes.index, processes.count))
+    stream = ArrayStream(pixels, labels, 4, spec, CropFlip(padding=1), (0.5,) * 3, (0.25,) * 3)
+    sgd = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3, fused=True)
+    tally, method = Tally(), Glmc()
+    climbing = processes if climb == "global" else ALONE
+    update = Update(net, method, sgd, make_ascent(net, SamSpec(0.05)), tally, processes, climbing)
+    for epoch in range(5):
+        for step, batch in enumerate(stream.batches(epoch)):
+            training_step(update, method, batch, 4, epoch / 5, generator(7, "mix", epoch, step))
+    sums = tally.read()
+    torch.save({"net": net.state_dict(), "sums": sums}, f"{where}-{case}-{devices}-{processes.index}.pt")
 """
 
 
@@ -75,26 +81,34 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
 
-def ten_steps(folder: Path, devices: int, images: int, climb: str = "global") -> list[dict]:
+@pytest.fixture(scope="module")
+def ten_steps(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], list[dict]]:
+    """What each of so many processes has after them, by case."""
+    folder = tmp_path_factory.mktemp("steps")
     script = folder / "steps.py"
     script.write_text(STEPS)
-    where = folder / f"{devices}-{images}-{climb}"
-    command = [sys.executable, str(script), str(devices), str(images), climb, str(where)]
-    subprocess.run(command, env=environment(), check=True, timeout=400, capture_output=True)
-    return [torch.load(f"{where}-{index}.pt", weights_only=True) for index in range(devices)]
+    for devices, cases in ((1, ["23-global", "13-global"]), (2, ["23-global", "13-global", "23-local"])):
+        command = [sys.executable, str(script), str(devices), str(folder / "of"), *cases]
+        subprocess.run(command, env=environment(), check=True, timeout=400, capture_output=True)
+    return lambda case, devices: [
+        torch.load(folder / f"of-{case}-{devices}-{index}.pt", weights_only=True) for index in range(devices)
+    ]
+
+
+Steps = Callable[[str, int], list[dict]]
 
 
 @pytest.mark.parametrize("images", [23, 13])  # the last batch: 11 images, and one, which leaves a process without any
-def test_ten_steps_of_two_processes_are_those_of_one(images: int, tmp_path: Path) -> None:
-    (alone,), (first, second) = ten_steps(tmp_path, 1, images), ten_steps(tmp_path, 2, images)
+def test_ten_steps_of_two_processes_are_those_of_one(images: int, ten_steps: Steps) -> None:
+    (alone,), (first, second) = ten_steps(f"{images}-global", 1), ten_steps(f"{images}-global", 2)
     for name, value in alone["net"].items():
         torch.testing.assert_close(first["net"][name], value, rtol=0, atol=1e-6, msg=name)
         assert torch.equal(first["net"][name], second["net"][name]), name
     assert first["sums"] == second["sums"] == pytest.approx(alone["sums"], abs=1e-4)
 
 
-def test_a_local_climb_is_another_step_but_leaves_the_processes_alike(tmp_path: Path) -> None:
-    (alone,), (first, second) = ten_steps(tmp_path, 1, 23), ten_steps(tmp_path, 2, 23, "local")
+def test_a_local_climb_is_another_step_but_leaves_the_processes_alike(ten_steps: Steps) -> None:
+    (alone,), (first, second) = ten_steps("23-global", 1), ten_steps("23-local", 2)
     assert all(torch.equal(value, second["net"][name]) for name, value in first["net"].items())
     distance = max(float((value - first["net"][name]).abs().max()) for name, value in alone["net"].items())
     assert 1e-5 < distance < 0.1
@@ -105,10 +119,13 @@ def fsgl(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400, **options)
 
 
-TRAIN = ("train", "fsgl", "--data", "digits", "--batch-size", "32", "--device", "cpu", "--track", "none")
+TRAIN = ("train", "fsgl", "--data", "digits", "--batch-size", "32", "--device", "cpu", "--track", "none",
+         "--backbone", "resnet8-slim", "--imbalance-factor", "100")  # fmt: skip
 
 
-def test_training_with_batch_norm_evaluation_and_resuming_alone(tmp_path: Path) -> None:
+def test_training_with_batch_norm_evaluation_and_resuming_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One folder, every test image counted once, and one process goes on where two stopped, and says that it does."""
     run = tmp_path / "run"
     done = fsgl(*TRAIN, "--epochs", "2", "--devices", "2", "--max-steps", "12", "--run", str(run))
@@ -121,11 +138,11 @@ def test_training_with_batch_norm_evaluation_and_resuming_alone(tmp_path: Path) 
     with np.load(run / "predictions.npz") as saved:
         logits, labels = saved["logits"], saved["labels"]
     assert len(logits) == len(labels) == record["data"]["test"]
-    again = fsgl("evaluate", str(run), "--device", "cpu", "--json")
-    assert json.loads(again.stdout)["top1"] == pytest.approx(scored["test"]["top1"])
-    resumed = fsgl("train", "--run", str(run), "--resume", "--device", "cpu", "--track", "none")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "the run began with processes 2 and goes on with 1" in resumed.stdout
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--device", "cpu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["top1"] == pytest.approx(scored["test"]["top1"])
+    assert main(["train", "--run", str(run), "--resume", "--device", "cpu", "--track", "none"]) == 0
+    assert "the run began with processes 2 and goes on with 1" in capsys.readouterr().out
     assert json.loads((run / "experiment.json").read_text())["status"] == "complete"
     assert all(torch.isfinite(value).all() for value in load_file(run / "model.safetensors").values())
 
@@ -142,7 +159,7 @@ def children_of(pid: int) -> list[int]:
 @pytest.mark.parametrize("who", ["launcher", "other"])
 def test_a_death_ends_the_run_with_a_usable_checkpoint(who: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "fsgl", *TRAIN, "--epochs", "60", "--devices", "2", "--run", str(run)]
+    command = [sys.executable, "-m", "fsgl", *TRAIN, "--epochs", "500", "--devices", "2", "--run", str(run)]
     with started(command) as first:
         try:
             deadline = time.monotonic() + 400
@@ -163,13 +180,15 @@ def test_a_death_ends_the_run_with_a_usable_checkpoint(who: str, tmp_path: Path)
         assert first.returncode != 0
         assert "another process of this run died" in said
         assert "Traceback" not in said
-    resumed = fsgl("train", "--run", str(run), "--resume", "--device", "cpu", "--track", "none")
-    assert resumed.returncode == 0, resumed.stderr
+    epochs = max(int(path.name.split("-")[1]) for path in run.glob("checkpoints/*.pt"))
+    steps = epochs * json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["steps"]
+    further = ["--device", "cpu", "--track", "none", "--max-steps", str(steps + 2)]
+    assert main(["train", "--run", str(run), "--resume", *further]) == 0
 
 
 def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "fsgl", *TRAIN, "--epochs", "60", "--devices", "2", "--run", str(run)]
+    command = [sys.executable, "-m", "fsgl", *TRAIN, "--epochs", "500", "--devices", "2", "--run", str(run)]
     with started(command) as first:
         deadline = time.monotonic() + 400
         while not list(run.glob("checkpoints/*.pt")):
