@@ -60,7 +60,8 @@ def test_a_signal_ends_it_with_the_best_so_far_and_the_same_command_goes_on(
     assert not list(run.glob("auto/logits-*"))
 
     spent = json.loads((run / "auto/auto.json").read_text())["seconds"]
-    assert main(["auto", "fish", "--minutes", f"{(spent + 20) / 60}", *TINY]) == 0
+    monkeypatch.setattr("fsgl.automatic.run.PATIENCE", first["auto"]["trials"] + 2)  # ends before the time is up
+    assert main(["auto", "fish", "--minutes", f"{spent / 60 + 10}", *TINY]) == 0
     second = json.loads((run / "experiment.json").read_text())
     assert second["auto"]["trials"] > first["auto"]["trials"]
     assert second["data"]["val"] == 0
