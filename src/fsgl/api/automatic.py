@@ -60,7 +60,7 @@ def auto(
     if source is not None:
         folder = folder or Path("runs") / "auto-arrays"
         name = str(keep_arrays(source, folder).absolute())
-    how = Runtime(**{"trackers": (), "workers": 2, **runtime, "show": False})  # type: ignore[arg-type]
+    how = Runtime(**{"trackers": (), "workers": 2, **runtime, "show": False})
     outcome = search(Asked(
         name, minutes, {}, assignments + share_settings(test, None), folder, jobs, how, source, began, show
     ))  # fmt: skip
