@@ -48,6 +48,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = folder / "images" / part / label / f"{i}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 pixels = random.integers(90 * place, 120 + 90 * place, (70 + 9 * i, 80, 3), dtype=np.uint8)
+                pixels[: len(pixels) // 2] //= 4  # the upper half is dark: turned on its side it is another picture
                 Image.fromarray(pixels).save(path)
     options = ["--image-size", "24", "--batch-size", "4", *SHORT]
     data = ["--data", str(folder / "images"), "--run", str(folder / "run")]

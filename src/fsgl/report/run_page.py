@@ -237,7 +237,7 @@ class _Report:
         looked = "" if why.looked is None else f"<img alt='where the network looked' src='{why.looked}'>"
         near = "".join(
             f"<img style='display:inline-block;width:30px;height:30px;margin:0 2px 0 0' src='{picture}' "
-            f"alt='{web.escape(self.names[k])}' title='{web.escape(self.names[k])}'>"
+            f"alt='training image of {web.escape(self.names[k])}' title='{web.escape(self.names[k])}'>"
             for picture, k in why.nearest
         )
         said = ", ".join(dict.fromkeys(self.names[k] for _, k in why.nearest))
