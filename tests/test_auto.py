@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
+import fsgl
 from fsgl.commands.cli import main
 
 TINY = ["--image-size", "32", "--workers", "0", "--device", "cpu", "--jobs", "1", "optim.epochs=3"]
@@ -94,3 +96,19 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
         assert main(["auto", *words]) == 2, words
         assert reason in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+@pytest.mark.slow
+def test_from_python_on_arrays_and_silent_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fsgl.automatic.run.PATIENCE", 1)
+    images, labels = load_digits(return_X_y=True)
+    few = [*range(40), *range(1700, 1790)]
+    run = fsgl.auto(
+        (images[few].reshape(-1, 8, 8), labels[few]), minutes=10, run=tmp_path / "run", image_size=32, epochs=2, jobs=1,
+        show=False, device="cpu", workers=0, feature_cache=str(tmp_path / "features"),
+    )  # fmt: skip
+    assert capfd.readouterr().out == ""
+    assert run.record["auto"]["chosen"]["recipe"] == run.record["settings"]["recipe"]
+    assert run.predict(images[few].reshape(-1, 8, 8)).shape == (130,)

@@ -256,7 +256,7 @@ def test_report_of_a_run(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         "classes", "curves", "confusion", "reliability", "risk", "features", "norms"
     }  # fmt: skip
     assert {path.name for path in (tmp_path / "tables").iterdir()} == {
-        f"{name}.{suffix}" for name in ("protocol", "classes") for suffix in ("md", "csv", "tex")
+        f"{name}.{suffix}" for name in ("protocol", "classes", "sets") for suffix in ("md", "csv", "tex")
     }
     before = (tmp_path / "report.html").read_bytes()
     assert main(["report", str(grid / "balanced-softmax-seed0"), "--out", str(tmp_path), "--workers", "0"]) == 0

@@ -104,7 +104,7 @@ class _Auto:
     def _featured(self, views: int) -> Network:
         experiment = override(self.planned.first, f"transfer.cached_views={views}")
         network = build_network(experiment, self.data, self.placement.device)
-        return featured(network, self.asked.runtime, self.placement)
+        return featured(network, replace(self.asked.runtime, show=self.asked.show), self.placement)
 
     def _pool(self, network: Network) -> Pool:
         data, kept = network.data, ~self.data.unreadable(self.data.train)

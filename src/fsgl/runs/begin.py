@@ -77,7 +77,8 @@ def featured(network: Network, runtime: Runtime, placement: Placement) -> Networ
     network.model.eval()
 
     def found() -> Network:
-        return with_cached_features(network, folder, placement.device, runtime.workers, not processes.leader)
+        quiet = not (processes.leader and runtime.show)
+        return with_cached_features(network, folder, placement.device, runtime.workers, quiet)
 
     first = found() if processes.leader else None
     processes.agree(None)

@@ -60,7 +60,7 @@ def train(
     files.claim(experiment, resume)
     data = data or load_together(experiment, placement.processes)
     network = build_network(experiment, data, placement.device)
-    if data.in_memory and data.image_size != network.data.image_size and placement.processes.leader:
+    if data.in_memory and data.image_size != network.data.image_size and placement.processes.leader and runtime.show:
         given, shown = (f"{side} x {side}" for side in (data.image_size, network.data.image_size))
         print(f"note: {experiment.backbone} is shown the {given} images resized to {shown} (transfer.image_size)")
     with files.in_use():
