@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fsgl.report.records import read_records
 
 HEAD = """# Photographs of one's own
@@ -39,7 +41,9 @@ def photographs_page(results: Path) -> str:
             f"{content['note']} ({content['load'][0]:.1f} and {content['load'][1]:.1f}).\n\n"
             f"Weights: {first['pretrained']['source']}, licence {first['pretrained']['licence']}.\n"
         )
-    return "\n".join([*parts, *map(_fine_tuning, read_records(results, "fine-tuning"))])
+    parts += map(_fine_tuning, read_records(results, "fine-tuning"))
+    parts += map(_auto, read_records(results, "auto"))
+    return "\n".join(parts)
 
 
 def _fine_tuning(record: Mapping[str, Any]) -> str:
@@ -61,4 +65,44 @@ def _fine_tuning(record: Mapping[str, Any]) -> str:
         f"{rows[-1]['settings']['optim']['epochs']} epochs. {verdict} frozen features here in the mean over classes, "
         "as far as one seed says. The machine was shared and its load changed, so that seconds are upper bounds and "
         f"tell no ways apart. Commit {str(rows[0]['commit'])[:12]}.\n"
+    )
+
+
+def _auto(record: Mapping[str, Any]) -> str:
+    """``fsgl auto`` beside the recipes at their defaults, seed by seed."""
+    content, rows = record["content"], record["content"]["rows"]
+    seeds = sorted({row["seed"] for row in rows})
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    found = {(row["way"], row["seed"]): row for row in rows}
+    lines = [["mean over classes, %", *(f"seed {seed}" for seed in seeds), "all", "seconds"]]
+    lines.append(["---"] * len(lines[0]))
+    means = {}
+    for way in ways:
+        own = [found[way, seed] for seed in seeds]
+        scores = [row["test"]["balanced"] for row in own]
+        means[way] = float(np.mean(scores))
+        spread = f" ± {np.std(scores, ddof=1):.1f}" if len(scores) > 2 else ""
+        seconds = [row["seconds"] for row in own]
+        lines.append([
+            f"`fsgl auto --minutes {content['minutes']:g}`" if way == "auto" else way,
+            *(f"{score:.1f}" for score in scores), f"{means[way]:.1f}{spread}",
+            f"{min(seconds):.0f} to {max(seconds):.0f}",
+        ])  # fmt: skip
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    best = max((way for way in ways if way != "auto"), key=lambda way: means[way])
+    against = []
+    for seed in seeds:
+        interval, other = found["auto", seed]["auto"]["test_interval"], found[best, seed]["test"]["balanced"]
+        against.append("within" if interval["low"] <= other <= interval["high"] else "outside")
+    autos = [found["auto", seed]["auto"] for seed in seeds]
+    expected = ", ".join("–" if each["expected"] is None else f"{each['expected']['mean']:.1f}" for each in autos)
+    chosen = "; ".join(each["chosen"]["name"] for each in autos)
+    return (
+        f"## {content['images']}: fsgl auto\n\n{table}\n\n`{record['command']}`: whole commands as typed, auto's with "
+        f"an empty cache and every recipe's on the features that it kept; {rows[0]['test']['n']} test images a seed, "
+        f"which also draws them. Of the recipes {best} has the highest mean ({means[best]:.1f}; auto "
+        f"{means['auto']:.1f}); its figure is {', '.join(against)} auto's own 95 % interval, seed by seed. auto itself "
+        f"expected {expected}, from folds of the training images, and chose: {chosen}. "
+        f"{record['environment']['processor']}, "
+        f"{record['environment']['cores']} cores, commit {str(record['environment']['commit'])[:12]}.\n"
     )

@@ -1,6 +1,6 @@
 """Records: one JSON file in results/ for each run or measurement, written by the code that measured it.
 
-kind         "run", "benchmark", "search", "horizon", "profile" or "published"
+kind         "run", "benchmark", "search", "horizon", "profile", "published", "photographs", "fine-tuning", "auto", ...
 name         of the file
 command      that measured it
 date         of the measurement, UTC
