@@ -57,14 +57,14 @@ def only_run(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_published_cifar10_command(main_py: ModuleType, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main_py.main([*CIFAR10, "--max-steps", "2"]) == 0
+    assert main_py.main([*CIFAR10, "--max-steps", "1"]) == 0
     out = capsys.readouterr().out
     run = only_run(clone)
     assert out.startswith("behaviour fsgl: fsgl on cifar10 (IF 50, draw release), resnet34, seed 3407 -> output/")
     assert run.name.startswith("cifar10_resnet34_0.02_fsgl_")
     assert str(run.relative_to(clone)) in out.splitlines()[-1]
     content = record(run)
-    assert content["result"]["steps"] == 2
+    assert content["result"]["steps"] == 1
     assert content["data"]["train"] == sum(int(30 * 0.02 ** (k / 9)) or 1 for k in range(10))
     assert content["data"]["val"] == 0
 

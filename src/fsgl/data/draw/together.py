@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fsgl.data.draw.remembered import WORTH_KEEPING, Found, recall, remember, sizes_and_key
 from fsgl.data.images.alike import alike, difference_hash, pixel_hash, same
 from fsgl.data.images.copies import Progress, same_content
 from fsgl.data.images.image_files import BadImage
@@ -46,15 +47,12 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
     if copies == "apart" or not (carves or len(parts) > 1):
         return replace(source, notes=(*source.notes, *notes)), found
     total, count = sum(map(len, parts.values())), len(source.train)
-    looks: list[list[int]] = []
-    with _Shown() as shown:
-        same_files = same_content(list(parts.values()), shown.show)
-        if copies == "alike" or total <= FEW:
-            looks, many = _same_looks(list(parts.values()), shown.show)
-            found["alike_and_many"] = many
-            notes += (
-                [f"{many:,} images look alike, too many to be copies; they are parted as they fall"] if many else []
-            )
+    with_looks = copies == "alike" or total <= FEW
+    searched = _search(list(parts.values()), with_looks)
+    same_files, looks, many = searched.same, searched.looks, searched.many
+    if with_looks:
+        found["alike_and_many"] = many
+        notes += [f"{many:,} images look alike, too many to be copies; they are parted as they fall"] if many else []
     found["leaks"], leaks = _leaks(parts, same_files, _SAME)
     notes += leaks
     known = {place for group in same_files for place in group}
@@ -87,6 +85,21 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
             names[place] = str(number)
     kept = {"train": tuple(names)} if groups else {}
     return replace(source, groups={**source.groups, **kept}, notes=(*source.notes, *notes)), found
+
+
+def _search(parts: list[Images], looks: bool) -> Found:
+    """What an earlier command found of these files, or what is found now."""
+    files = sizes_and_key(parts, looks)
+    sizes, kept = files or (None, None)
+    if kept is not None and (known := recall(kept)) is not None:
+        return known
+    with _Shown() as shown:
+        same_files = same_content(parts, shown.show, sizes)
+        similar, many = _same_looks(parts, shown.show) if looks else ([], 0)
+    found = Found(same_files, similar, many)
+    if kept is not None and shown.took > WORTH_KEEPING:
+        remember(kept, found)
+    return found
 
 
 def _same_looks(parts: list[Images], progress: Progress) -> tuple[list[list[int]], int]:
@@ -198,6 +211,8 @@ class _Shown:
     def __enter__(self) -> _Shown:
         self._began = self._last = time.monotonic()
         self._told = False
+        self.took = 0.0
+        """Seconds, once it is over."""
         return self
 
     def show(self, done: int, total: int) -> None:
@@ -207,6 +222,6 @@ class _Shown:
             print(f"\rlooking for copies: image {done:,} of {total:,} ", end="", file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
+        self.took = time.monotonic() - self._began
         if self._told:
-            took = time.monotonic() - self._began
-            print(f"\rlooked for copies: {took:.0f} seconds{' ' * 30}", file=sys.stderr)
+            print(f"\rlooked for copies: {self.took:.0f} seconds{' ' * 30}", file=sys.stderr)

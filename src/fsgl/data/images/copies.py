@@ -18,9 +18,12 @@ TAIL = 256  # bytes; the first ones are a camera's or a program's own and much a
 Progress = Callable[[int, int], None]  # told of how many of how many images have been looked at
 
 
-def same_content(parts: Sequence[Images], progress: Progress = lambda done, total: None) -> list[list[int]]:
+def same_content(
+    parts: Sequence[Images], progress: Progress = lambda done, total: None, sizes: Sequence[int | None] | None = None
+) -> list[list[int]]:
     """Groups of two or more places of the same content. Places count through all parts, one after the other.
 
+    sizes: bytes of each, where all are files and they are known already; None for one that is gone.
     What cannot be read, or is empty, is the same as nothing else.
     """
     places: list[_Place] = []
@@ -29,7 +32,10 @@ def same_content(parts: Sequence[Images], progress: Progress = lambda done, tota
             places += [_Pixels(part, position) for position in range(len(part))]
         elif isinstance(part, ImageFiles):
             root = os.path.join(part.root, "")
-            places += [_File(root + path) for path in part.paths]
+            known = [None] * len(part) if sizes is None else sizes[len(places) : len(places) + len(part)]
+            places += [
+                _File(root + path, size, sizes is not None) for path, size in zip(part.paths, known, strict=True)
+            ]
         else:
             places += [_Stored(part, position) for position in range(len(part))]
     groups: Iterable[list[int]] = [list(range(len(places)))]
@@ -69,16 +75,17 @@ class _Place:
 
 
 class _File(_Place):
-    __slots__ = ("bytes", "path")
+    __slots__ = ("asked", "bytes", "path")
 
-    def __init__(self, path: str) -> None:
-        self.path, self.bytes = path, 0
+    def __init__(self, path: str, size: int | None, asked: bool) -> None:
+        self.path, self.bytes, self.asked = path, size or 0, asked
 
     def size(self) -> Hashable | None:
-        try:
-            self.bytes = os.stat(self.path).st_size
-        except (OSError, ValueError):
-            return None
+        if not self.asked:
+            try:
+                self.bytes = os.stat(self.path).st_size
+            except (OSError, ValueError):
+                return None
         return self.bytes or None
 
     def tail(self) -> Hashable | None:
