@@ -29,7 +29,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The calls of ``train``, which does nothing, and no figures are printed."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("fsgl.runs.train.train", lambda *arguments, data, placement: calls.append(arguments))
+
+    def train(*arguments: Any, data: object, placement: object, deadline: float | None) -> None:
+        assert deadline is None  # no --time-budget is given
+        calls.append(arguments)
+
+    monkeypatch.setattr("fsgl.runs.train.train", train)
     for name in (
         "report.summary.print_run",
         "report.summary.print_comparison",
