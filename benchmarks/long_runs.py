@@ -37,7 +37,7 @@ from fsgl.recipes.experiment import Experiment, override
 from fsgl.report.recording import record, record_name
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-NETWORK, SEEDS = "resnet8-strided", 3
+NETWORK, SEEDS = "resnet8-lite", 3
 FIRST = ("cross-entropy", "balanced-softmax", "ldam-drw", "glmc", "glmc-sam", "fsgl")
 SECOND = ("cross-entropy", "balanced-softmax", "glmc", "glmc-sam", "fsgl")
 LAST = ("fsgl-inverse",)
@@ -114,8 +114,6 @@ def cells_of(options: argparse.Namespace) -> tuple[list[Cell], object]:
         words = [Word.read(word) for word in WORDS]
         runs = options.runs / "cifar10-if100-published"
         return make_cells(words, range(options.seeds), runs, published(options.root)), "published"
-    if options.network is None:
-        raise UserError("long_runs.py needs, or --published for the rivals' own")
     chosen = chosen_settings(options)
 
     def make(data: str) -> Callable[[str, int], Experiment]:
@@ -150,7 +148,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--root", default="data", help="folder of the CIFAR archives")
     parser.add_argument("--runs", type=Path, default=Path("runs/long"))
     parser.add_argument("--record", type=Path, default=Path("runs/long/records"), metavar="FOLDER")
-    parser.add_argument("--network", help="needed, but with --published")
+    parser.add_argument("--network", default=NETWORK)
     parser.add_argument("--published", action="store_true", help="rivals at their authors' settings instead")
     parser.add_argument("--epochs", type=int, default=3 * EPOCHS)
     parser.add_argument("--seeds", type=int, default=SEEDS)

@@ -196,7 +196,7 @@ class Browser:
         target = targets()[0]
         self.closing = ExitStack()
         self.socket = self.closing.enter_context(connect(target["webSocketDebuggerUrl"], max_size=2**26))
-        self.count = 0
+        self.count, self.url = 0, url
 
     def call(self, method: str, **parameters: Any) -> Any:
         self.count += 1
@@ -219,8 +219,13 @@ class Browser:
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.05)
 
+    def wait_for_page(self, url: str) -> None:
+        """Until this page is loaded; the empty page that stood there before is "complete", too."""
+        shown = "document.readyState === 'complete' && location.href"
+        self.wait(lambda: str(self.evaluate(shown)).startswith(url))
+
     def __enter__(self) -> Browser:
-        self.wait(lambda: self.evaluate("document.readyState") == "complete")
+        self.wait_for_page(self.url)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -319,7 +319,7 @@ def test_pages_fit_a_phone_a_tablet_and_a_screen(scheme: str, grid: Path, tmp_pa
         browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         for page in (tmp_path / "report.html", grid / "comparison.html"):
             browser.call("Page.navigate", url=page.as_uri())
-            browser.wait(lambda: browser.evaluate("document.readyState") == "complete")
+            browser.wait_for_page(page.as_uri())
             for width in (360, 800, 1400):
                 browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
                              mobile=width < 500)  # fmt: skip

@@ -160,7 +160,7 @@ def test_photographs_are_decoded_as_they_are_needed(tmp_path: Path, capsys: pyte
 
 @pytest.mark.parametrize(
     ("side", "backbone"),
-    [(None, "timm:tf_efficientnet_lite0"), (64, "resnet8-strided"), (65, "timm:tf_efficientnet_lite0")],
+    [(None, "timm:tf_efficientnet_lite0"), (64, "resnet8-lite"), (65, "timm:tf_efficientnet_lite0")],
 )
 def test_network_goes_by_the_size_of_the_images(side: int | None, backbone: str) -> None:
     assert make_experiment("fsgl", "own", "x", side=side).backbone == backbone

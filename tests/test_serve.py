@@ -182,7 +182,6 @@ def test_the_command_serves_and_a_taken_port_is_one_line(
 
 def test_an_image_is_dropped_on_the_page_and_answered(address: str, digit: bytes, open_page) -> None:
     with open_page(address) as browser:
-        wait_for(lambda: browser.evaluate("document.readyState") == "complete")
         for content, name in ((digit, "one.png"), (b"hello", "text.png")):
             data = base64.b64encode(content).decode()
             browser.evaluate(f"""(() => {{

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,29 @@ def test_it_is_evaluated_on_other_images(tail: Tail, run: fsgl.Run) -> None:
         run.evaluate((images[:1], ["zwölf"]))
     with pytest.raises(UserError, match="labels are int64"):
         run.evaluate(TensorDataset(torch.tensor(images), torch.arange(len(images)) % 10))
-    with pytest.raises(UserError, match="takes"):
-        run.evaluate("photos")
+
+
+def test_it_is_evaluated_on_a_folder_and_on_arrays_in_a_file(tail: Tail, run: fsgl.Run, tmp_path: Path) -> None:
+    images, words = tail()[1]
+    some = np.concatenate([np.flatnonzero(words == name)[:3] for name in ("eins", "null", "neun")])
+    for place in some:
+        path = tmp_path / "photos" / words[place] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rint(images[place] * 255).astype(np.uint8)).save(path)
+    found, expected = run.evaluate(tmp_path / "photos"), run.evaluate((images[some], words[some]))
+    assert found["n"] == 9
+    assert found["top1"] == expected["top1"]
+    assert found["per_class"] == expected["per_class"]
+    # Of parts the test part counts.
+    (tmp_path / "photos" / "zehn").mkdir()
+    shutil.copytree(tmp_path / "photos" / "eins", tmp_path / "parts" / "test" / "eins")
+    shutil.copytree(tmp_path / "photos", tmp_path / "parts" / "train")
+    assert run.evaluate(str(tmp_path / "parts"))["n"] == 3
+    Image.new("L", (8, 8)).save(tmp_path / "photos" / "zehn" / "1.png")
+    with pytest.raises(UserError, match="'zehn' is no class of this run, which knows"):
+        run.evaluate(tmp_path / "photos")
+    with pytest.raises(UserError, match="no such file or folder"):
+        run.evaluate("nowhere/photos")
 
 
 def test_it_is_adjusted_into_another_run(tail: Tail, run: fsgl.Run, tmp_path: Path) -> None:

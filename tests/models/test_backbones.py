@@ -25,6 +25,7 @@ EXPECTED = {
     "resnet32-slim": (64, 128, "kaiming_normal"),
     "resnet20-slim": (64, 128, "kaiming_normal"),
     "resnet8-slim": (64, 128, "kaiming_normal"),
+    "resnet8-lite": (256, 256, "default"),
     "resnet8-strided": (256, 256, "default"),
 }
 

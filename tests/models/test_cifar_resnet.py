@@ -13,7 +13,7 @@ from fsgl.models.cifar_resnet import BasicBlock, Bottleneck, CifarResNet, PadSho
 
 CHANNELS_LAST = torch.channels_last
 SMALL_SET = (
-    "resnet18", "resnet34", "resnet50", "resnet32", "resnet32-slim", "resnet20-slim", "resnet8-slim", "resnet8-strided",
+    "resnet18", "resnet34", "resnet50", "resnet32", "resnet32-slim", "resnet20-slim", "resnet8-slim", "resnet8-lite",
 )  # fmt: skip
 
 

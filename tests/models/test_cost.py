@@ -15,6 +15,7 @@ SHAPES = {  # blocks of each stage, width of each stage, expansion (None: option
     "resnet32-slim": ((5, 5, 5), (16, 32, 64), None),
     "resnet20-slim": ((3, 3, 3), (16, 32, 64), None),
     "resnet8-slim": ((1, 1, 1), (16, 32, 64), None),
+    "resnet8-lite": ((1, 1, 1), (32, 128, 256), 1),
     "resnet8-strided": ((1, 1, 1), (64, 128, 256), 1),
 }
 
@@ -22,7 +23,7 @@ SHAPES = {  # blocks of each stage, width of each stage, expansion (None: option
 def by_hand(name: str, channels: int, side: int) -> tuple[int, int]:
     """(parameters, multiply-adds), convolution by convolution, from the architecture's description alone."""
     depths, widths, expansion = SHAPES[name]
-    if name.endswith("-strided"):
+    if name in ("resnet8-lite", "resnet8-strided"):
         side = (side + 1) // 2
     convolutions = [(channels, widths[0], 3, side)]  # inputs, outputs, kernel side, output side
     inputs = widths[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,12 @@ import torch
 
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.pixels import view
+from fsgl.data.images.sources import ImageFiles
+from fsgl.data.images.thumbnails import open_image
 from fsgl.data.readers.arrays import as_pixels
-from fsgl.deploy.predict import find_images, predict_files, predict_views, read_prior, scaled_for
+from fsgl.data.readers.own import find_source
+from fsgl.data.readers.walk import some_of
+from fsgl.deploy.predict import ImageFile, find_images, predict_files, predict_views, read_prior, scaled_for
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.recipes.on_data import SHORT_NAMES
@@ -73,19 +77,46 @@ def logits_of(
     """
     if is_path(images) or (isinstance(images, (list, tuple)) and images and all(map(is_path, images))):
         names = [str(name) for name in ([images] if is_path(images) else images)]
-        found = []
-        files = find_images(names)
-        trained, notes = scaled_for(trained, files)
-        for note in notes:
-            warnings.warn(note, stacklevel=3)
-        for _, answer in predict_files(trained, files, device, workers):
-            if isinstance(answer, BadImage):
-                raise UserError(str(answer))
-            found.append(answer)
-        return np.stack(found)
+        return _logits_of_files(trained, find_images(names), device, workers)
     pixels, _, _ = as_pixels(images, "new", white)
     parts = [_views(trained, pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
     return np.concatenate([predict_views(trained, part, device) for part in parts])
+
+
+def _logits_of_files(
+    trained: Trained, files: Sequence[ImageFile], device: torch.device, workers: int = 2
+) -> np.ndarray:
+    found = []
+    trained, notes = scaled_for(trained, files)
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
+    for _, answer in predict_files(trained, files, device, workers):
+        if isinstance(answer, BadImage):
+            raise UserError(str(answer))
+        found.append(answer)
+    return np.stack(found)
+
+
+def logits_and_classes_at(trained: Trained, path: Path, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Logits ``N x K`` of the labelled images at a path, and their ``N`` classes as places in the run's own order.
+
+    path: a folder, table, list or .npz, read as for training; its test part where it has one, else all of it.
+    Raises UserError, also for a class that the run does not know and for a file that is no image.
+    """
+    source = find_source(path)
+    part = source.train if source.test is None else source.test
+    known = {name: place for place, name in enumerate(trained.class_names)}
+    used = [source.class_names[k] for k in np.unique(part.labels)]
+    if unknown_names := [name for name in used if name not in known]:
+        raise UserError(f"{path}: '{unknown_names[0]}' is no class of this run, which knows {some_of(known)}")
+    if isinstance(part, ImageFiles):
+        files = [ImageFile(part.root, name, part.location(place)) for place, name in enumerate(part.paths)]
+        logits = _logits_of_files(trained, files, device)
+    else:
+        shown = [view(open_image(part, place), trained.shape) for place in range(len(part))]
+        parts = [shown[i : i + BATCH] for i in range(0, len(shown), BATCH)]
+        logits = np.concatenate([predict_views(trained, some, device) for some in parts])
+    return logits, np.array([known[source.class_names[k]] for k in part.labels])
 
 
 def is_path(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsgl.api.given import is_path, logits_of, prior_weights
+from fsgl.api.given import is_path, logits_and_classes_at, logits_of, prior_weights
 from fsgl.data.load import LoadedData
 from fsgl.data.readers.arrays import class_indices, labelled_images
 from fsgl.deploy.export import SUFFIXES, export
@@ -124,20 +124,22 @@ class Run:
     def evaluate(self, data: Any = None, weights: str = "last") -> dict[str, Any]:
         """All figures (``fsgl.evaluate_predictions``) on other labelled images, or on the run's own test images.
 
-        data: (images, labels) or a torch Dataset, with labels as in training; None is the run's test images.
+        data: (images, labels) or a torch Dataset, with labels as in training; a path as for training, of which the test
+        part counts where it has one, else all images; None is the run's test images.
         weights: "last", or "best-val" for the epoch that was best on validation images.
         """
         device = self._torch_device()
         if data is None:
             network = load_network(self.folder, weights, device, self._data)
             return network.measure(network.data.test, network.logits(network.data.test, device))
-        if is_path(data):
-            raise UserError("evaluate takes (images, labels) or a torch Dataset; of a path see fsgl.load and predict")
         trained = self.trained if weights == "last" else load_model(self.folder, weights, device)
-        images, labels = labelled_images(data, "new", self._white())
-        logits = logits_of(trained, images, device, white=self._white())
+        if is_path(data):
+            logits, places = logits_and_classes_at(trained, Path(data), device)
+        else:
+            images, labels = labelled_images(data, "new", self._white())
+            logits = logits_of(trained, images, device, white=self._white())
+            places = class_indices(labels, self.classes, "new")
         boundaries = trained.experiment.evaluation
-        places = class_indices(labels, self.classes, "new")
         return evaluate_predictions(logits, places, trained.class_counts, many=boundaries.many, few=boundaries.few)
 
     def report(self, out: Path | str | None = None, images: bool = True) -> Path:

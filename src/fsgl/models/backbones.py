@@ -89,8 +89,8 @@ def _three_stages(depth: int, width: int, channels: int) -> Backbone:
     )
 
 
-def _strided(depth: int, channels: int) -> Backbone:
-    return CifarResNet(BasicBlock, (depth,) * 3, (64, 128, 256), in_channels=channels, stem_stride=2)
+def _strided(widths: tuple[int, int, int], channels: int) -> Backbone:
+    return CifarResNet(BasicBlock, (1, 1, 1), widths, in_channels=channels, stem_stride=2)
 
 
 def _torchvision(builder: str, channels: int) -> Backbone:
@@ -112,8 +112,10 @@ _ALL = (
                  "widths 16-32-64, three blocks a stage; for CPUs"),
     BackboneInfo("resnet8-slim", partial(_three_stages, 1, 16), 32,
                  "widths 16-32-64, one block a stage; for tests and digits"),
-    BackboneInfo("resnet8-strided", partial(_strided, 1), 32,
-                 "widths 64-128-256, one block a stage, stem of stride 2; for CPUs and small images of your own"),
+    BackboneInfo("resnet8-lite", partial(_strided, (32, 128, 256)), 32,
+                 "widths 32-128-256, one block a stage, stem of stride 2; for CPUs and small images of your own"),
+    BackboneInfo("resnet8-strided", partial(_strided, (64, 128, 256)), 32,
+                 "widths 64-128-256, otherwise as resnet8-lite, which learns more from a CPU-minute"),
     BackboneInfo("resnet18-imagenet", partial(_torchvision, "resnet18"), 224,
                  "torchvision's, 7x7 stem, without pretrained weights; photographs of your own"),
     BackboneInfo("resnet50-imagenet", partial(_torchvision, "resnet50"), 224,

@@ -13,7 +13,7 @@ from fsgl.models.timm_backbones import is_timm
 from fsgl.recipes.experiment import Experiment
 
 CIFAR = {"cifar10": (5000, 10), "cifar100": (500, 100)}  # images of the largest class, classes
-FAST, LONG_HOURS = "resnet8-strided", 6.0
+FAST, LONG_HOURS = "resnet8-lite", 6.0
 
 
 def training_flops(experiment: Experiment, backbone: str) -> float:
