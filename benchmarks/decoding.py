@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fsgl.data.images.prepare import PrepareSpec, prepare
+from fsgl.data.images.shard_writer import PrepareSpec, prepare
 from fsgl.data.images.sources import ImageFiles
 from fsgl.data.readers.own import find_source
 from fsgl.data.stream.decoding import DecodingStream

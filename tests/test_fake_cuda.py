@@ -33,7 +33,7 @@ from fsgl.randomness import generator
 from fsgl.recipes import RECIPES, make_experiment
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble
-from fsgl.runs.network import Network, build_network
+from fsgl.runs.network import ModelWithData, build_network
 from fsgl.types import Batch, Losses, Mixed
 
 CUDA = torch.device("cuda")
@@ -296,6 +296,6 @@ def test_the_rehearsal_counts_what_is_fetched(fake_cuda: FakeCuda, digits: Loade
 
 def test_nothing_fake_is_left_behind(digits: LoadedData) -> None:
     """After the fixture, the same calls give real tensors again."""
-    network: Network = build_network(make_experiment("fsgl", "digits"), digits, torch.device("cpu"))
+    network: ModelWithData = build_network(make_experiment("fsgl", "digits"), digits, torch.device("cpu"))
     assert not any(isinstance(tensor, FakeTensor) for tensor in network.model.parameters())
     assert np.isfinite(network.logits(digits.test, torch.device("cpu"))).all()

@@ -31,8 +31,8 @@ from fsgl.recipes.on_data import FINE_TUNE, experiment_on
 from fsgl.runs.assemble import make_optimizer, parameter_groups
 from fsgl.runs.begin import begin_heads
 from fsgl.runs.feature_cache import with_cached_features
-from fsgl.runs.network import Network, build_network
-from fsgl.runs.saved import Trained, load_model, load_network
+from fsgl.runs.network import ModelWithData, build_network
+from fsgl.runs.saved import TrainedModel, load_model, load_network
 from fsgl.runs.train import train
 from fsgl.settings import settings_of
 from fsgl.types import Batch, Sample
@@ -76,14 +76,14 @@ def test_frozen_statistics_stay_while_everything_is_trained(rho: float) -> None:
         assert torch.equal(layer.running_mean, kept.running_mean)
 
 
-def tuned(*assignments: str) -> Network:
+def tuned(*assignments: str) -> ModelWithData:
     """The digits, with a backbone that an old run of cross-entropy has trained."""
     weights = BEFORE / "model.safetensors"
     named = experiment(f"transfer.weights={weights}", "backbone=resnet8-slim", *assignments)
     return build_network(named, load_data(named.data), torch.device("cpu"))
 
 
-def begun(network: Network, folder: Path) -> dict[str, Any] | None:
+def begun(network: ModelWithData, folder: Path) -> dict[str, Any] | None:
     runtime = Runtime("cpu", trackers=(), feature_cache=folder)
     return begin_heads(network, runtime, runtime.place())
 
@@ -199,7 +199,7 @@ def test_mirrored_views_are_averaged_wherever_the_network_is_asked() -> None:
         mean = (model.predict(images) + model.predict(torch.from_numpy(images.numpy()[..., ::-1].copy()))) / 2
     np.testing.assert_allclose(predict_logits(model, method, [images], mirror=True), mean.numpy(), atol=1e-5)
     named = experiment("backbone=resnet8-slim", "evaluation.mirror=true")
-    trained = Trained(
+    trained = TrainedModel(
         model, named, ("a", "b", "c"), np.ones(3), (0.0,) * 3, (1.0,) * 3, 32, (32, 32), 1.0, np.ones(3)
     )  # fmt: skip
     with torch.no_grad():

@@ -10,7 +10,7 @@ from benchmarks.pages.leaderboard import reference_of
 from benchmarks.pages.trained import ENOUGH_SEEDS
 
 from fsgl.comparison.differences import Comparison, compare_with
-from fsgl.comparison.entries import Entry, accuracy, beyond, last, make_entries
+from fsgl.comparison.entries import Entry, accuracy, last, make_entries, reliability
 from fsgl.comparison.tables import signed
 from fsgl.evaluation.statistics import ALPHA, holm, paired_difference
 from fsgl.report.render import Table
@@ -90,7 +90,7 @@ def _sam(entries: Sequence[Entry]) -> str:
 
 def _calibrated(entries: Sequence[Entry]) -> str:
     best = min(entries, key=lambda entry: float(np.mean(entry.values(last("ece")))))
-    few = best.mean(beyond("ece", "few"))
+    few = best.mean(reliability("ece", "few"))
     return f"{best.label} {best.mean(last('ece'))}" + (f" (few-shot classes {few})" if few != EMPTY else "")
 
 

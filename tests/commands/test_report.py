@@ -18,7 +18,7 @@ from fsgl.evaluation.metrics import evaluate_predictions
 from fsgl.models.assemble import Classifier
 from fsgl.recipes import make_experiment
 from fsgl.report.why import NEAREST, Reasons, attention
-from fsgl.runs.network import Network
+from fsgl.runs.network import ModelWithData
 from fsgl.runs.saved import load_network, read_predictions, read_record
 
 LONG = "Animalia Chordata Aves Passeriformes Corvidae Corvus "
@@ -77,7 +77,9 @@ def test_where_a_network_with_a_mean_and_a_linear_map_looks_is_its_class_activat
     torch.manual_seed(0)
     maps = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
     backbone = nn.Sequential(*maps, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    network = Network(Classifier(backbone, fc := nn.Linear(4, 3)), make_experiment("cross-entropy", "digits"), None)  # type: ignore[arg-type]
+    network = ModelWithData(
+        Classifier(backbone, fc := nn.Linear(4, 3)), make_experiment("cross-entropy", "digits"), None
+    )  # type: ignore[arg-type]
     images, classes = torch.randn(5, 3, 9, 9), np.array([0, 1, 2, 1, 0])
     found = attention(network, images, classes)
     for image, k, where in zip(images, classes, found, strict=True):

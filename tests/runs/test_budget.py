@@ -16,19 +16,19 @@ from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import Experiment, override
 from fsgl.runs import budget
 from fsgl.runs.budget import Foretelling, Pace, fit_into, measure, said
-from fsgl.runs.network import Network, build_network
+from fsgl.runs.network import ModelWithData, build_network
 from fsgl.runs.train import train
 
 QUIET = Runtime("cpu", trackers=(), show=False)
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
+def network() -> ModelWithData:
     experiment = override(make_experiment("fsgl", "digits"), "evaluation.every=10")
     return build_network(experiment, load_data(experiment.data), torch.device("cpu"))
 
 
-def test_so_many_epochs_as_fit_and_the_schedule_over_them(network: Network) -> None:
+def test_so_many_epochs_as_fit_and_the_schedule_over_them(network: ModelWithData) -> None:
     pace = Pace(epoch=2.0, scoring=1.0)
     # 0.9 x 50 = 45 seconds: 20 epochs of 2, scored twice and two times more at the end, are 44
     fitted = fit_into(network, 50.0, pace).experiment
@@ -40,7 +40,7 @@ def test_so_many_epochs_as_fit_and_the_schedule_over_them(network: Network) -> N
         fit_into(network, 3.0, pace)
 
 
-def test_measuring_changes_nothing(network: Network) -> None:
+def test_measuring_changes_nothing(network: ModelWithData) -> None:
     before = {name: value.clone() for name, value in network.model.state_dict().items()}
     state = torch.random.get_rng_state()
     pace = measure(network, QUIET, QUIET.place())

@@ -23,22 +23,22 @@ from fsgl.randomness import generator
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import Experiment, override
 from fsgl.runs.feature_cache import BATCH, default_folder, with_cached_features
-from fsgl.runs.network import Network, build_network
+from fsgl.runs.network import ModelWithData, build_network
 
 CPU = torch.device("cpu")
 FROZEN = ("transfer.train=heads", "transfer.cached_views=3", "data.imbalance_factor=50")
 
 
-def network(*changes: str, recipe: str = "fsgl") -> Network:
+def network(*changes: str, recipe: str = "fsgl") -> ModelWithData:
     experiment = override(override(make_experiment(recipe, "digits"), *FROZEN), *changes)
     return build_network(experiment, load_data(experiment.data), CPU)
 
 
-def cached(net: Network, folder: Path) -> Network:
+def cached(net: ModelWithData, folder: Path) -> ModelWithData:
     return with_cached_features(net, folder, CPU, quiet=True)
 
 
-def of(net: Network) -> ImageFeatures:
+def of(net: ModelWithData) -> ImageFeatures:
     assert isinstance(net.data.train, ImageFeatures)
     return net.data.train
 

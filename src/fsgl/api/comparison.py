@@ -10,10 +10,10 @@ from typing import Any
 from fsgl.api.given import is_path, split_settings
 from fsgl.api.run import Run
 from fsgl.api.training import keep_arrays, read_given, share_settings
-from fsgl.comparison.all_cells import local_devices, tell_of, threads_each, train_all
+from fsgl.comparison.all_cells import local_devices, report_on_cells, threads_each, train_all
 from fsgl.comparison.grid import Cell, Word, describe, last_line, make_cells
 from fsgl.comparison.looks import Looks
-from fsgl.comparison.page import Told
+from fsgl.comparison.page import ComparisonReport
 from fsgl.comparison.rows import Rows
 from fsgl.comparison.warm_start import local_launcher
 from fsgl.data.readers.arrays import KEPT
@@ -35,7 +35,7 @@ class Comparison:
 
     folder: Path
     failed: dict[str, str] = field(default_factory=dict)
-    _told: Told = field(default_factory=lambda: Told(""), repr=False)
+    _report: ComparisonReport = field(default_factory=lambda: ComparisonReport(""), repr=False)
     _cells: tuple[Cell, ...] = field(default=(), repr=False)
 
     def table(self, name: str = "accuracy") -> Table:
@@ -43,14 +43,14 @@ class Comparison:
 
         Raises UserError for one that there is not, such as the differences of a single recipe.
         """
-        if name not in self._told.tables:
-            raise unknown("table", name, self._told.tables)
-        return self._told.tables[name]
+        if name not in self._report.tables:
+            raise unknown("table", name, self._report.tables)
+        return self._report.tables[name]
 
     @property
     def differences(self) -> list[dict[str, Any]]:
         """Each method against the reference: seeds, difference in points, its interval, p-values, and in words."""
-        found: list[dict[str, Any]] = self._told.content["comparisons"]
+        found: list[dict[str, Any]] = self._report.content["comparisons"]
         return found
 
     @property
@@ -60,10 +60,10 @@ class Comparison:
         return {(cell.word.text, cell.seed): Run(cell.folder) for cell in complete}
 
     def __str__(self) -> str:
-        return "\n".join(table.text() for table in self._told.tables.values())
+        return "\n".join(table.text() for table in self._report.tables.values())
 
     def _repr_html_(self) -> str:
-        tables = "".join(web.table(table) for table in self._told.tables.values())
+        tables = "".join(web.table(table) for table in self._report.tables.values())
         return tables + f"<p>{web.escape(self.folder / 'comparison.html')}</p>"
 
 
@@ -151,6 +151,6 @@ def compare(
     asked = {word.text for word in words}
     if not any(cell.status == "complete" and cell.word.text in asked for cell in cells):
         raise UserError(f"no run came to its end; {cells[0].folder.name}: {next(iter(failed.values()), '')}")
-    told = tell_of(cells, words, held, folder, planned_seeds)
-    told.write(folder, {"cells": describe(cells)})
-    return Comparison(folder, failed, told, tuple(cell for cell in cells if cell.word.text in asked))
+    report = report_on_cells(cells, words, held, folder, planned_seeds)
+    report.write(folder, {"cells": describe(cells)})
+    return Comparison(folder, failed, report, tuple(cell for cell in cells if cell.word.text in asked))

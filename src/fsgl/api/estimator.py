@@ -22,7 +22,7 @@ from fsgl.evaluation.posthoc import probabilities
 from fsgl.recipes import RECIPES, SAM, make_experiment
 from fsgl.recipes.experiment import setting_names
 from fsgl.recipes.on_data import SHORT_NAMES, experiment_on
-from fsgl.runs.saved import Trained, load_model, read_history
+from fsgl.runs.saved import TrainedModel, load_model, read_history
 from fsgl.runs.train import train
 
 _OWN = ("recipe", "epochs", "val", "device", "show")
@@ -96,7 +96,7 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
             experiment = replace(experiment, evaluation=replace(experiment.evaluation, every=experiment.optim.epochs))
             with tempfile.TemporaryDirectory(prefix="fsgl-") as folder:
                 train(experiment, Path(folder) / "run", how, data=data)
-                self.network_: Trained = load_model(Path(folder) / "run")
+                self.network_: TrainedModel = load_model(Path(folder) / "run")
                 history = read_history(Path(folder) / "run")
         self.history_ = [{name: value for name, value in row.items() if name != "test"} for row in history]
         self.classes_ = np.array(source.given["classes"])

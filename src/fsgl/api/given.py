@@ -22,7 +22,7 @@ from fsgl.deploy.predict import ImageFile, find_images, predict_files, predict_v
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.recipes.on_data import SHORT_NAMES
-from fsgl.runs.saved import Trained
+from fsgl.runs.saved import TrainedModel
 
 BATCH = 256  # images
 _RUNTIME = {item.name for item in dataclasses.fields(Runtime)}
@@ -48,7 +48,7 @@ def setting_name(name: str) -> str:
     return SHORT_NAMES.get(name, name.replace("__", "."))
 
 
-def prior_weights(trained: Trained, prior: Any) -> np.ndarray:
+def prior_weights(trained: TrainedModel, prior: Any) -> np.ndarray:
     """Class weights ``K``: "uniform", "training", a CSV file, a dict of class and weight, or ``K`` weights.
 
     Raises UserError.
@@ -69,7 +69,7 @@ def prior_weights(trained: Trained, prior: Any) -> np.ndarray:
 
 
 def logits_of(
-    trained: Trained, images: Any, device: torch.device, workers: int = 2, white: float | None = None
+    trained: TrainedModel, images: Any, device: torch.device, workers: int = 2, white: float | None = None
 ) -> np.ndarray:
     """Logits ``N x K`` of images as ``as_pixels`` takes them, or of files: a path, a pattern, a folder, a list of them.
 
@@ -84,7 +84,7 @@ def logits_of(
 
 
 def _logits_of_files(
-    trained: Trained, files: Sequence[ImageFile], device: torch.device, workers: int = 2
+    trained: TrainedModel, files: Sequence[ImageFile], device: torch.device, workers: int = 2
 ) -> np.ndarray:
     found = []
     trained, notes = scaled_for(trained, files)
@@ -97,7 +97,7 @@ def _logits_of_files(
     return np.stack(found)
 
 
-def logits_and_classes_at(trained: Trained, path: Path, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+def logits_and_classes_at(trained: TrainedModel, path: Path, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """Logits ``N x K`` of the labelled images at a path, and their ``N`` classes as places in the run's own order.
 
     path: a folder, table, list or .npz, read as for training; its test part where it has one, else all of it.
@@ -124,7 +124,7 @@ def is_path(value: Any) -> bool:
     return isinstance(value, (str, Path))
 
 
-def _views(trained: Trained, pixels: np.ndarray) -> Any:
+def _views(trained: TrainedModel, pixels: np.ndarray) -> Any:
     """Images as the network is shown them; those of its own size and channels as they are."""
     if trained.array_size is not None and pixels.shape[1:] == (*trained.array_size, trained.channels):
         return pixels

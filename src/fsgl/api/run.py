@@ -27,7 +27,7 @@ from fsgl.report.tested import of_classes
 from fsgl.runs.adjustment import adjust
 from fsgl.runs.folder import unused_folder
 from fsgl.runs.prediction_sets import exported_sets, prediction_sets
-from fsgl.runs.saved import Trained, experiment_of, load_model, load_network, read_history, read_record
+from fsgl.runs.saved import TrainedModel, experiment_of, load_model, load_network, read_history, read_record
 from fsgl.runs.train import train
 
 
@@ -77,7 +77,7 @@ class Run:
         return np.array(self.class_names if given is None else given["classes"])
 
     @cached_property
-    def trained(self) -> Trained:
+    def trained(self) -> TrainedModel:
         """The network with what it needs to be used elsewhere."""
         return load_model(self.folder, device=self._torch_device())
 

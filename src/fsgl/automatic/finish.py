@@ -14,10 +14,10 @@ import numpy as np
 
 from fsgl.automatic.clock import Clock
 from fsgl.automatic.display import Display
+from fsgl.automatic.findings import findings
 from fsgl.automatic.heads import Pool, out_of_fold
 from fsgl.automatic.page import render_page
 from fsgl.automatic.search import Study, Verdict
-from fsgl.automatic.told import told
 from fsgl.automatic.worker import logits_file
 from fsgl.data.load import LoadedData
 from fsgl.engine.runtime import Runtime
@@ -67,7 +67,7 @@ def finish(
     with clock.part("calibration"):
         _calibrate(beside, experiment, study, pool, verdict)
         _take_over(beside, folder)
-    found = told(study, verdict, pool, folder, clock)
+    found = findings(study, verdict, pool, folder, clock)
     with clock.part("page"):
         write_atomically(folder / PAGE, render_page(found, f"auto on {experiment.data.title}").encode())
         files, record = RunFolder(folder), read_record(folder)

@@ -25,7 +25,7 @@ from fsgl.models.backbone import Backbone, GivenFeatures
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble
 from fsgl.runs.begin import begin_heads
-from fsgl.runs.network import Network, build_model
+from fsgl.runs.network import ModelWithData, build_model
 
 _QUIET = Runtime(device="cpu", trackers=(), show=False)
 _HERE = Placement(torch.device("cpu"), "float32")
@@ -103,7 +103,7 @@ def _logits(experiment: Experiment, pool: Pool, train: np.ndarray, aside: np.nda
         experiment.data, shown, None, none, pool.class_names, counts, (0.0,) * 3, (1.0,) * 3, (), hash="features"
     )
     model, _ = build_model(experiment, 3, torch.from_numpy(counts), False, pool.backbone)
-    network = Network(model, experiment, data)
+    network = ModelWithData(model, experiment, data)
     begin_heads(network, _QUIET, _HERE)
     state, plan = assemble(experiment, network, _QUIET, _HERE)
     for _ in fit(state, plan, lambda step: False):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def render_page(found: Mapping[str, Any], title: str) -> str:
-    """The whole page. found: of ``told``."""
+    """The whole page. found: of ``findings``."""
     sections = [_head(found, title), f"<h2>Chosen, and why</h2>{_paragraphs(reasons(found))}"]
     if found["path"]:
         picture = as_svg(draw(lambda figure: _progress(figure, found["path"]), (8.0, 2.6)), "The best so far.", "path")

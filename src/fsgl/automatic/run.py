@@ -29,7 +29,7 @@ from fsgl.models.assemble import RecognitionNet
 from fsgl.models.backbone import Backbone, GivenFeatures
 from fsgl.recipes.experiment import override
 from fsgl.runs.begin import featured
-from fsgl.runs.network import Network, build_network
+from fsgl.runs.network import ModelWithData, build_network
 
 SECOND_VIEW = 0.05  # of the time left, that features of augmented images may take
 PATIENCE = 150  # trials without a better one, after which more would only find luckier ones
@@ -91,7 +91,7 @@ class _Auto:
             self._remember()
             return replace(outcome, signal_number=interrupts.signal_number)
 
-    def _features(self) -> Network:
+    def _features(self) -> ModelWithData:
         """The network with features of all images: as they are, and augmented ones where there is time for them."""
         views, before = 1, self.clock.spent
         most = max(each.transfer.cached_views for each in self.planned.bases.values())
@@ -101,12 +101,12 @@ class _Auto:
             network = self._featured(views)
         return network
 
-    def _featured(self, views: int) -> Network:
+    def _featured(self, views: int) -> ModelWithData:
         experiment = override(self.planned.first, f"transfer.cached_views={views}")
         network = build_network(experiment, self.data, self.placement.device)
         return featured(network, replace(self.asked.runtime, show=self.asked.show), self.placement)
 
-    def _pool(self, network: Network) -> Pool:
+    def _pool(self, network: ModelWithData) -> Pool:
         data, kept = network.data, ~self.data.unreadable(self.data.train)
         assert isinstance(data.train, ImageFeatures)
         assert isinstance(network.model, RecognitionNet)

@@ -29,12 +29,12 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl across``."""
-    from fsgl.comparison.across import read_sets, tell_across
+    from fsgl.comparison.across import read_sets, report_across
     from fsgl.report.summary import print_table
 
-    told = tell_across(read_sets(options.comparisons, options.against), options.against)
-    for table in told.tables.values():
+    report = report_across(read_sets(options.comparisons, options.against), options.against)
+    for table in report.tables.values():
         print_table(table)
-    told.write(options.out, {})
+    report.write(options.out, {})
     print(f"page        {options.out / 'comparison.html'}")
     return 0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from fsgl.runs.saved import Trained
+    from fsgl.runs.saved import TrainedModel
 
 DESCRIPTION = """\
 Change a trained run's classifier or its probabilities without training again. Written as a new run folder, which
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     return 0
 
 
-def _logits(options: argparse.Namespace, trained: Trained, device: torch.device, workers: int) -> np.ndarray:
+def _logits(options: argparse.Namespace, trained: TrainedModel, device: torch.device, workers: int) -> np.ndarray:
     import numpy as np
 
     from fsgl.data.images.image_files import BadImage

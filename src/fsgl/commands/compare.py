@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl compare``. Returns 1 where a cell failed."""
-    from fsgl.comparison.all_cells import power_before, tell_of, train_all
+    from fsgl.comparison.all_cells import power_before, report_on_cells, train_all
     from fsgl.comparison.grid import Interrupted, Word, describe, make_cells
     from fsgl.comparison.looks import Looks
     from fsgl.comparison.rows import Rows
@@ -95,10 +95,10 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
             print(f"fsgl: {stop}", file=sys.stderr)
             return 128 + stop.signal_number
     asked = {word.text for word in rows.words}
-    told = tell_of(cells, rows.words, against, runs, planned)
-    for table in told.tables.values():
+    report = report_on_cells(cells, rows.words, against, runs, planned)
+    for table in report.tables.values():
         print_table(table)
-    told.write(runs, {"cells": describe(cells)})
+    report.write(runs, {"cells": describe(cells)})
     print(f"page        {runs / 'comparison.html'}\nfigures     {runs / 'comparison.json'}, {runs / 'figures'}")
     print(f"tables      {runs / 'tables'} (Markdown, CSV, LaTeX)")
     if options.record is not None:

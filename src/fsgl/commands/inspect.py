@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     if not any(not seen.error for seen in inspected.seen):
         raise UserError(f"{options.path}: not one of {total:,} images can be read")
     found = findings(inspected, not options.no_label_errors)
-    found["parting"] = foretell_parts(source, DataSpec().val) if own else []
+    found["split"] = foretell_parts(source, DataSpec().val) if own else []
     if options.json == "-":
         print(json.dumps(found, indent=2, allow_nan=False))
         return 0
@@ -117,9 +117,9 @@ def print_findings(found: dict[str, Any], path: str) -> None:
     _print_bars(console, found["counts"])
     for line in _troubles(found):
         console.print(f"[yellow]![/yellow] {escape(line)}")
-    if found["parting"]:
-        console.print("\nhow train parts them")
-    for line in found["parting"]:
+    if found["split"]:
+        console.print("\nhow train splits them")
+    for line in found["split"]:
         console.print(f"  {escape(line)}")
     advice = found["recommendation"]
     command = " ".join(["fsgl", advice["command"], shlex.quote(path), *advice["options"]])

@@ -13,7 +13,7 @@ from fsgl.commands.reading import add_reading, reading_of
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
-    from fsgl.data.images.prepared import Prepared
+    from fsgl.data.images.shards import Prepared
 
 DESCRIPTION = """\
 Decode every image once, shrink it, and store all of them for access in any order.
@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """Prepare, or verify. Returns the exit code."""
     from fsgl.data.images.bad_images import BadImages
-    from fsgl.data.images.prepare import PrepareSpec, prepare, verify
+    from fsgl.data.images.shard_writer import PrepareSpec, prepare, verify
     from fsgl.data.images.white_level import with_scale
     from fsgl.data.readers.own import find_source
     from fsgl.engine.interrupts import sigterm_as_ctrl_c

@@ -12,7 +12,7 @@ from fsgl.errors import UserError
 
 if TYPE_CHECKING:
     from fsgl.deploy.serve.neighbours import Index
-    from fsgl.runs.saved import Trained
+    from fsgl.runs.saved import TrainedModel
 
 DESCRIPTION = """\
 A page on this machine: drop, paste or choose images, and see the most probable classes, how many training
@@ -69,7 +69,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UserError(f"{host}, port {port}: cannot be listened on ({reason}); --port takes another number") from None
 
 
-def _index(trained: Trained) -> Index | None:
+def _index(trained: TrainedModel) -> Index | None:
     from fsgl.data.images.sources import Images
     from fsgl.data.load import load_data
     from fsgl.deploy.serve.neighbours import build_index

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fsgl.comparison.entries import HEADLINE, Entry, Run, accuracy, make_entries, ranked_with
-from fsgl.comparison.page import Told
+from fsgl.comparison.page import ComparisonReport
 from fsgl.comparison.tables import signed
 from fsgl.errors import UserError
 from fsgl.evaluation.across import SETS_OF_RANKS, OverDataSets, over_data_sets, ranks, wilcoxon_against
@@ -77,7 +77,7 @@ def title_of(run: Run) -> str:
     return f"{settings['data']['name']}{tail}, {network}, {settings['optim']['epochs']} epochs"
 
 
-def tell_across(sets: Sequence[DataSet], against: str) -> Told:
+def report_across(sets: Sequence[DataSet], against: str) -> ComparisonReport:
     """Tables, and with three data sets or more the figure of ranks. Raises UserError for fewer than two data sets."""
     if len(sets) < 2:
         raise UserError(f"one data set ({sets[0].title}) says nothing of others; name more comparisons")
@@ -85,8 +85,8 @@ def tell_across(sets: Sequence[DataSet], against: str) -> Told:
     labels = [against, *(label for label in everywhere if label != against)]
     if len(labels) < 2:
         raise UserError(f"no method but {against} is in all of {', '.join(each.title for each in sets)}")
-    told = Told(against)
-    told.sections.append("<h1>Over data sets</h1>")
+    report = ComparisonReport(against)
+    report.sections.append("<h1>Over data sets</h1>")
     estimates = [_estimate(sets, against, label) for label in labels[1:]]
     adjusted = holm([None if each is None else each.p_value for each in estimates])
     values = np.array([[np.mean(each.entries[label].values(accuracy)) for label in labels] for each in sets])
@@ -119,9 +119,9 @@ def tell_across(sets: Sequence[DataSet], against: str) -> Told:
         )
     if left_out := sorted({label for each in sets for label in each.entries} - set(labels)):
         notes.append(f"Not on all data sets, and left out: {', '.join(left_out)}.")
-    told.add("across", Table("Over data sets", headings, tuple(rows), tuple(notes)))
+    report.add("across", Table("Over data sets", headings, tuple(rows), tuple(notes)))
     if found is not None:
-        told.draw(
+        report.draw(
             "ranks",
             comparison_figures.critical_difference(labels, found.mean, found.alike(), found.critical),
             (8.0, 1.6 + 0.17 * len(labels) + 0.1 * len(found.alike())),
@@ -130,11 +130,11 @@ def tell_across(sets: Sequence[DataSet], against: str) -> Told:
             + f"; critical difference {found.critical:.2f}.",
             "A bar joins methods that are not told apart by Nemenyi's test at 5 %.",
         )
-    told.content = {
+    report.content = {
         "against": against, "data_sets": [each.title for each in sets], "methods": labels,
         "accuracy": values.tolist(), "mean_ranks": found and list(found.mean),
     }  # fmt: skip
-    return told
+    return report
 
 
 def _estimate(sets: Sequence[DataSet], against: str, label: str) -> OverDataSets | None:

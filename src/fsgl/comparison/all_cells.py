@@ -14,7 +14,7 @@ import torch
 from fsgl.comparison.grid import Cell, Launch, Word, launch_process, run_grid
 from fsgl.comparison.looks import Looks
 from fsgl.comparison.outlook import outlook
-from fsgl.comparison.page import Told, tell
+from fsgl.comparison.page import ComparisonReport, report_on_runs
 from fsgl.engine.runtime import Runtime
 from fsgl.runs.saved import read_record
 
@@ -40,9 +40,9 @@ def threads_each(devices: Sequence[str]) -> int | None:
     return None if devices[0] != "cpu" else max(1, (os.cpu_count() or 1) // len(devices))
 
 
-def tell_of(
+def report_on_cells(
     cells: Sequence[Cell], words: Sequence[Word], against: str, folder: Path, planned_seeds: int | None = None
-) -> Told:
+) -> ComparisonReport:
     """What is said of the complete cells of these words, and of which seeds there is none.
 
     folder: of the comparison; that it has been looked at, with so many seeds, is kept there (comparison/looks.py).
@@ -61,9 +61,9 @@ def tell_of(
     )
     looks = Looks.read(folder, planned_seeds)
     looks.look({text: n for text, n in Counter(cell.word.text for cell in complete).items() if n > 1})
-    told = tell(same, failures, against, looks, costly)
+    report = report_on_runs(same, failures, against, looks, costly)
     looks.write(folder)
-    return told
+    return report
 
 
 def power_before(cells: Sequence[Cell], words: Sequence[Word], against: str, deviation: float | None) -> str | None:

@@ -187,7 +187,7 @@ def last(name: str) -> Callable[[Run], float | None]:
     return lambda run: run["epochs"][-1]["test"][name]
 
 
-def beyond(*path: str) -> Callable[[Run], float | None]:
+def reliability(*path: str) -> Callable[[Run], float | None]:
     """A figure of ``reliability.beyond_accuracy``; None of records from before there was that."""
 
     def figure(run: Run) -> float | None:

@@ -1,4 +1,4 @@
-"""Complete runs, read from their folders and told: tables, pictures, one page."""
+"""The report on complete runs, read from their folders: tables, pictures, one page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Folders = Sequence[tuple[Path, dict[str, Any]]]  # of complete runs, with their 
 
 
 @dataclass
-class Told:
+class ComparisonReport:
     """What is said of a comparison.  tables, drawn: by the names of their files.  content: for comparison.json."""
 
     against: str
@@ -62,16 +62,16 @@ class Told:
         self.sections.append(web.figure(as_svg(self.drawn[name], alt, name), caption))
 
 
-def tell(
+def report_on_runs(
     folders: Folders, failed: Mapping[str, Sequence[int]], against: str, looks: Looks | None = None,
     equal_cost: Folders = (),
-) -> Told:  # fmt: skip
+) -> ComparisonReport:  # fmt: skip
     """folders: of complete runs, with their records.  failed: seeds that have no result, by label.
 
     against: the label of the entry that the others are held against, where it is among those that may be ranked
     together.  looks: at this comparison, this one among them; None for the first.  equal_cost: runs of other epochs.
     """
-    told, looks = Told(against), looks or Looks()
+    report, looks = ComparisonReport(against), looks or Looks()
     environments: dict[str, Any] = {}
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for folder, record in folders:
@@ -82,85 +82,85 @@ def tell(
     every = [run for group in runs.values() for run in group]
     labels = {label_of(run) for run in every}
     without = {label: seeds for label, seeds in failed.items() if label not in labels}
-    told.sections.append("<h1>Comparison</h1>" + ("" if len(runs) < 2 else f"<p class=warn>{APART}</p>"))
+    report.sections.append("<h1>Comparison</h1>" + ("" if len(runs) < 2 else f"<p class=warn>{APART}</p>"))
     comparisons: list[dict[str, Any]] = []
     for number, (key, group) in enumerate(runs.items()):
         own = {label_of(run) for run in group}
         mine = {label: seeds for label, seeds in failed.items() if label in own}
         entries = make_entries(group, {**mine, **without} if number == 0 else mine)
-        comparisons += _tell_group(told, entries, environments[key], "" if not number else f"-{number + 1}", looks)
+        comparisons += _add_group(report, entries, environments[key], "" if not number else f"-{number + 1}", looks)
     for number, (key, group) in enumerate(runs.items() if others else ()):
         reference = next((run for run in group if _is(label_of(run), against)), None)
         same = [] if reference is None else cost.at_equal_cost([*group, *others], reference)
         if len(same) > len(group) or any(run in others for run in same):
             entries = make_entries(same, any_epochs=True)
-            _tell_equal_cost(told, entries, environments[key], "" if not number else f"-{number + 1}", looks)
-    told.content = {"against": against, "comparisons": comparisons, "runs": [*every, *others]}
-    return told
+            _add_equal_cost(report, entries, environments[key], "" if not number else f"-{number + 1}", looks)
+    report.content = {"against": against, "comparisons": comparisons, "runs": [*every, *others]}
+    return report
 
 
 def _run(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return {**run_content(record, read_history(folder)), **from_predictions(folder, record)}
 
 
-def _tell_group(
-    told: Told, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str, looks: Looks
+def _add_group(
+    report: ComparisonReport, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str, looks: Looks
 ) -> list[dict[str, Any]]:
     """Entries that may be ranked against each other. Returns their differences from the reference as JSON."""
     first = entries[0].runs[0]
     table = accuracy_table(entries, f"Test set, {first['settings']['data']['name']}, {first['settings']['backbone']}")
     shared = describe_shared([run for entry in entries for run in entry.runs], environment)
-    told.add(f"accuracy{suffix}", replace(table, notes=(*table.notes, shared)))
-    reference = _reference(entries, told.against)
+    report.add(f"accuracy{suffix}", replace(table, notes=(*table.notes, shared)))
+    reference = _reference(entries, report.against)
     found = compare_with(entries, reference, looks.levels) if reference is not None else []
     if reference is not None and found:
         note = looks.note([each.entry.label for each in found])
-        told.add(f"differences{suffix}", differences_table(found, reference, note))
+        report.add(f"differences{suffix}", differences_table(found, reference, note))
         rows = [(e.entry.label, i.mean, i.low, i.high, e.headline.sign)
                 for e in found for i in [e.headline.difference.interval]]  # fmt: skip
-        told.draw(
+        report.draw(
             f"forest{suffix}", figures.forest(rows, reference.label, HEADLINE), (8.0, 1.2 + 0.28 * len(rows)),
             f"Differences from {reference.label} with their intervals over seeds: {'; '.join(e.words for e in found)}.",
             "Blue: a gain, orange: a loss, by p (Holm), as in the words; grey: not distinguishable. The intervals are "
             "of each row alone, so that one may leave out 0 and its row be grey.",
         )  # fmt: skip
-    draw_costs(told, entries, suffix)
-    _draw_classes(told, entries, suffix)
-    told.add(f"reliability{suffix}", reliability_table(entries))
-    told.add(f"priors{suffix}", priors_table(entries))
+    draw_costs(report, entries, suffix)
+    _draw_classes(report, entries, suffix)
+    report.add(f"reliability{suffix}", reliability_table(entries))
+    report.add(f"priors{suffix}", priors_table(entries))
     return [_as_json(each, reference) for each in found if reference is not None]
 
 
-def _tell_equal_cost(
-    told: Told, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str, looks: Looks
+def _add_equal_cost(
+    report: ComparisonReport, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str, looks: Looks
 ) -> None:
     """Accuracy and differences where every row took the reference's passes."""
-    reference = _reference(entries, told.against)
+    reference = _reference(entries, report.against)
     assert reference is not None
     epochs = reference.runs[0]["settings"]["optim"]["epochs"]
     table = accuracy_table(
         entries, f"At equal cost: as many passes of the backbone as {reference.label} in {epochs} epochs"
     )
     shared = describe_shared([run for entry in entries for run in entry.runs], environment)
-    told.add(f"accuracy-at-equal-cost{suffix}", replace(table, notes=(*table.notes, shared)))
+    report.add(f"accuracy-at-equal-cost{suffix}", replace(table, notes=(*table.notes, shared)))
     rows = {entry.label: Word.read(entry.label).at_equal_cost().text for entry in entries}
     rows = {label: text if text in looks.seeds else label for label, text in rows.items()}
     levels = {label: looks.levels[text] for label, text in rows.items() if text in looks.levels}
     if found := compare_with(entries, reference, levels):
         note = looks.note([rows[each.entry.label] for each in found])
         table = differences_table(found, reference, note)
-        told.add(f"differences-at-equal-cost{suffix}", replace(table, title=f"{table.title}, at equal cost"))
+        report.add(f"differences-at-equal-cost{suffix}", replace(table, title=f"{table.title}, at equal cost"))
 
 
 def _reference(entries: Sequence[Entry], against: str) -> Entry | None:
     return next((entry for entry in entries if entry.runs and _is(entry.label, against)), None)
 
 
-def draw_costs(told: Told, entries: Sequence[Entry], suffix: str) -> None:
+def draw_costs(report: ComparisonReport, entries: Sequence[Entry], suffix: str) -> None:
     """Accuracy against what it costs, where the costs differ."""
     if len(entries) < 2 or not (panels := cost.panels(entries)):
         return
-    told.draw(
+    report.draw(
         f"cost{suffix}", comparison_figures.cost_fronts(panels, HEADLINE), (4.2 * len(panels), 3.6),
         cost.in_words(panels),
         "Above and to the left is better. In blue the Pareto front: for its cost nothing here is more accurate. "
@@ -173,10 +173,10 @@ def _is(label: str, against: str) -> bool:
     return label.replace(f"+{TUNED}", "") == against.replace(f"+{TUNED}", "")
 
 
-def _draw_classes(told: Told, entries: Sequence[Entry], suffix: str) -> None:
+def _draw_classes(report: ComparisonReport, entries: Sequence[Entry], suffix: str) -> None:
     """Accuracy by class: the reference and the best of the others."""
-    shown = [entry for entry in entries if entry.runs and _is(entry.label, told.against)]
-    shown += [entry for entry in entries if entry.runs and not _is(entry.label, told.against)][:2]
+    shown = [entry for entry in entries if entry.runs and _is(entry.label, report.against)]
+    shown += [entry for entry in entries if entry.runs and not _is(entry.label, report.against)][:2]
     counts = np.array(shown[0].runs[0]["class_counts"])
     by_label = {
         entry.label: np.array([
@@ -184,7 +184,7 @@ def _draw_classes(told: Told, entries: Sequence[Entry], suffix: str) -> None:
         ], dtype=np.float64)
         for entry in shown
     }  # fmt: skip
-    told.draw(
+    report.draw(
         f"classes{suffix}", figures.classes_compared(by_label, counts), (8.0, 3.4),
         f"Test accuracy by class, from the most to the least frequent, of {', '.join(by_label)}.",
         "Means over seeds, from the lowest to the highest seed; most frequent class first.",

@@ -13,8 +13,8 @@ from fsgl.comparison.entries import (
     accuracy,
     best_on_test,
     best_on_validation,
-    beyond,
     last,
+    reliability,
     top1,
     top1_differs,
 )
@@ -40,7 +40,7 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
             entry.label, *([_settings_from(entry)] if stated else []), seeds, with_interval(entry.interval(accuracy)),
             *([with_interval(entry.interval(top1))] if two else []),
             *(UNTESTED if is_untested(groups, group) else entry.mean(last(group)) for group in _GROUPS),
-            entry.mean(beyond("worst_class")), entry.mean(beyond("harmonic_mean")), entry.mean(last("ece")),
+            entry.mean(reliability("worst_class")), entry.mean(reliability("harmonic_mean")), entry.mean(last("ece")),
             str(cost.get("passes_per_step", EMPTY)), *([_epochs(entry)] if len(epochs) > 1 else []), _seconds(entry),
             entry.mean(best_on_validation), entry.mean(best_on_test),
         ))  # fmt: skip
@@ -75,9 +75,10 @@ def _settings_from(entry: Entry) -> str:
 def reliability_table(entries: Sequence[Entry]) -> Table:
     """Calibration by group and accuracy with abstention."""
     figures = (
-        *(beyond("ece", group) for group in _GROUPS), *(beyond("selective", share) for share in ("90", "80", "50")),
-        beyond("aurc"),
-    )  # fmt: skip
+        *(reliability("ece", group) for group in _GROUPS),
+        *(reliability("selective", share) for share in ("90", "80", "50")),
+        reliability("aurc"),
+    )
     headings = ("method", *(f"ECE {group}" for group in _GROUPS), "acc at 90 %", "at 80 %", "at 50 %", "AURC")
     groups = _groups(entries)
     untested = [is_untested(groups, group) for group in _GROUPS] + [False] * 4
@@ -93,7 +94,7 @@ def priors_table(entries: Sequence[Entry]) -> Table:
     """Accuracy under long-tailed, even and reversed test classes."""
     names = next((list(run["beyond"]["priors"]) for entry in entries for run in entry.runs if run.get("beyond")), [])
     rows = tuple(
-        (entry.label, *(entry.mean(beyond("priors", name)) for name in names)) for entry in entries if entry.runs
+        (entry.label, *(entry.mean(reliability("priors", name)) for name in names)) for entry in entries if entry.runs
     )
     note = "forward-50: test classes as unequal as by imbalance factor 50 in training; backward: the tail is frequent."
     return Table("Accuracy by the classes' frequency at test, %", ("method", *names), rows, (note,))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from fsgl.data.draw.grouped import group_numbers
+from fsgl.data.draw.holdout import require_trainable, with_test, with_validation
 from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
-from fsgl.data.draw.parts import require_trainable, with_test, with_validation
 from fsgl.data.draw.split import split_hash
 from fsgl.data.draw.together import COPIES, keep_together
 from fsgl.data.images.bad_images import POLICIES, BadImages
@@ -117,7 +117,7 @@ class DataSpec:
         if self.name not in OWN and (self.test is not None or self.test_seed):
             raise UserError(f"{self.name} has a test set; data.test and data.test_seed do not apply to it")
         if self.name not in OWN and self.copies != COPIES[-1]:
-            raise UserError(f"{self.name} is parted as it was published; data.copies does not apply to it")
+            raise UserError(f"{self.name} is split as it was published; data.copies does not apply to it")
         if self.name not in OWN and self.reading != Reading():
             raise UserError(f"{self.name} is read in one way; data.reading is for images of your own")
 
@@ -134,7 +134,7 @@ class LoadedData:
 
     counts: ``K`` int64, images of each class that are trained on.  without_validation, without_test: classes that have
     no image there, most often because they are too small to spare one.  hash: of the drawn images and their parts
-    (split.py).  notes: how somebody's own images were read and parted, a sentence each.  bad: what could not be
+    (split.py).  notes: how somebody's own images were read and split, a sentence each.  bad: what could not be
     read so far.  image_size: side in pixels of what a network is shown of them.  array_size: height and width of images
     that were in memory when they were loaded, else None.  given: of arrays from Python, what their labels were
     (readers/arrays.py).  scale: by which images of more than 8 bits a channel are
@@ -254,7 +254,7 @@ _READERS: dict[str, Callable[[DataSpec], Source]] = {
 def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False) -> LoadedData:
     """Read, draw and part a data set. source: what ``spec`` names, where it has been read already.
 
-    folds: the training images will be parted into folds; what belongs together is found out, and is in ``groups``. Then
+    folds: the training images will be split into folds; what belongs together is found out, and is in ``groups``. Then
     ``spec`` sets none aside for validation. Raises UserError for what is missing or malformed.
     """
     kind = DATA_SETS[spec.name]

@@ -31,7 +31,7 @@ from fsgl.deploy.predict import ImageFile, predict_views, scaled_for
 from fsgl.deploy.view_graph import with_view
 from fsgl.errors import UserError, first_line
 from fsgl.files import write_atomically
-from fsgl.runs.saved import Trained
+from fsgl.runs.saved import TrainedModel
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 MODULES = ("fsgl.data.images.scale", "fsgl.data.images.pixels", "fsgl.deploy.standalone")
@@ -56,7 +56,7 @@ class InferenceGraph(nn.Module):
     shift: Tensor
     temperature_K: Tensor | None
 
-    def __init__(self, trained: Trained, preprocess: bool) -> None:
+    def __init__(self, trained: TrainedModel, preprocess: bool) -> None:
         super().__init__()
         self.backbone, self.classifier = trained.model.backbone, trained.model.classifier
         self.register_buffer("temperature_K", trained.model.temperature_K)  # of a run that was so adjusted
@@ -109,7 +109,7 @@ def compared(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Parity:
 
 
 def describe(
-    trained: Trained, form: str, preprocess: bool, licence: str, sets: dict[str, Any] | None = None
+    trained: TrainedModel, form: str, preprocess: bool, licence: str, sets: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """What whoever uses the file must know; JSON in its metadata."""
     height, width = trained.input_size
@@ -143,7 +143,7 @@ def describe(
 
 
 def export(
-    trained: Trained,
+    trained: TrainedModel,
     form: str,
     path: Path,
     files: Sequence[ImageFile],
@@ -215,7 +215,7 @@ def _check_reader(path: Path) -> None:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
-def _views(trained: Trained, files: Sequence[ImageFile]) -> tuple[list[ImageFile], np.ndarray]:
+def _views(trained: TrainedModel, files: Sequence[ImageFile]) -> tuple[list[ImageFile], np.ndarray]:
     """Those of the files that give images, and what the network is shown of them."""
     trained, _ = scaled_for(trained, files)
     readable, views = [], []
@@ -241,7 +241,7 @@ def _asked(content: bytes, files: Sequence[ImageFile]) -> np.ndarray:
         return np.stack([classifier.logits(file.root / file.relative) for file in files])
 
 
-def _normalised(trained: Trained, views: np.ndarray) -> Tensor:
+def _normalised(trained: TrainedModel, views: np.ndarray) -> Tensor:
     from fsgl.data.stream.transforms import normalise
 
     return normalise(views, trained.mean, trained.std).contiguous()

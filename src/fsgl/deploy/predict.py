@@ -21,7 +21,7 @@ from fsgl.data.readers.walk import Walk
 from fsgl.data.stream.transforms import normalise
 from fsgl.engine.predict import predict_logits
 from fsgl.errors import UserError
-from fsgl.runs.saved import Trained
+from fsgl.runs.saved import TrainedModel
 
 BATCH = 64
 PRIORS = ("uniform", "training")
@@ -79,7 +79,7 @@ def _alone(path: Path) -> ImageFile:
     return ImageFile(target.parent, target.name, str(path))
 
 
-def scaled_for(trained: Trained, files: Sequence[ImageFile]) -> tuple[Trained, tuple[str, ...]]:
+def scaled_for(trained: TrainedModel, files: Sequence[ImageFile]) -> tuple[TrainedModel, tuple[str, ...]]:
     """The network with a scale for images of more than 8 bits, and what people should know of it.
 
     That of the run; where it was trained on none, one for all the files that are asked about.
@@ -90,7 +90,7 @@ def scaled_for(trained: Trained, files: Sequence[ImageFile]) -> tuple[Trained, t
     return replace(trained, scale=scale), notes
 
 
-def predict_views(trained: Trained, views: Sequence[np.ndarray], device: torch.device | str = "cpu") -> np.ndarray:
+def predict_views(trained: TrainedModel, views: Sequence[np.ndarray], device: torch.device | str = "cpu") -> np.ndarray:
     """Logits ``N x K`` float32 of what ``data.images.pixels.view`` makes of images."""
     images = normalise(np.stack(views), trained.mean, trained.std, device)
     experiment = trained.experiment
@@ -98,7 +98,7 @@ def predict_views(trained: Trained, views: Sequence[np.ndarray], device: torch.d
 
 
 def predict_files(
-    trained: Trained, files: Sequence[ImageFile], device: torch.device | str = "cpu", workers: int = 2
+    trained: TrainedModel, files: Sequence[ImageFile], device: torch.device | str = "cpu", workers: int = 2
 ) -> Iterator[tuple[ImageFile, np.ndarray | BadImage]]:
     """Logits ``K`` of each file in order, or why it gives none. workers: decoding threads."""
 
@@ -119,7 +119,7 @@ def predict_files(
                 yield file, each if isinstance(each, BadImage) else next(logits)
 
 
-def read_prior(trained: Trained, prior: str) -> np.ndarray:
+def read_prior(trained: TrainedModel, prior: str) -> np.ndarray:
     """Class weights ``K``: "uniform", "training", or a CSV file of class name and weight (every class, weights >= 0).
 
     Raises UserError.

@@ -19,14 +19,14 @@ from fsgl.data.load import LoadedData, load_data
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.deploy.predict import ImageFile
 from fsgl.errors import UserError
-from fsgl.runs.saved import Trained
+from fsgl.runs.saved import TrainedModel
 
 COMPARED = 100  # images, and four of them stored in another way
 WAYS = ("rotated", "wide", "16 bits", "transparent")
 
 
 def sample_files(
-    trained: Trained, folder: Path, data: LoadedData | None = None
+    trained: TrainedModel, folder: Path, data: LoadedData | None = None
 ) -> tuple[list[ImageFile], str, str | None]:
     """Files to compare on, the odd ones at the end; what they are of, and why they are of no test images.
 
@@ -70,7 +70,7 @@ def _saved(image: Image, folder: Path, name: str) -> ImageFile:
     return ImageFile(folder, name, name)
 
 
-def _odd_ones(trained: Trained, images: list[Image], folder: Path) -> list[ImageFile]:
+def _odd_ones(trained: TrainedModel, images: list[Image], folder: Path) -> list[ImageFile]:
     """One file of each of WAYS."""
     turned, wide, deep, clear = (images[i % len(images)] for i in range(len(WAYS)))
     exif = Exif()

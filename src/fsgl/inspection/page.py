@@ -33,7 +33,7 @@ def render_page(found: dict[str, Any], inspected: Inspected) -> str:
         "<dl>" + "".join(f"<div><dt>{_e(k)}</dt><dd>{_e(v)}</dd></div>" for k, v in figures.items()) + "</dl>",
         "<h2>What to do</h2>" + _recommendation(found["recommendation"]),
         "<h2>The tail</h2>" + _bars(found["counts"]) + _groups_table(tail) + _counts_table(found["counts"]),
-        "<h2>How train parts them</h2>" + (_list(found["parting"]) or "<p>As the set was published.</p>"),
+        "<h2>How train splits them</h2>" + (_list(found["split"]) or "<p>As the set was published.</p>"),
         "<h2>Missing classes</h2>" + _missing(found["missing"]),
         "<h2>Unreadable files</h2>" + _unreadable(found["unreadable"]),
         "<h2>The same image twice</h2>" + _duplicates(found["duplicates"]["exact"], thumbnails, len(found["parts"])),

@@ -16,7 +16,7 @@ from fsgl.errors import UserError
 from fsgl.evaluation.metrics import confidences
 from fsgl.models.assemble import FourHeadNet
 from fsgl.report.why import Reasons, Why
-from fsgl.runs.network import Network, readable
+from fsgl.runs.network import ModelWithData, readable
 from fsgl.runs.saved import load_network
 
 THUMBNAIL = 96  # pixels
@@ -29,7 +29,7 @@ class ExaminedRun:
     """features: ``N x D`` of the readable test images; labels ``N``.  norms_K: mean length of each class's, NaN for a
     class without.  scales_K: the FSM's factors in training; None of networks without one."""
 
-    network: Network
+    network: ModelWithData
     features_ND: np.ndarray
     labels_N: np.ndarray
     norms_K: np.ndarray

@@ -162,7 +162,7 @@ class _Report:
         self.sections.append(f"<h1>{title}</h1><p class=soft>{web.escape(about)}</p><dl>{items}</dl>" + self._images())
 
     def _images(self) -> str:
-        """How somebody's own images were read and parted, with what is kept together and what leaks."""
+        """How somebody's own images were read and split, with what is kept together and what leaks."""
         lines = self.record["data"].get("found") or []
         said = "".join(f"<li{' class=warn' if 'LEAK' in line else ''}>{web.escape(line)}</li>" for line in lines)
         return f"<details open><summary>the images</summary><ul>{said}</ul></details>" if said else ""

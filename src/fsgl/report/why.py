@@ -23,7 +23,7 @@ from fsgl.data.images.sources import Images
 from fsgl.data.images.thumbnails import open_image, thumbnail
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.errors import UserError
-from fsgl.runs.network import Network
+from fsgl.runs.network import ModelWithData
 
 MOST = 1000  # training images that are compared with, at most
 NEAREST = 3
@@ -40,7 +40,7 @@ class Why:
     nearest: tuple[tuple[str, int], ...]
 
 
-def attention(network: Network, images_BCHW: Tensor, classes_B: np.ndarray) -> np.ndarray | None:
+def attention(network: ModelWithData, images_BCHW: Tensor, classes_B: np.ndarray) -> np.ndarray | None:
     """Where the network looked for these classes, ``B x h x w`` in [0, 1]; None without feature maps.
 
     All 0 where nothing speaks for the class.
@@ -77,7 +77,7 @@ class Reasons:
     network: with the images that it was trained on. Raises UserError where it has features for these.
     """
 
-    def __init__(self, network: Network, device: torch.device, workers: int = 0, seed: int = 0) -> None:
+    def __init__(self, network: ModelWithData, device: torch.device, workers: int = 0, seed: int = 0) -> None:
         self._network, self._device = network, device
         train = network.data.train
         if isinstance(train, ImageFeatures):

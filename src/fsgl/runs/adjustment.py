@@ -33,7 +33,7 @@ from fsgl.models.assemble import RecognitionNet
 from fsgl.models.heads import ScaledLinear
 from fsgl.runs.aggregate import aggregate
 from fsgl.runs.folder import RunFolder
-from fsgl.runs.network import Network, readable
+from fsgl.runs.network import ModelWithData, readable
 from fsgl.runs.saved import assumed_prior, load_network, read_history, read_record, require_complete
 from fsgl.runs.scoring import Scorer
 
@@ -60,7 +60,7 @@ class RunToAdjust:
     weight_KD, bias_K: float64.  features, labels: of the validation images, None without any.
     """
 
-    network: Network
+    network: ModelWithData
     weight_KD: np.ndarray
     bias_K: np.ndarray
     features_ND: np.ndarray | None
@@ -214,7 +214,9 @@ def adjust(
     return _write(files, run, record, network, done, device, workers)
 
 
-def _subject(run: Path, record: dict[str, Any], network: Network, device: torch.device, workers: int) -> RunToAdjust:
+def _subject(
+    run: Path, record: dict[str, Any], network: ModelWithData, device: torch.device, workers: int
+) -> RunToAdjust:
     classifier = network.model.classifier
     if not isinstance(classifier, nn.Linear):
         raise UserError(f"{run}: the classifier of {network.experiment.method.name} is not linear; it is not adjusted")
@@ -276,7 +278,7 @@ def _put(model: RecognitionNet, weight: np.ndarray, bias: np.ndarray, temperatur
 
 
 def _write(
-    files: RunFolder, run: Path, record: dict[str, Any], network: Network, done: Adjustment, device: torch.device,
+    files: RunFolder, run: Path, record: dict[str, Any], network: ModelWithData, done: Adjustment, device: torch.device,
     workers: int,
 ) -> dict[str, Any]:  # fmt: skip
     scorer = Scorer(network, device, workers, ALONE)

@@ -14,12 +14,12 @@ from fsgl.errors import UserError
 from fsgl.evaluation.aggregation import learn_aggregation
 from fsgl.models.assemble import RecognitionNet
 from fsgl.models.experts import ExpertHeads
-from fsgl.runs.network import Network
+from fsgl.runs.network import ModelWithData
 
 EPOCHS, BATCH = 5, 128  # the authors'
 
 
-def aggregate(network: Network, device: torch.device, workers: int) -> list[float]:
+def aggregate(network: ModelWithData, device: torch.device, workers: int) -> list[float]:
     """Put the weights into the network and return them. Raises UserError where it has no experts."""
     model, data, method = network.model, network.data, network.experiment.method
     assert isinstance(model, RecognitionNet)

@@ -19,7 +19,7 @@ from fsgl.errors import UserError
 from fsgl.models.assemble import RecognitionNet
 from fsgl.optim.sam import make_ascent
 from fsgl.recipes.experiment import Experiment
-from fsgl.runs.network import Network
+from fsgl.runs.network import ModelWithData
 
 
 def parameter_groups(model: nn.Module, backbone_lr: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def set_compute_dtype(model: nn.Module, precision: str) -> None:
 
 
 def assemble(
-    experiment: Experiment, network: Network, runtime: Runtime, placement: Placement
+    experiment: Experiment, network: ModelWithData, runtime: Runtime, placement: Placement
 ) -> tuple[TrainState, TrainingPlan]:
     """Optimizer, stream and update for a network that is on its device already."""
     optim, method, model = experiment.optim, experiment.method, network.model

@@ -33,12 +33,12 @@ from fsgl.optim.schedule import Schedule
 from fsgl.recipes.experiment import Experiment, OptimSpec
 from fsgl.runs.assemble import assemble, set_compute_dtype
 from fsgl.runs.feature_cache import default_folder, with_cached_features
-from fsgl.runs.network import Network
+from fsgl.runs.network import ModelWithData
 
 PROBE = {"batch_size": 64, "weight_decay": 5e-4}
 
 
-def begin_heads(network: Network, runtime: Runtime, placement: Placement) -> dict[str, Any] | None:
+def begin_heads(network: ModelWithData, runtime: Runtime, placement: Placement) -> dict[str, Any] | None:
     """Begin the heads as ``transfer`` says, in place.
 
     Returns what it took, for the run's record; None where they stay fresh. Raises UserError for a probe that diverges.
@@ -69,14 +69,14 @@ def begin_heads(network: Network, runtime: Runtime, placement: Placement) -> dic
     return {"epochs": transfer.probe_epochs, "loss": loss, "seconds": time.perf_counter() - start}
 
 
-def featured(network: Network, runtime: Runtime, placement: Placement) -> Network:
+def featured(network: ModelWithData, runtime: Runtime, placement: Placement) -> ModelWithData:
     """The network with cached features, the leader first: it computes those that are missing."""
     processes, folder = placement.processes, Path(runtime.feature_cache or default_folder())
     set_compute_dtype(network.model, placement.precision)
     processes.begin_alike(network.model)
     network.model.eval()
 
-    def found() -> Network:
+    def found() -> ModelWithData:
         quiet = not (processes.leader and runtime.show)
         return with_cached_features(network, folder, placement.device, runtime.workers, quiet)
 

@@ -20,7 +20,7 @@ from fsgl.engine.runtime import Placement, Runtime
 from fsgl.errors import UserError
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble
-from fsgl.runs.network import Network
+from fsgl.runs.network import ModelWithData
 
 TRIED_SECONDS, TRIED_STEPS = 10.0, 20  # of measuring, whichever is over first; the first step warms up
 SCORED = 64  # images, by which scoring is timed
@@ -41,13 +41,13 @@ class Pace:
         return epochs * self.epoch + (epochs // every + 2) * self.scoring
 
 
-def measure(network: Network, runtime: Runtime, placement: Placement) -> Pace:
+def measure(network: ModelWithData, runtime: Runtime, placement: Placement) -> Pace:
     """Of a network before its training, which stays as it is: a copy of it takes some steps."""
     with torch.random.fork_rng():  # of dropout and the like
         return _measured(replace(network, model=copy.deepcopy(network.model)), runtime, placement)
 
 
-def _measured(tried: Network, runtime: Runtime, placement: Placement) -> Pace:
+def _measured(tried: ModelWithData, runtime: Runtime, placement: Placement) -> Pace:
     state, plan = assemble(tried.experiment, tried, replace(runtime, compile=False, cuda_graphs=False), placement)
     start = warm = time.perf_counter()
     steps = 0
@@ -68,7 +68,7 @@ def _measured(tried: Network, runtime: Runtime, placement: Placement) -> Pace:
     return Pace(a_step * plan.stream.steps_per_epoch, scoring)
 
 
-def fit_into(network: Network, seconds: float, pace: Pace) -> Network:
+def fit_into(network: ModelWithData, seconds: float, pace: Pace) -> ModelWithData:
     """The network with as many of its experiment's epochs as fit. Raises UserError where not one does."""
     experiment = network.experiment
     every, wanted = experiment.evaluation.every, experiment.optim.epochs
@@ -84,7 +84,7 @@ def fit_into(network: Network, seconds: float, pace: Pace) -> Network:
     return replace(network, experiment=replace(experiment, optim=replace(experiment.optim, epochs=fitting)))
 
 
-def within_budget(network: Network, runtime: Runtime, placement: Placement, deadline: float) -> Network:
+def within_budget(network: ModelWithData, runtime: Runtime, placement: Placement, deadline: float) -> ModelWithData:
     """As ``fit_into``, by what is measured now; says what fits. deadline: by ``time.monotonic``."""
     fitted = fit_into(network, deadline - time.monotonic(), measure(network, runtime, placement))
     fitting, wanted = fitted.experiment.optim.epochs, network.experiment.optim.epochs

@@ -36,7 +36,7 @@ from fsgl.errors import UserError
 from fsgl.files import read_json, write_json
 from fsgl.models.assemble import RecognitionNet
 from fsgl.models.weights import digest
-from fsgl.runs.network import Network
+from fsgl.runs.network import ModelWithData
 
 BATCH = 64  # images of a step of the stream that shows augmented ones, and of a forward pass on a GPU
 CPU_BATCH = 8  # of a forward pass on a CPU: activations that fit its caches, and malloc's reuse, are twice as fast
@@ -49,8 +49,8 @@ def default_folder() -> Path:
 
 
 def with_cached_features(
-    network: Network, folder: Path, device: torch.device, workers: int = 0, quiet: bool = False
-) -> Network:
+    network: ModelWithData, folder: Path, device: torch.device, workers: int = 0, quiet: bool = False
+) -> ModelWithData:
     """The network with features in place of its images, taken from ``folder`` or computed and kept there.
 
     Images that cannot be read are left out and listed in the data's ``bad``, as in training on images. Raises UserError
@@ -68,7 +68,7 @@ def with_cached_features(
 
 
 class _Cache:
-    def __init__(self, network: Network, folder: Path, device: torch.device, workers: int, quiet: bool) -> None:
+    def __init__(self, network: ModelWithData, folder: Path, device: torch.device, workers: int, quiet: bool) -> None:
         if not isinstance(network.model, RecognitionNet) or not network.model.frozen:
             raise ValueError("features are cached of a frozen backbone only")
         self._model = network.model

@@ -28,7 +28,7 @@ from fsgl.recipes.experiment import Experiment
 
 
 @dataclass(frozen=True)
-class Network:
+class ModelWithData:
     """A built model and what it is made of.
 
     data: as this model is shown them.  origin: of the weights that its backbone began with; None from scratch, and
@@ -75,7 +75,9 @@ def readable(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return logits[kept], labels[kept]
 
 
-def build_network(experiment: Experiment, data: LoadedData, device: torch.device, pretrained: bool = True) -> Network:
+def build_network(
+    experiment: Experiment, data: LoadedData, device: torch.device, pretrained: bool = True
+) -> ModelWithData:
     """A network before training; what is fresh in it follows from the experiment's seed.
 
     pretrained: False leaves out the weights that ``experiment.transfer`` names, for one whose own will be loaded.
@@ -83,7 +85,7 @@ def build_network(experiment: Experiment, data: LoadedData, device: torch.device
     shown = as_shown(experiment, data)
     model, origin = build_model(experiment, len(shown.mean), torch.from_numpy(data.counts), pretrained)
     model = model.to(memory_format=torch.channels_last).to(device)  # the faster layout, on CPUs too
-    return Network(model, experiment, shown, origin)
+    return ModelWithData(model, experiment, shown, origin)
 
 
 def build_model(

@@ -24,7 +24,7 @@ from fsgl.models.assemble import RecognitionNet
 from fsgl.models.light import merge_lora
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.folder import how_to_go_on, recorded
-from fsgl.runs.network import Network, build_model, build_network
+from fsgl.runs.network import ModelWithData, build_model, build_network
 
 _LISTS = ("train_list", "val_list", "test_list")
 WEIGHTS = {"last": "model.safetensors", "best-val": "best-val.safetensors"}
@@ -108,7 +108,7 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray]:
 
 def load_network(
     folder: Path, weights: str = "last", device: torch.device | str = "cpu", data: LoadedData | None = None
-) -> Network:
+) -> ModelWithData:
     """The trained network of a run with its data. weights: a key of ``WEIGHTS``.  data: the run's, where they are in
     memory; None reads them. Raises UserError, also for data that are not the run's."""
     record = read_record(folder)
@@ -123,7 +123,7 @@ def load_network(
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A trained network without its data: what is needed to use it elsewhere.
 
     mean, std: of each channel, in [0, 1].  image_size: side in pixels of the view of a photograph; array_size: height
@@ -161,7 +161,7 @@ class Trained:
         return Shape(*self.input_size, self.channels, photograph=self.array_size is None)
 
 
-def load_model(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> Trained:
+def load_model(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> TrainedModel:
     """The trained network of a run, in evaluation mode; its images are not needed. Raises UserError."""
     record = read_record(folder)
     experiment = _from_where_it_began(experiment_of(folder, record), record, _LISTS)
@@ -186,10 +186,10 @@ def load_model(folder: Path, weights: str = "last", device: torch.device | str =
     merge_lora(model.backbone)  # what is used elsewhere is the network alone
     model = model.to(memory_format=torch.channels_last).to(device).eval()
     prior = assumed_prior(record, experiment, counts)
-    return Trained(model, experiment, names, counts, mean, std, image_size, array_size, temperature, prior, scale)
+    return TrainedModel(model, experiment, names, counts, mean, std, image_size, array_size, temperature, prior, scale)
 
 
-def at_white_level(trained: Trained, white: float | None) -> Trained:
+def at_white_level(trained: TrainedModel, white: float | None) -> TrainedModel:
     """The network, shown images of more than 8 bits with white at this value; None leaves the run's own scale."""
     if white is None:
         return trained

@@ -13,14 +13,14 @@ from fsgl.data.stream.features import ImageFeatures
 from fsgl.engine.processes import Processes
 from fsgl.evaluation.metrics import confusion_matrix
 from fsgl.evaluation.posthoc import fit_temperature
-from fsgl.runs.network import Network, readable
+from fsgl.runs.network import ModelWithData, readable
 
 
 @dataclass(frozen=True)
 class Scorer:
     """network: the one that is scored, with its data.  workers: decoding processes."""
 
-    network: Network
+    network: ModelWithData
     device: torch.device
     workers: int
     processes: Processes

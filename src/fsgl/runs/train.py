@@ -29,7 +29,7 @@ from fsgl.runs.begin import begin_heads, featured
 from fsgl.runs.budget import Foretelling, within_budget
 from fsgl.runs.display import Display, make_display
 from fsgl.runs.folder import RunFolder, ended_by, recorded
-from fsgl.runs.network import Network, build_network, cost
+from fsgl.runs.network import ModelWithData, build_network, cost
 from fsgl.runs.scoring import Scorer
 from fsgl.runs.trackers import Tracker, make_trackers, require_trackers
 
@@ -91,7 +91,7 @@ class _Session:
     """One process's share of a run."""
 
     def __init__(
-        self, experiment: Experiment, files: RunFolder, runtime: Runtime, placement: Placement, network: Network
+        self, experiment: Experiment, files: RunFolder, runtime: Runtime, placement: Placement, network: ModelWithData
     ) -> None:
         self.experiment, self.files, self.runtime = experiment, files, runtime
         self.network, self.processes, self.device = network, placement.processes, placement.device

@@ -12,7 +12,7 @@ from PIL import Image
 from fsgl.data.draw.together import keep_together
 from fsgl.data.images import copies
 from fsgl.data.images.copies import same_content
-from fsgl.data.images.prepared import PreparedImages
+from fsgl.data.images.shards import PreparedImages
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
 from fsgl.data.load import DataSpec, LoadedData, load_data
 from fsgl.data.readers.reading import Reading

@@ -1,8 +1,8 @@
-"""What training will say of how somebody's own images are parted, before anything is trained."""
+"""What training will say of how somebody's own images are split, before anything is trained."""
 
 from __future__ import annotations
 
-from fsgl.data.draw.parts import require_trainable, with_test, with_validation
+from fsgl.data.draw.holdout import require_trainable, with_test, with_validation
 from fsgl.data.draw.together import keep_together
 from fsgl.data.images.sources import Source
 from fsgl.data.readers.small_images import keep_small_images

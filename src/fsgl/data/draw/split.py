@@ -10,8 +10,8 @@ import numpy as np
 
 from fsgl.data.draw.grouped import SINGLE, GroupedCarving
 from fsgl.data.draw.imbalance import class_counts
-from fsgl.data.images.prepared import PreparedImages
 from fsgl.data.images.scale import SIXTEEN_BITS
+from fsgl.data.images.shards import PreparedImages
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
 from fsgl.errors import UserError
 from fsgl.randomness import derive_seed

@@ -52,7 +52,7 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
     same_files, looks, many = searched.same, searched.looks, searched.many
     if with_looks:
         found["alike_and_many"] = many
-        notes += [f"{many:,} images look alike, too many to be copies; they are parted as they fall"] if many else []
+        notes += [f"{many:,} images look alike, too many to be copies; they are not kept together"] if many else []
     found["leaks"], leaks = _leaks(parts, same_files, _SAME)
     notes += leaks
     known = {place for group in same_files for place in group}

@@ -11,7 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
-from fsgl.data.images.prepared import PreparedImages
+from fsgl.data.images.shards import PreparedImages
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
 
 TAIL = 256  # bytes; the first ones are a camera's or a program's own and much alike

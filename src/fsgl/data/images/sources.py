@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsgl.data.images.image_files import open_in_set
-from fsgl.data.images.prepared import PreparedImages
 from fsgl.data.images.scale import Scale
+from fsgl.data.images.shards import PreparedImages
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Somebody's own images: find out what a path is, and read it.
 
-    a folder of fsgl prepare    a prepared set (prepared.py)
+    a folder of fsgl prepare    a prepared set (shards.py)
     another folder              a folder for each class, with or without train / val / test (class_folders.py)
     .csv, .tsv, .parquet        a table of paths and labels (tables.py)
     .txt, .lst                  lines 'path label' (lists.py)
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fsgl.data.images.prepared import is_prepared, read_prepared
+from fsgl.data.images.shards import is_prepared, read_prepared
 from fsgl.data.images.sources import Source
 from fsgl.data.readers import tables
 from fsgl.data.readers.class_folders import read_class_folders

@@ -28,7 +28,7 @@ from fsgl.deploy.serve.page import page
 from fsgl.evaluation.metrics import shot_groups
 from fsgl.evaluation.posthoc import probabilities
 from fsgl.runs.prediction_sets import PredictionSets
-from fsgl.runs.saved import Trained
+from fsgl.runs.saved import TrainedModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +39,7 @@ NEAREST = 6
 
 
 def make_app(
-    trained: Trained, name: str, index: Index | None, hosts: list[str], sets: PredictionSets | None = None
+    trained: TrainedModel, name: str, index: Index | None, hosts: list[str], sets: PredictionSets | None = None
 ) -> Starlette:
     """The application. name: of the run, for the page.  index: of training images, or None.  hosts: it answers to.
     sets: of classes, to be answered with, too."""
@@ -85,7 +85,7 @@ async def _body(request: Request) -> bytes:
 
 
 class _Answering:
-    def __init__(self, trained: Trained, index: Index | None, sets: PredictionSets | None) -> None:
+    def __init__(self, trained: TrainedModel, index: Index | None, sets: PredictionSets | None) -> None:
         self._trained, self._index, self._sets = trained, index, sets
         boundaries = trained.experiment.evaluation
         groups = shot_groups(trained.class_counts, many=boundaries.many, few=boundaries.few)

@@ -10,12 +10,12 @@ import torch
 
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.pixels import view
-from fsgl.data.images.prepared import PreparedImages
+from fsgl.data.images.shards import PreparedImages
 from fsgl.data.images.sources import ImageArrays, ImageFiles
 from fsgl.data.images.thumbnails import open_image, thumbnail
 from fsgl.data.stream.transforms import normalise
 from fsgl.deploy.predict import BATCH
-from fsgl.runs.saved import Trained
+from fsgl.runs.saved import TrainedModel
 
 MOST = 5000  # training images in the index: of each class an equal number, as far as it goes
 SIDE = 96  # pixels of a thumbnail
@@ -36,14 +36,16 @@ class Index:
         return [(int(row), float(cosines[row])) for row in rows]
 
 
-def features_of(trained: Trained, views: Sequence[np.ndarray]) -> np.ndarray:
+def features_of(trained: TrainedModel, views: Sequence[np.ndarray]) -> np.ndarray:
     """Features ``N x D`` of views as ``data.images.pixels.view`` makes them."""
     with torch.inference_mode():
         features = trained.model.features(normalise(np.stack(views), trained.mean, trained.std))
     return features.numpy()
 
 
-def build_index(trained: Trained, images: ImageArrays | ImageFiles | PreparedImages, seed: int = 0) -> Index | None:
+def build_index(
+    trained: TrainedModel, images: ImageArrays | ImageFiles | PreparedImages, seed: int = 0
+) -> Index | None:
     """Of up to MOST images, balanced over the classes; unreadable ones are left out. None where all are."""
     features, labels, thumbnails = [], [], []
     chosen = _balanced(images.labels, seed)

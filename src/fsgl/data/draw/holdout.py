@@ -58,10 +58,8 @@ def with_test(source: Source, share: float | None, seed: int) -> tuple[Source, t
     train = source.train.take(kept)
     source = replace(source, train=train, test=source.train.take(carved), notes=(*source.notes, *notes))
     if groups:
-        parted = {
-            part: tuple(groups[place] for place in places) for part, places in (("train", kept), ("test", carved))
-        }
-        source = replace(source, groups={**source.groups, **parted})
+        split = {part: tuple(groups[place] for place in places) for part, places in (("train", kept), ("test", carved))}
+        source = replace(source, groups={**source.groups, **split})
     if isinstance(train, ImageArrays):
         mean, std = statistics(train.images)
         source = replace(source, mean=mean, std=std)

@@ -5,7 +5,7 @@
     OUT/train-00000.index  of each: offset, bytes, width, height, label; numbers as in INDEX
     OUT/train.txt          the original paths, one a line
 
-prepare.py writes it. Reading takes what the folder says with care: sizes are checked before use, and nothing in
+shard_writer.py writes it. Reading takes what the folder says with care: sizes are checked before use, and nothing in
 it is executed.
 """
 

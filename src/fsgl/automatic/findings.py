@@ -20,7 +20,7 @@ WANTED = 8  # classes that more images would help
 ENOUGH_TEST = 10  # images of a class, below which its test figure says little
 
 
-def told(study: Study, verdict: Verdict, pool: Pool, folder: Path, clock: Clock) -> dict[str, Any]:
+def findings(study: Study, verdict: Verdict, pool: Pool, folder: Path, clock: Clock) -> dict[str, Any]:
     """Everything, ready for JSON. folder: of the run, complete."""
     record, saved = read_record(folder), read_predictions(folder)
     trial, labels = verdict.trial, study.labels

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fsgl.data.draw.split import split_hash
-from fsgl.data.images import prepare as preparing
+from fsgl.data.images import shard_writer
 from fsgl.data.images.bad_images import BadImages
 from fsgl.data.images.image_files import BadImage
-from fsgl.data.images.prepare import PrepareSpec, prepare, verify
-from fsgl.data.images.prepared import INDEX, PreparedImages, is_prepared, read_prepared
+from fsgl.data.images.shard_writer import PrepareSpec, prepare, verify
+from fsgl.data.images.shards import INDEX, PreparedImages, is_prepared, read_prepared
 from fsgl.data.images.sources import ImageFiles
 from fsgl.data.readers.own import find_source
 from fsgl.errors import UserError
@@ -39,7 +39,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "SHARD", 4)
+    monkeypatch.setattr(shard_writer, "SHARD", 4)
 
 
 def opened(images: ImageFiles | PreparedImages) -> list[np.ndarray]:
@@ -97,7 +97,7 @@ def test_taking_pickling_and_the_datas_hash(photos: Path, tmp_path: Path) -> Non
 
 def test_it_goes_on_where_it_was_stopped(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out, written = find_source(photos), tmp_path / "out", []
-    real = preparing._write_shard
+    real = shard_writer._write_shard
 
     def counted(task, folder):  # type: ignore[no-untyped-def]
         if len(written) == 2:
@@ -105,7 +105,7 @@ def test_it_goes_on_where_it_was_stopped(photos: Path, tmp_path: Path, monkeypat
         written.append(task.name)
         return real(task, folder)
 
-    monkeypatch.setattr(preparing, "_write_shard", counted)
+    monkeypatch.setattr(shard_writer, "_write_shard", counted)
     with pytest.raises(KeyboardInterrupt):
         prepare(source, out, PrepareSpec(16), 0)
     assert not is_prepared(out)
@@ -116,7 +116,9 @@ def test_it_goes_on_where_it_was_stopped(photos: Path, tmp_path: Path, monkeypat
     written[:] = []
     (out / f"{first[1]}.bin").write_bytes(b"damaged meanwhile")
     seen = []
-    monkeypatch.setattr(preparing, "_write_shard", lambda task, folder: written.append(task.name) or real(task, folder))
+    monkeypatch.setattr(
+        shard_writer, "_write_shard", lambda task, folder: written.append(task.name) or real(task, folder)
+    )
     prepare(source, out, PrepareSpec(16), 0, progress=lambda done, total: seen.append((done, total)))
     assert first[0] not in written
     assert first[1] in written

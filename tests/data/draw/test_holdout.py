@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsgl.data.draw.parts import classes_without, name_some, require_trainable, with_test, with_validation
+from fsgl.data.draw.holdout import classes_without, name_some, require_trainable, with_test, with_validation
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
 from fsgl.errors import UserError
 

@@ -1,4 +1,4 @@
-"""Writes a prepared set (prepared.py): shard by shard, in parallel, to be gone on with after an interruption.
+"""Writes a prepared set (shards.py): shard by shard, in parallel, to be gone on with after an interruption.
 
 Every shard is written whole, then a note beside it of what it was made from; a shard whose note still holds is not made
 again. prepared.json is written when all are there, and the notes are removed.
@@ -24,7 +24,7 @@ import numpy as np
 from fsgl.data.images.bad_images import BadImages
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.leftovers import leftover
-from fsgl.data.images.prepared import ENCODINGS, INDEX, Prepared, Shard, is_prepared, read_prepared, shard_hash
+from fsgl.data.images.shards import ENCODINGS, INDEX, Prepared, Shard, is_prepared, read_prepared, shard_hash
 from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
 from fsgl.errors import UserError, unknown
