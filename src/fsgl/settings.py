@@ -30,6 +30,7 @@ class Rule:
     choices: the words that it may be; joined: by which sign several of them may be joined.
     at_least, above, at_most, below: bounds of a number, which must be finite in any case.
     noun: what a wrong choice is called, where that is not the setting's name.  reason: for the bounds, if it helps.
+    formerly: its name in earlier run folders, which is read and accepted still, and stands in an experiment's hash.
     """
 
     meaning: str
@@ -41,6 +42,7 @@ class Rule:
     below: float | None = None
     noun: str = ""
     reason: str = ""
+    formerly: str = ""
 
     @property
     def bounds(self) -> str:

@@ -86,7 +86,7 @@ class Mixed:
 class Losses:
     """The objectives of one step, scalars with their graph.
 
-    total: what is descended.  ascent: what SAM climbs; None means ``total``.
+    total: what is descended.  ascent: what SAM ascends; None means ``total``.
     terms: the named, detached parts of ``total``, for the log and for naming the one that is NaN.
     """
 
@@ -95,6 +95,6 @@ class Losses:
     terms: dict[str, Tensor] = field(default_factory=dict)
 
     @property
-    def climbed(self) -> Tensor:
+    def ascended(self) -> Tensor:
         """The loss whose gradient SAM ascends."""
         return self.total if self.ascent is None else self.ascent

@@ -48,7 +48,7 @@ devices, where, *cases = sys.argv[1:]
 torch.set_num_threads(1)
 processes = Runtime("cpu", devices=int(devices)).place().processes
 for case in cases:
-    images, climb = case.split("-")
+    images, ascent = case.split("-")
     images = int(images)
     random = np.random.default_rng(0)
     labels = np.sort(random.integers(0, 4, images) % random.integers(1, 5, images))
@@ -67,8 +67,8 @@ for case in cases:
     stream = ArrayStream(pixels, labels, 4, spec, CropFlip(padding=1), (0.5,) * 3, (0.25,) * 3)
     sgd = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3, fused=True)
     tally, method = Tally(), Glmc()
-    climbing = processes if climb == "global" else ALONE
-    update = Update(net, method, sgd, make_ascent(net, SamSpec(0.05)), tally, processes, climbing)
+    ascending = processes if ascent == "global" else ALONE
+    update = Update(net, method, sgd, make_ascent(net, SamSpec(0.05)), tally, processes, ascending)
     for epoch in range(5):
         for step, batch in enumerate(stream.batches(epoch)):
             training_step(update, method, batch, 4, epoch / 5, generator(7, "mix", epoch, step))

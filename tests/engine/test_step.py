@@ -66,13 +66,13 @@ def test_steps_with_sam_are_a_loop_that_spells_it_out() -> None:
         batch = make_batch(step)
         take(ours, ours_sgd, CrossEntropy(), SamSpec(0.3, "both"), batch)
         weights = [parameter.detach().clone() for parameter in plain.parameters()]
-        for climb in (True, False):
+        for ascent in (True, False):
             plain_sgd.zero_grad()
             F.cross_entropy(plain(batch.original.views[0]), batch.original.labels).backward()
             norm = sum(float((parameter.grad**2).sum()) for parameter in plain.parameters()) ** 0.5
             with torch.no_grad():
                 for parameter, weight in zip(plain.parameters(), weights, strict=True):
-                    parameter.copy_(weight + 0.3 * parameter.grad / norm if climb else weight)
+                    parameter.copy_(weight + 0.3 * parameter.grad / norm if ascent else weight)
         plain_sgd.step()
     for (name, now), value in zip(ours.state_dict().items(), plain.state_dict().values(), strict=True):
         torch.testing.assert_close(now, value, rtol=1e-4, atol=1e-5, msg=name)

@@ -37,7 +37,7 @@ def test_loss_is_torchs_whatever_the_progress() -> None:
     for progress in (0.0, 0.9):
         losses = CrossEntropy().loss(model, mixed, progress)
         torch.testing.assert_close(losses.total, expected, rtol=1e-13, atol=0)
-        assert losses.climbed is losses.total
+        assert losses.ascended is losses.total
         assert losses.terms["cross_entropy"].item() == losses.total.item()
         assert not losses.terms["cross_entropy"].requires_grad
 

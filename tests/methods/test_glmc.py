@@ -133,7 +133,7 @@ def test_loss_by_loops(seed: int, progress: float, c: float, ascent: str) -> Non
     losses = Glmc(contrast_weight=c, ascent=ascent).loss(net, mixed, progress)
     total = classification + c * terms["consistency"]
     assert losses.total.item() == pytest.approx(total, rel=1e-12, abs=1e-11)
-    assert losses.climbed.item() == pytest.approx(total if ascent == "total" else classification, rel=1e-12, abs=1e-11)
+    assert losses.ascended.item() == pytest.approx(total if ascent == "total" else classification, rel=1e-12, abs=1e-11)
     assert {name: term.item() for name, term in losses.terms.items()} == pytest.approx(terms, rel=1e-12, abs=1e-12)
     assert [image.item() for image, _ in net.seen] == [0, 1]
     assert all(shown is target for (_, shown), target in zip(net.seen, mixed.targets, strict=True))
@@ -152,7 +152,7 @@ def test_only_total_sends_an_ascent_gradient_to_the_consistency_heads() -> None:
         method = Glmc(ascent=ascent)
         net = make_net(method)
         losses = method.loss(net, method.mix(make_batch(), K, torch.Generator().manual_seed(0)), 0.5)
-        losses.climbed.backward()
+        losses.ascended.backward()
         heads = (net.heads.projection_head, net.heads.contrast_head)
         assert all((head.weight.grad is not None) is reached for head in heads)
         assert net.heads.fc.weight.grad is not None

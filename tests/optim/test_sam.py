@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fsgl.errors import UserError
-from fsgl.optim.sam import Sam, SamSpec, climbed_as_list, frozen_batch_norm_statistics, make_ascent
+from fsgl.optim.sam import Sam, SamSpec, frozen_batch_norm_statistics, make_ascent, perturbed_as_list
 
 
 def normed_net(seed: int = 0) -> nn.Sequential:
@@ -51,7 +51,7 @@ def test_a_step_on_a_quadratic_is_the_papers(seed: int, rho: float) -> None:
         return w @ torch.from_numpy(matrix) @ w / 2
 
     f().backward()
-    with Sam(parts, rho).climb():
+    with Sam(parts, rho).ascend():
         f().backward()
     optimizer.step()
     np.testing.assert_allclose(torch.cat(parts).detach().numpy(), expected, rtol=1e-10, atol=1e-10)
@@ -83,13 +83,13 @@ def test_a_step_of_adamw_takes_the_gradient_above_and_decays_the_weights_below()
 
 
 @pytest.mark.parametrize("rho", [1e-3, 0.05, 3.0])
-def test_climb_goes_rho_far_along_the_gradient_of_all_parameters_together(rho: float) -> None:
+def test_ascent_goes_rho_far_along_the_gradient_of_all_parameters_together(rho: float) -> None:
     net = normed_net()
     before = copies(net)
     loss_of(net).backward()
     gradients = [parameter.grad.clone() for parameter in net.parameters() if parameter.grad is not None]
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients))
-    with Sam(net.parameters(), rho).climb():
+    with Sam(net.parameters(), rho).ascend():
         assert all(parameter.grad is None for parameter in net.parameters())
         moves = [now.detach() - old for now, old in zip(net.parameters(), before, strict=True)]
         assert math.sqrt(sum(float((move**2).sum()) for move in moves)) == pytest.approx(rho, rel=1e-9)
@@ -104,7 +104,7 @@ def test_return_is_bit_for_bit(values: list[float], rho: float) -> None:
     sam = Sam([parameter], rho)
     for _ in range(2):  # also where the kept copies are used again
         parameter.grad = torch.linspace(-1, 7, len(values))
-        with sam.climb():
+        with sam.ascend():
             pass
         assert torch.equal(parameter.detach().view(torch.int32), before.view(torch.int32))
 
@@ -114,22 +114,22 @@ def test_return_after_an_exception_inside() -> None:
     before = copies(net)
     loss_of(net).backward()
 
-    def climbed() -> None:
+    def ascended() -> None:
         assert not torch.equal(net[0].weight, before[0])
         raise KeyError
 
-    with pytest.raises(KeyError), Sam(net.parameters(), 0.5).climb():
-        climbed()
+    with pytest.raises(KeyError), Sam(net.parameters(), 0.5).ascend():
+        ascended()
     assert all(torch.equal(now, old) for now, old in zip(net.parameters(), before, strict=True))
 
 
 def test_a_parameter_without_gradient_stays_and_takes_no_part() -> None:
     moving, resting = nn.Parameter(torch.tensor([3.0, 4.0])), nn.Parameter(torch.tensor([7.0]))
     moving.grad = torch.tensor([3.0, 4.0])
-    with Sam([moving, resting], 0.5).climb():
+    with Sam([moving, resting], 0.5).ascend():
         assert moving.tolist() == pytest.approx([3.3, 4.4])
         assert resting.item() == 7
-        resting.grad = torch.ones(1)  # from the descent loss: it must outlive the climb
+        resting.grad = torch.ones(1)  # from the descent loss: it must outlive the ascent
     assert moving.tolist() == [3, 4]
     assert resting.grad is not None
 
@@ -139,18 +139,18 @@ def test_parameters_may_have_a_gradient_in_one_step_and_none_in_the_next() -> No
     sam = Sam([first, second], 1.0)
     for moved, rested in ((first, second), (second, first)):
         moved.grad, rested.grad = torch.tensor([0.0, 2.0]), None
-        with sam.climb():
+        with sam.ascend():
             assert moved.tolist() == [1, 2]
             assert rested.tolist() == [1, 1]
-    with sam.climb():  # none has one
+    with sam.ascend():  # none has one
         pass
     assert first.tolist() == second.tolist() == [1, 1]
 
 
-def test_no_gradient_is_no_climb_and_no_nan() -> None:
+def test_no_gradient_is_no_ascent_and_no_nan() -> None:
     parameter = nn.Parameter(torch.tensor([1.0, -2.0]))
     parameter.grad = torch.zeros(2)
-    with Sam([parameter], 0.05).climb():
+    with Sam([parameter], 0.05).ascend():
         assert parameter.tolist() == [1, -2]
 
 
@@ -161,7 +161,7 @@ def test_sam_takes_over_weights_that_changed_between_steps() -> None:
         with torch.no_grad():
             parameter.fill_(start)
         parameter.grad = torch.ones(1)
-        with sam.climb():
+        with sam.ascend():
             assert parameter.item() == start + 1
         assert parameter.item() == start
 
@@ -187,12 +187,12 @@ def test_rho_zero_or_less_is_a_plain_step_bit_for_bit(rho: float) -> None:
         assert torch.equal(now, expected), name
 
 
-def test_a_climb_of_length_zero_is_a_plain_step_bit_for_bit() -> None:
+def test_an_ascent_of_length_zero_is_a_plain_step_bit_for_bit() -> None:
     plain, ours = normed_net(), normed_net()
     plain_step(plain)
     optimizer = torch.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-3)
     loss_of(ours).backward()
-    with Sam(ours.parameters(), 0.0).climb():
+    with Sam(ours.parameters(), 0.0).ascend():
         loss_of(ours).backward()
     optimizer.step()
     assert all(torch.equal(now, old) for now, old in zip(ours.parameters(), plain.parameters(), strict=True))
@@ -265,26 +265,26 @@ def test_mistakes_in_the_settings(wrong: dict, said: str) -> None:
         SamSpec(**wrong)
 
 
-def test_climb_after_the_model_was_converted() -> None:
+def test_ascent_after_the_model_was_converted() -> None:
     parameter = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
     sam = Sam([parameter], rho=1.0)
     for dtype in (torch.float32, torch.float64):
         parameter.data = parameter.data.to(dtype)
         parameter.grad = torch.tensor([3.0, 4.0], dtype=dtype)
-        with sam.climb():
+        with sam.ascend():
             torch.testing.assert_close(parameter.data, torch.tensor([3.6, 4.8], dtype=dtype))
         torch.testing.assert_close(parameter.data, torch.tensor([3.0, 4.0], dtype=dtype))
 
 
-def test_step_inside_the_climb_is_refused() -> None:
-    """It would change the climbed copy, which the return throws away: nothing would be learnt, without a word."""
+def test_step_inside_the_ascent_is_refused() -> None:
+    """It would change the perturbed copy, which the return throws away: nothing would be learnt, without a word."""
     parameter = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
     optimizer = torch.optim.SGD([parameter], lr=0.1)
     sam = Sam([parameter], rho=1.0)
     parameter.square().sum().backward()
 
     def step_within() -> None:
-        with sam.climb():
+        with sam.ascend():
             parameter.square().sum().backward()
             optimizer.step()
 
@@ -293,13 +293,13 @@ def test_step_inside_the_climb_is_refused() -> None:
     assert parameter.tolist() == [3.0, 4.0]
 
 
-def test_the_climb_of_whole_lists_is_that_of_one_weight_at_a_time() -> None:
+def test_the_ascent_of_whole_lists_is_that_of_one_weight_at_a_time() -> None:
     """What a GPU does against what a CPU does."""
     weights = [torch.randn(3, 2, 3, 3).to(memory_format=torch.channels_last), torch.randn(5), torch.randn(())]
     gradients = [torch.randn_like(weight) for weight in weights]
     scale = torch.tensor(0.37)
-    climbed = climbed_as_list(weights, gradients, scale)
-    for weight, gradient, result in zip(weights, gradients, climbed, strict=True):
+    perturbed = perturbed_as_list(weights, gradients, scale)
+    for weight, gradient, result in zip(weights, gradients, perturbed, strict=True):
         torch.testing.assert_close(result, weight + 0.37 * gradient, rtol=1e-6, atol=1e-6)
         assert result.stride() == weight.stride()
         assert result.data_ptr() != gradient.data_ptr()

@@ -37,7 +37,7 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "schedule.drop": ("0.1", 0.1),
     "sam.rho": ("-1", -1.0),
     "sam.batch_norm": ("both", "both"),
-    "sam.climb": ("local", "local"),
+    "sam.ascent": ("local", "local"),
     "evaluation.every": ("5", 5),
     "evaluation.many": ("99", 99),
     "evaluation.few": ("19", 19),

@@ -85,6 +85,18 @@ def test_later_settings_leave_the_hashes_of_earlier_runs_alone(recipe: str, data
     assert Experiment.from_json(earlier, "experiment.json") == experiment
 
 
+def test_a_renamed_setting_is_known_by_its_earlier_name_too() -> None:
+    local = override(FSGL, "sam.ascent=local")
+    assert override(FSGL, "sam.climb=local") == local != FSGL
+    earlier = local.to_json()
+    earlier["sam"]["climb"] = earlier["sam"].pop("ascent")
+    assert Experiment.from_json(earlier, "experiment.json") == local
+    with pytest.raises(UserError, match=r"sam\.climb"):  # both: which is meant is not guessed
+        Experiment.from_json({**earlier, "sam": {**earlier["sam"], "ascent": "global"}}, "experiment.json")
+    with pytest.raises(UserError, match=r"sam\.ascent is given twice"):
+        override(FSGL, "sam.climb=local", "sam.ascent=global")
+
+
 def test_only_settings_marked_as_later_are_left_out_of_the_hash() -> None:
     later = {item.name for item in fields(FSGL.data) if item.metadata.get("later")}
     assert later == {name.split(".")[1] for name in ON_OTHER_DATA}

@@ -20,7 +20,7 @@ from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.evaluation.posthoc import probabilities
 from fsgl.recipes import RECIPES, SAM, make_experiment
-from fsgl.recipes.experiment import setting_names
+from fsgl.recipes.experiment import earlier_names, setting_names
 from fsgl.recipes.on_data import SHORT_NAMES, experiment_on
 from fsgl.runs.saved import TrainedModel, load_model, read_history
 from fsgl.runs.train import train
@@ -133,7 +133,8 @@ class LongTailClassifier(ClassifierMixin, BaseEstimator):
             return
         if str(recipe).removesuffix(SAM) not in RECIPES:
             return  # what is wrong then is the recipe, and fit says so
-        known = list(setting_names(make_experiment(recipe, "own")))
+        experiment = make_experiment(recipe, "own")
+        known = {*setting_names(experiment), *earlier_names(experiment)}
         if setting_name(name) not in known:
             there_are = ", ".join((*_OWN, *SHORT_NAMES))
             raise ValueError(

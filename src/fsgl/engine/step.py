@@ -2,7 +2,7 @@
 
     mixed = method.mix(batch)                      what the network is shown, the same in both passes
     method.prepare(model, mixed)                   where a method keeps state
-    climb:    forward, backward, exchange          with SAM: to w + rho g / ||g||
+    ascend:   forward, backward, exchange          with SAM: to w + rho g / ||g||
     descend:  forward, backward, exchange          the gradient there
     optimizer.step()                               from w
     method.constrain(model)                        where weights must stay within bounds
@@ -33,7 +33,7 @@ class Update:
 
     tally: where the losses are summed and watched. A fused optimizer (``fused=True``) leaves the weights as they are
     from the first loss that is no number on; others write NaN until somebody reads the tally.
-    processes: that share the step.  climbing: those whose gradients SAM's climb follows, all of them or just this one.
+    processes: that share the step.  ascending: those whose gradients SAM's ascent follows, all or just this one.
     """
 
     model: nn.Module
@@ -42,14 +42,14 @@ class Update:
     ascend: Ascent
     tally: Tally = field(default_factory=Tally)
     processes: Processes = ALONE
-    climbing: Processes = ALONE
+    ascending: Processes = ALONE
 
     def __post_init__(self) -> None:
         if self.optimizer.defaults.get("fused"):
             self.optimizer.found_inf = self.tally.bad  # type: ignore[attr-defined]
 
     def __call__(self, mixed: Mixed, progress: float, share: Share) -> Losses:
-        """Climb (with SAM), descend. Returns the losses that were descended; progress: epoch / epochs."""
+        """Ascend (with SAM), descend. Returns the losses that were descended; progress: epoch / epochs."""
 
         def gradient(objective: Callable[[Losses], Tensor], processes: Processes) -> tuple[Losses, Tensor]:
             losses = self.method.loss(self.model, mixed, progress)
@@ -61,7 +61,7 @@ class Update:
         with torch.no_grad():
             mixed = self.method.prepare(self.model, mixed)
         self.optimizer.zero_grad(set_to_none=True)
-        with self.ascend(lambda: gradient(lambda losses: losses.climbed, self.climbing)):
+        with self.ascend(lambda: gradient(lambda losses: losses.ascended, self.ascending)):
             descended, values = gradient(lambda losses: losses.total, self.processes)
         self.optimizer.step()
         self.method.constrain(self.model)
@@ -79,7 +79,7 @@ Updates = Callable[[Mixed, float, Share], Losses]
 def training_step(
     update: Updates, method: Method, batch: Batch, num_classes: int, progress: float, generator: torch.Generator
 ) -> Losses:
-    """Mix, climb (with SAM), descend. Returns the losses that were descended.
+    """Mix, ascend (with SAM), descend. Returns the losses that were descended.
 
     progress: epoch / epochs.  generator: of the mixture's random numbers.
     """

@@ -49,7 +49,7 @@ class Glmc(Method):
         "area", "lambda recomputed from the pasted area, or kept (the release)", choices=CUTMIX_LABELS
     )
     ascent: str = setting(
-        "classification", "what SAM climbs: the loss without consistency (the release), or all of it", choices=ASCENTS
+        "classification", "what SAM ascends: the loss without consistency (the release), or all of it", choices=ASCENTS
     )
     rebalancing: str = setting(
         "weights",

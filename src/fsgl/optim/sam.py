@@ -6,9 +6,9 @@
 In anyone's own loop::
 
     sam = Sam(model.parameters(), rho=0.05)
-    loss(model, batch).backward()          # the gradient that is climbed
-    with sam.climb():                      # w + e; gradients cleared
-        loss(model, batch).backward()      # the gradient that is descended
+    loss(model, batch).backward()          # the ascent gradient
+    with sam.ascend():                     # w + e; gradients cleared
+        loss(model, batch).backward()      # the descent gradient
     optimizer.step()                       # from w again, bit for bit
 
 A parameter without an ascent gradient stays where it is. (In the authors' release those are the two
@@ -27,25 +27,26 @@ from torch import Tensor, nn
 from fsgl.settings import check, setting
 
 STATISTICS = ("first", "both")
-CLIMBS = ("global", "local")
+ASCENTS = ("global", "local")
 
 
 @dataclass(frozen=True)
 class SamSpec:
     """Settings of SAM."""
 
-    rho: float = setting(0.0, "radius of the climb; 0 or less is plain descent")
+    rho: float = setting(0.0, "radius of the ascent; 0 or less is plain descent")
     batch_norm: str = setting(
         "first",
         "pass that updates BatchNorm's running statistics: the first, at the weights that are kept, or both (the "
         "release)",
         choices=STATISTICS,
     )
-    climb: str = setting(
+    ascent: str = setting(
         "global",
         "with several processes: along the gradient over the images of all of them, as in one process, or each along "
         "that of its own, which saves an exchange of gradients",
-        choices=CLIMBS,
+        choices=ASCENTS,
+        formerly="climb",
     )
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class SamSpec:
 
 
 class Sam:
-    """The climb to w + rho g / ||g|| and the exact return.
+    """The ascent to w + rho g / ||g|| and the exact return.
 
     parameters: those to move.  rho: >= 0; 0 leaves the weights where they are.
     Raises ValueError for a negative rho.
@@ -61,7 +62,7 @@ class Sam:
     >>> import fsgl, torch
     >>> w = torch.tensor([3.0, 4.0], requires_grad=True)
     >>> (w**2).sum().backward()
-    >>> with fsgl.Sam([w], rho=1.0).climb():
+    >>> with fsgl.Sam([w], rho=1.0).ascend():
     ...     [round(value, 3) for value in w.tolist()]
     [3.6, 4.8]
     >>> w.tolist()  # back, bit for bit
@@ -73,10 +74,10 @@ class Sam:
             raise ValueError(f"rho must be finite and not negative, not {rho}")
         self.parameters = list(parameters)
         self.rho = rho
-        self._climbed: dict[Tensor, Tensor] = {}  # allocated once: fresh pages cost more than the arithmetic
+        self._perturbed: dict[Tensor, Tensor] = {}  # allocated once: fresh pages cost more than the arithmetic
 
     @contextmanager
-    def climb(self) -> Iterator[None]:
+    def ascend(self) -> Iterator[None]:
         """Move along the present gradients and clear them; on leaving, also by an exception, return.
 
         Raises RuntimeError where the weights were changed within, as by an ``optimizer.step()``: it would be lost.
@@ -88,11 +89,11 @@ class Sam:
         with torch.no_grad():
             if moved:
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-                scale = self.rho / (norm + 1e-12)  # all gradients zero: no climb, no NaN
+                scale = self.rho / (norm + 1e-12)  # all gradients zero: no ascent, no NaN
                 # w + e is written beside w and the two change places, so the return is exact and costs nothing;
                 # (w + e) - e is not w in floating point, and a copy of w is one more pass over memory.
-                for parameter, climbed in zip(moved, self._climbed_weights(moved, gradients, scale), strict=True):
-                    parameter.data = climbed
+                for parameter, perturbed in zip(moved, self._perturbed_weights(moved, gradients, scale), strict=True):
+                    parameter.data = perturbed
         for parameter in moved:
             parameter.grad = None
         gradients.clear()
@@ -100,31 +101,33 @@ class Sam:
         try:
             yield
             if before != [parameter._version for parameter in moved]:
-                raise RuntimeError("the weights were changed inside climb(); call optimizer.step() after it")
+                raise RuntimeError("the weights were changed inside ascend(); call optimizer.step() after it")
         finally:
             for parameter, weights in zip(moved, stayed, strict=True):
                 parameter.data = weights
 
-    def _climbed_weights(self, weights: list[Tensor], gradients: list[Tensor], scale: Tensor) -> list[Tensor]:
+    climb = ascend  # its first name
+
+    def _perturbed_weights(self, weights: list[Tensor], gradients: list[Tensor], scale: Tensor) -> list[Tensor]:
         if weights[0].device.type != "cpu":
-            return climbed_as_list(weights, gradients, scale)
+            return perturbed_as_list(weights, gradients, scale)
         # On a CPU a list operation is a loop, and its passes over memory are what costs: here it is one.
         pairs = zip(weights, gradients, strict=True)
         return [torch.addcmul(weight, gradient, scale, out=self._beside(weight)) for weight, gradient in pairs]
 
     def _beside(self, parameter: Tensor) -> Tensor:
-        climbed = self._climbed.get(parameter)
+        perturbed = self._perturbed.get(parameter)
         like = (parameter.dtype, parameter.device, parameter.shape)
-        if climbed is None or (climbed.dtype, climbed.device, climbed.shape) != like:  # new, or converted since
-            climbed = self._climbed[parameter] = torch.empty_like(parameter, requires_grad=False)
-        return climbed
+        if perturbed is None or (perturbed.dtype, perturbed.device, perturbed.shape) != like:  # new, or converted since
+            perturbed = self._perturbed[parameter] = torch.empty_like(parameter, requires_grad=False)
+        return perturbed
 
 
-def climbed_as_list(weights: list[Tensor], gradients: list[Tensor], scale: Tensor) -> list[Tensor]:
+def perturbed_as_list(weights: list[Tensor], gradients: list[Tensor], scale: Tensor) -> list[Tensor]:
     """w + scale g for whole lists in a few kernels, as a GPU wants it; memory is from torch's caching allocator."""
-    climbed = list(torch._foreach_mul(gradients, scale))
-    torch._foreach_add_(climbed, weights)
-    return climbed
+    perturbed = list(torch._foreach_mul(gradients, scale))
+    torch._foreach_add_(perturbed, weights)
+    return perturbed
 
 
 @contextmanager
@@ -157,7 +160,7 @@ Ascent = Callable[[Callable[[], object]], AbstractContextManager[object]]
 
 
 def make_ascent(model: nn.Module, spec: SamSpec) -> Ascent:
-    """The ascent of a training step: SAM's climb for rho > 0, nothing otherwise."""
+    """The ascent of a training step: SAM's for rho > 0, nothing otherwise."""
     if spec.rho <= 0:
         return lambda ascent_gradient: nullcontext()
     sam = Sam(model.parameters(), spec.rho)
@@ -166,7 +169,7 @@ def make_ascent(model: nn.Module, spec: SamSpec) -> Ascent:
     def ascend(ascent_gradient: Callable[[], object]) -> Iterator[None]:
         ascent_gradient()
         with ExitStack() as stack:
-            stack.enter_context(sam.climb())
+            stack.enter_context(sam.ascend())
             if spec.batch_norm == "first":
                 stack.enter_context(frozen_batch_norm_statistics(model))
             yield

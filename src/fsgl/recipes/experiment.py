@@ -28,7 +28,7 @@ from fsgl.optim.averaging import AveragingSpec
 from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
 from fsgl.recipes.tuning import TuningSpec
-from fsgl.settings import check, default_of, meaning, setting, settings_of
+from fsgl.settings import check, default_of, meaning, rule_of, setting, settings_of
 
 OPTIMIZERS = ("sgd", "adamw")
 
@@ -149,7 +149,7 @@ class Experiment:
         """
         # Read back first, so that 20 where 20.0 is meant hashes as it will when it comes from its file.
         experiment = Experiment.from_json(self.to_json(), "experiment")
-        settings = _without_later_defaults(experiment, experiment.to_json())
+        settings = _as_hashed(experiment, experiment.to_json())
         for name in ("root", "images"):
             settings["data"].pop(name, None)
         if "transfer" in settings:
@@ -157,15 +157,17 @@ class Experiment:
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _without_later_defaults(spec: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a dataclass without those that were added later and stand at their defaults."""
+def _as_hashed(spec: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a dataclass, by their first names, without those added later that stand at their defaults."""
     kept = dict(settings)
     for item in dataclasses.fields(spec):
         value = getattr(spec, item.name)
         if item.metadata.get("later") and value == default_of(item):
             del kept[item.name]
         elif dataclasses.is_dataclass(value):
-            kept[item.name] = _without_later_defaults(value, settings[item.name])
+            kept[item.name] = _as_hashed(value, settings[item.name])
+        elif formerly := rule_of(item).formerly:
+            kept[formerly] = kept.pop(item.name)
     return kept
 
 
@@ -175,6 +177,12 @@ def setting_names(experiment: Experiment) -> Iterator[str]:
     return (each.name for each in settings_of(experiment) if each.name.split(".")[0] not in said)
 
 
+def earlier_names(experiment: Experiment) -> dict[str, str]:
+    """The earlier names of settings, each with its name now."""
+    renamed = (each for each in settings_of(experiment) if each.rule.formerly)
+    return {f"{each.name.rpartition('.')[0]}.{each.rule.formerly}": each.name for each in renamed}
+
+
 def override(experiment: Experiment, *assignments: str) -> Experiment:
     """The experiment with ``name=value`` settings changed, all at once (so that their order does not matter).
 
@@ -182,10 +190,12 @@ def override(experiment: Experiment, *assignments: str) -> Experiment:
     """
     values: dict[str, str] = {}
     known = list(setting_names(experiment))
+    renamed = earlier_names(experiment)
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise UserError(f"'{assignment}' is no setting; write name=value, such as schedule.lr=0.1")
+        name = renamed.get(name, name)
         if name not in known:
             raise unknown("setting", name, known)
         if name in values:
@@ -236,6 +246,9 @@ def _read(kind: Any, settings: Any, where: str, prefix: str) -> Any:
         kind, settings = METHODS[name], {key: value for key, value in settings.items() if key != "name"}
     hints = typing.get_type_hints(kind)
     fields = {item.name: item for item in dataclasses.fields(kind)}
+    for name, item in fields.items():
+        if (formerly := rule_of(item).formerly) in settings and name not in settings:
+            settings = {name if key == formerly else key: value for key, value in settings.items()}
     for name in settings:
         if name not in fields:
             raise UserError(f"{where}: {unknown('setting', prefix + name, [prefix + known for known in fields])}")

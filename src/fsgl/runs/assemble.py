@@ -76,8 +76,8 @@ def assemble(
         model.compile(dynamic=False)  # in place: the weights keep their names
     optimizer = make_optimizer(experiment, model)
     state = TrainState(model, optimizer, Tally(device))
-    climbing = processes if experiment.sam.climb == "global" else ALONE
-    update = Update(model, method, optimizer, make_ascent(model, experiment.sam), state.tally, processes, climbing)
+    ascending = processes if experiment.sam.ascent == "global" else ALONE
+    update = Update(model, method, optimizer, make_ascent(model, experiment.sam), state.tally, processes, ascending)
     second_stage = method.second_stage(optim.epochs)
     if method.stateful and runtime.cuda_graphs:
         raise UserError(f"{method.name} keeps state between steps, which CUDA graphs do not; leave --cuda-graphs off")
