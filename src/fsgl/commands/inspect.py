@@ -17,6 +17,7 @@ from fsgl.errors import UserError
 
 if TYPE_CHECKING:
     from fsgl.data.images.sources import Source
+    from fsgl.inspection.pretrained import Rows
 
 DESCRIPTION = """\
 Every image opened once: the tail and its groups, sizes, unreadable files, the same image twice (and across
@@ -34,6 +35,10 @@ def add(commands: Any) -> None:
     command.add_argument("--html", type=folder, metavar="FILE", help="write one self-contained page, with pictures")
     command.add_argument("--json", metavar="FILE", help="write all findings as JSON; - prints that and nothing else")
     command.add_argument("--no-label-errors", action="store_true", help="do not look for labels that may be wrong")
+    command.add_argument(
+        "--label-minutes", type=float, default=3.0, metavar="M",
+        help="for a pretrained network's features to find them by (3); 0 finds them by small pixels",
+    )  # fmt: skip
     add_white_level(command)
     add_workers(command, "processes")
     add_reading(command)
@@ -54,7 +59,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
         inspected = scan_source(source, workers, bar.advance)
     if not any(not seen.error for seen in inspected.seen):
         raise UserError(f"{options.path}: not one of {total:,} images can be read")
-    found = findings(inspected, not options.no_label_errors)
+    rows = "" if options.no_label_errors or options.label_minutes <= 0 else _rows(options, source)
+    found = findings(inspected, not options.no_label_errors, rows)
     found["split"] = foretell_parts(source, DataSpec().val) if own else []
     if options.json == "-":
         print(json.dumps(found, indent=2, allow_nan=False))
@@ -90,6 +96,23 @@ def _source(options: argparse.Namespace) -> tuple[Source, bool]:
     val = cast(Images | None, data.val)
     found = f"{DATA_SETS[name].note}; drawn as for training"
     return Source(name, train, test, data.class_names, data.mean, data.std, val=val, found=found), False
+
+
+def _rows(options: argparse.Namespace, source: Source) -> Rows | str:
+    """Features of the training images, or why there are none."""
+    from fsgl.inspection.pretrained import pretrained_rows
+    from fsgl.recipes.on_data import SHORT_NAMES
+
+    given = {name: getattr(options, short, None) for short, name in SHORT_NAMES.items()}
+    assignments = [f"{name}={value}" for name, value in given.items() if value is not None]
+    where = {} if options.root is None else {"root": options.root}
+    try:
+        with progress("features") as bar:
+            return pretrained_rows(
+                source, str(options.path), where, assignments, 60 * options.label_minutes, options.workers, bar.at
+            )
+    except UserError as error:
+        return str(error)
 
 
 def print_findings(found: dict[str, Any], path: str) -> None:
@@ -160,9 +183,11 @@ def _troubles(found: dict[str, Any]) -> list[str]:
             lines += [f"    {' = '.join(group['images'][:3])}" for group in groups["listed"][:2]]
     errors = found["label_errors"]
     if errors and errors["count"]:
-        by = f"a quick model that is right {errors['model_accuracy']} % of the time"
+        by = f"{errors['features']}, a model on which is right {errors['model_accuracy']} % of the time"
         lines.append(f"{errors['count']:,} labels may be wrong, by {by} (--html shows them)")
     elif errors and errors["model_accuracy"] is not None and not errors["trusted"]:
-        weak = f"the quick model is right only {errors['model_accuracy']} % of the time"
+        weak = f"a model on {errors['features']} is right only {errors['model_accuracy']} % of the time"
         lines.append(f"labels were not judged: {weak}, {errors['trust_from']:.0f} % are needed")
+    if errors and errors["why_pixels"]:
+        lines.append(f"labels: no features of a pretrained network ({errors['why_pixels']})")
     return lines

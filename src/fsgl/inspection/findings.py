@@ -14,10 +14,12 @@ from fsgl.data.images.alike import alike, same
 from fsgl.data.images.sources import ImageArrays, Images, Source
 from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.inspection.label_errors import LEAST, TRUSTED_FROM, likely_errors
+from fsgl.inspection.pretrained import Rows
 from fsgl.inspection.recommend import recommend
 from fsgl.inspection.scan import Seen, location, scan
 from fsgl.inspection.tail import describe_tail
 
+PIXELS = "16 x 16 pixels"
 LISTED = 200  # findings of one kind that are listed; all are counted
 
 
@@ -48,8 +50,8 @@ def scan_source(source: Source, workers: int, progress: Callable[[int], None]) -
     return Inspected(source, images, places, seen)
 
 
-def findings(inspected: Inspected, label_errors: bool = True) -> dict[str, Any]:
-    """The whole report. label_errors: look for them, which takes the longest."""
+def findings(inspected: Inspected, label_errors: bool = True, rows: Rows | str = "") -> dict[str, Any]:
+    """The whole report. label_errors: look for them.  rows: features to find them by, or why there are only pixels."""
     source, seen = inspected.source, inspected.seen
     names, counts = source.class_names, class_counts(source.train.labels, source.num_classes)
     tail = describe_tail(counts)
@@ -72,7 +74,7 @@ def findings(inspected: Inspected, label_errors: bool = True) -> dict[str, Any]:
         "unreadable": _listed(bad),
         "missing": _missing(inspected),
         "duplicates": _duplicates(inspected),
-        "label_errors": _label_errors(inspected) if label_errors else None,
+        "label_errors": _label_errors(inspected, rows) if label_errors else None,
         "recommendation": recommend(
             tail, float(np.median(sides)), _kept_in_memory(source, readable), source.test is not None
         ),
@@ -129,19 +131,22 @@ def _groups(inspected: Inspected, groups: list[list[int]]) -> dict[str, Any]:
     }
 
 
-def _label_errors(inspected: Inspected) -> dict[str, Any]:
+def _label_errors(inspected: Inspected, rows: Rows | str) -> dict[str, Any]:
     """Among the training images."""
     names = inspected.source.class_names
-    usable = [
-        i for i, (part, _) in enumerate(inspected.places) if part == "train" and inspected.seen[i].small is not None
-    ]
-    pixels = [inspected.seen[i].small for i in usable]
+    train = [i for i, (part, _) in enumerate(inspected.places) if part == "train"]
+    if isinstance(rows, Rows):
+        usable, features, by, why = [train[i] for i in rows.positions], rows.features, rows.by, ""
+    else:
+        usable = [i for i in train if inspected.seen[i].small is not None]
+        small = [np.ravel(inspected.seen[i].small) / 255.0 for i in usable]
+        features, by, why = np.array(small), PIXELS, rows
     labels = np.array([inspected.label(i) for i in usable], dtype=np.int64)
     said: dict[str, Any] = {"per_class": {}, "model_accuracy": None, "judged": 0, "least": LEAST}
-    said |= {"trusted": False, "trust_from": TRUSTED_FROM}
+    said |= {"trusted": False, "trust_from": TRUSTED_FROM, "features": by, "why_pixels": why, "of": len(train)}
     if not len(labels):
         return {**_listed([]), **said}
-    errors, accuracy, judged = likely_errors(np.stack(pixels), labels)  # type: ignore[arg-type]
+    errors, accuracy, judged = likely_errors(features, labels)
     found = [
         {
             "image": inspected.where(usable[place]),

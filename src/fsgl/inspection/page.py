@@ -12,11 +12,15 @@ from fsgl.report.web import escape as _e
 from fsgl.report.web import page
 
 THUMBNAILS = 120  # in all; each some 2 kB
+A_GROUP = 3  # of a group of the same or alike images
+SUSPECTS = 60  # labels that may be wrong, that are shown
 
 
 def render_page(found: dict[str, Any], inspected: Inspected) -> str:
     """The page."""
-    thumbnails = _Thumbnails(inspected)
+    wanted = [_wanted(found["duplicates"]["exact"]), _wanted(found["duplicates"]["near"])]
+    wanted.append(min(SUSPECTS, found["label_errors"]["count"]) if found["label_errors"] else 0)
+    same, alike, suspects = (_Thumbnails(inspected, share) for share in fair_shares(wanted, THUMBNAILS))
     tail, sides = found["tail"], found["sizes"]["shorter_side"]
     figures = {
         "training images": f"{tail['images']:,}",
@@ -36,12 +40,29 @@ def render_page(found: dict[str, Any], inspected: Inspected) -> str:
         "<h2>How train splits them</h2>" + (_list(found["split"]) or "<p>As the set was published.</p>"),
         "<h2>Missing classes</h2>" + _missing(found["missing"]),
         "<h2>Unreadable files</h2>" + _unreadable(found["unreadable"]),
-        "<h2>The same image twice</h2>" + _duplicates(found["duplicates"]["exact"], thumbnails, len(found["parts"])),
-        "<h2>Images that look alike</h2>" + _duplicates(found["duplicates"]["near"], thumbnails, len(found["parts"])),
-        "<h2>Labels that may be wrong</h2>" + _errors(found["label_errors"], thumbnails),
+        "<h2>The same image twice</h2>" + _duplicates(found["duplicates"]["exact"], same, len(found["parts"])),
+        "<h2>Images that look alike</h2>" + _duplicates(found["duplicates"]["near"], alike, len(found["parts"])),
+        "<h2>Labels that may be wrong</h2>" + _errors(found["label_errors"], suspects),
         "<h2>Sizes and modes</h2>" + _sizes(found),
     ]
     return page(f"fsgl inspect: {found['name']}", sections)
+
+
+def _wanted(duplicates: dict[str, Any]) -> int:
+    return sum(len(group["places"][:A_GROUP]) for group in duplicates["listed"])
+
+
+def fair_shares(wanted: list[int], total: int) -> list[int]:
+    """What each gets of ``total``: an equal part, and of what others do not want an equal part again.
+
+    >>> fair_shares([500, 10, 60], 120)
+    [55, 10, 55]
+    """
+    shares, left = [0] * len(wanted), total
+    for done, place in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
+        shares[place] = min(wanted[place], left // (len(wanted) - done))
+        left -= shares[place]
+    return shares
 
 
 def _list(items: Iterable[str], kind: str = "") -> str:
@@ -117,7 +138,7 @@ def _duplicates(found: dict[str, Any], thumbnails: _Thumbnails, parts: int) -> s
     said = f"{found['count']:,} groups; {across}{found['across_classes']:,} labelled in two ways"
     rows = (
         (
-            "".join(thumbnails.show(place) for place in group["places"][:3]),
+            "".join(thumbnails.show(place) for place in group["places"][:A_GROUP]),
             "<br>".join(_e(image) for image in group["images"]) + _more(group["count"] - len(group["images"])),
             _e(", ".join(group["parts"])), _e(", ".join(group["classes"])),
         )
@@ -135,19 +156,33 @@ def _errors(found: dict[str, Any] | None, thumbnails: _Thumbnails) -> str:
         return "<p>Not looked for.</p>"
     if found["model_accuracy"] is None:
         return f"<p>Not enough images: two classes of {found['least']} are needed.</p>"
-    model = f"a logistic regression on 16 x 16 pixels, which is right {found['model_accuracy']} % of the time"
+    model = f"a logistic regression on {found['features']}, which is right {found['model_accuracy']} % of the time"
+    model += " (mean over classes, of images that it did not see)"
+    why = f"<p>{_e(_why_pixels(found))}</p>" if found["why_pixels"] else ""
     if not found["trusted"]:
-        weak = f"below {found['trust_from']:.0f} % it would list its own mistakes"
-        return f"<p>{_e(f'Not judged: {model} (mean over classes); {weak}.')}</p>"
-    said = f"{found['count']:,} of {found['judged']:,} training images, by {model}. The surest come first."
+        weak = f"below {found['trust_from']:.0f} % most of what it listed would be its own mistakes"
+        return f"<p>{_e(f'Not judged: {model}; {weak}.')}</p>{why}"
+    said = f"{found['count']:,} of {_judged_of(found)}, by {model}. The surest come first."
     rows = (
         (
             thumbnails.show(each["place"]), _e(each["image"]), _e(each["label"]),
             _e(each["likelier"]), f"{each['probability']:.0%}",
         )
-        for each in found["listed"][:60]
+        for each in found["listed"][:SUSPECTS]
     )  # fmt: skip
-    return f"<p>{_e(said)}</p>" + _table(("", "image", "labelled", "likelier", "probability"), rows)
+    if not found["count"]:
+        return f"<p>{_e(said)}</p>{why}"
+    return f"<p>{_e(said)}</p>{why}" + _table(("", "image", "labelled", "likelier", "probability"), rows)
+
+
+def _judged_of(errors: dict[str, Any]) -> str:
+    """How many training images were judged, of how many."""
+    some = f" (of {errors['of']:,})" if errors["judged"] < errors["of"] else ""
+    return f"{errors['judged']:,} training images{some}"
+
+
+def _why_pixels(found: dict[str, Any]) -> str:
+    return f"Not by features of a network trained on ImageNet, which find more: {found['why_pixels']}."
 
 
 def _sizes(found: dict[str, Any]) -> str:
@@ -163,8 +198,8 @@ def _sizes(found: dict[str, Any]) -> str:
 
 
 class _Thumbnails:
-    def __init__(self, inspected: Inspected) -> None:
-        self._inspected, self._left = inspected, THUMBNAILS
+    def __init__(self, inspected: Inspected, most: int) -> None:
+        self._inspected, self._left = inspected, most
 
     def show(self, place: int) -> str:
         """An image element, or nothing once there are enough of them."""

@@ -19,7 +19,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,31 @@ def with_cached_features(
     return dataclasses.replace(network, data=dataclasses.replace(data, train=train, val=val, test=test))
 
 
+def cached_features(
+    network: ModelWithData, part: str, images: Images, folder: Path, device: torch.device, workers: int = 0,
+    told: Callable[[int, int], None] = lambda done, count: None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Features ``M x D`` of ``images`` as they are evaluated, and the positions ``M`` of those that can be read.
+
+    What ``with_cached_features`` keeps of a part of this name is found here, and the other way round. told: of every so
+    many done, of how many, while they are computed; what it raises ends that, and nothing is kept. Raises UserError.
+    """
+    cache = _Cache(network, folder, device, workers, quiet=True, told=told)
+    found = cache.features(part, images, 1)
+    return found.views[0], np.flatnonzero(~network.data.unreadable(images))
+
+
 class _Cache:
-    def __init__(self, network: ModelWithData, folder: Path, device: torch.device, workers: int, quiet: bool) -> None:
+    def __init__(
+        self, network: ModelWithData, folder: Path, device: torch.device, workers: int, quiet: bool,
+        told: Callable[[int, int], None] = lambda done, count: None,
+    ) -> None:  # fmt: skip
         if not isinstance(network.model, RecognitionNet) or not network.model.frozen:
             raise ValueError("features are cached of a frozen backbone only")
         self._model = network.model
         self._experiment, self._data = network.experiment, network.data
         self._folder, self._device, self._workers, self._quiet = folder, device, workers, quiet
+        self._told = told
         self._weights = digest(self._model.backbone)
         self.computed = 0
         """Bytes that were not there and are now."""
@@ -126,6 +144,7 @@ class _Cache:
                     written = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
                 written[positions] = features
                 done += len(features)
+                self._told(done, count)
                 if not self._quiet and time.monotonic() - told > TELL_EVERY:
                     told = time.monotonic()
                     speed = done / (told - start)
