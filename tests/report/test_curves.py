@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import struct
 import subprocess
@@ -161,3 +162,13 @@ assert "matplotlib.pyplot" not in sys.modules
         [sys.executable, "-c", code, str(tmp_path / "c.png")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_forty_classes_are_named_and_their_names_do_not_touch() -> None:
+    names = [f"kind number {k}" for k in range(40)]
+    drawn = figure({"a": history(2, 40)}, list(range(400, 360, -1)), names)
+    drawn.canvas.draw()
+    labels = drawn.axes[2].get_xticklabels()
+    assert [label.get_text() for label in labels] == names
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))

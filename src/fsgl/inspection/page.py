@@ -12,6 +12,7 @@ from fsgl.report.web import escape as _e
 from fsgl.report.web import page
 
 THUMBNAILS = 120  # in all; each some 2 kB
+PATHS = ("file", "image", "files")  # columns of what breaks anywhere
 A_GROUP = 3  # of a group of the same or alike images
 SUSPECTS = 60  # labels that may be wrong, that are shown
 
@@ -72,8 +73,13 @@ def _list(items: Iterable[str], kind: str = "") -> str:
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """rows: cells that are HTML already."""
+    head = tuple(head)
     titles = "".join(f"<th>{_e(title)}</th>" for title in head)
-    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    kinds = [" class=path" if title in PATHS else "" for title in head]
+    lines = "".join(
+        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
+        for row in rows
+    )
     return f"<div class=scroll><table><tr>{titles}</tr>{lines}</table></div>"
 
 
@@ -144,7 +150,7 @@ def _duplicates(found: dict[str, Any], thumbnails: _Thumbnails, parts: int) -> s
         )
         for group in found["listed"]
     )  # fmt: skip
-    return f"<p class=warn>{said}</p>" + _table(("", "images", "parts", "classes"), rows)
+    return f"<p class=warn>{said}</p>" + _table(("", "files", "parts", "classes"), rows)
 
 
 def _more(count: int) -> str:

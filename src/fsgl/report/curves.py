@@ -25,7 +25,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _GREY = "#6b6b6b"
 
-_NAMED_CLASSES = 20  # more names than this cannot be read below an axis 4 inches wide
+_NAMED_CLASSES = 40  # more names than this cannot be read below an axis 6 inches wide
+_SINGLE_CLASSES = 20  # of more the dots are small, and a running mean is drawn
 _DOTTED_CLASSES = 100  # beyond it the dots hide each other, and a running mean is drawn over faint ones
 
 
@@ -46,7 +47,7 @@ def draw_curves(
     are made.
     class_counts: K training images a class: orders the classes of the right panel, most frequent first, and is
     drawn as a grey line on a logarithmic axis. Without it, classes stand in index order.
-    class_names: K names for the right panel; drawn up to 20 classes.
+    class_names: K names for the right panel; drawn up to 40 classes.
 
     Raises UserError for another suffix or where the file cannot be written, ValueError where counts or names are
     not one a class.
@@ -77,8 +78,9 @@ def _figure(
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(13, 4.4), layout="constrained")
-    loss, accuracy, classes = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
+    many_names = class_names is not None and _SINGLE_CLASSES < len(class_names) <= _NAMED_CLASSES
+    figure = Figure(figsize=(15 if many_names else 13, 4.4), layout="constrained")
+    loss, accuracy, classes = figure.subplots(1, 3, width_ratios=(1, 1, 1.75 if many_names else 1.25))
     styles: dict[str, dict[str, Any]] = {
         name: {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]}
         for i, name in enumerate(histories)
@@ -156,24 +158,25 @@ def _draw_classes(
     for i, (name, metrics) in enumerate(last.items()):
         accuracy = [metrics["per_class"][k] for k in order]
         # side by side within the class, so that equal accuracies do not hide each other
-        shift = 0.5 * ((i + 0.5) / len(last) - 0.5) if n_classes <= _NAMED_CLASSES else 0.0
+        shift = 0.5 * ((i + 0.5) / len(last) - 0.5) if n_classes <= _SINGLE_CLASSES else 0.0
         at = [rank + shift for rank, value in enumerate(accuracy) if value is not None]
         known = [value for value in accuracy if value is not None]
         many = n_classes > _DOTTED_CLASSES
-        size, alpha = (2.0, 0.22) if many else (5.5 if n_classes <= _NAMED_CLASSES else 3.5, 0.9)
+        size, alpha = (2.0, 0.22) if many else (5.5 if n_classes <= _SINGLE_CLASSES else 3.5, 0.9)
         axes.plot(at, known, linestyle="none", markersize=size, alpha=alpha, markeredgewidth=0, **styles[name])
-        if n_classes > _NAMED_CLASSES:
+        if n_classes > _SINGLE_CLASSES:
             axes.plot(at, _running_mean(known, window), color=styles[name]["color"], linewidth=1.8)
 
     axes.set_xlim(-0.7, n_classes - 0.3)
     axes.grid(axis="y", alpha=0.25)
     if class_names is not None and n_classes <= _NAMED_CLASSES:
         labels = [name if len(name) <= 14 else name[:13] + "\u2026" for name in (str(class_names[k]) for k in order)]
-        axes.set_xticks(range(n_classes), labels, rotation=45, ha="right", rotation_mode="anchor")
+        how = {"rotation": 90, "va": "center", "fontsize": 7} if n_classes > _SINGLE_CLASSES else {"rotation": 45}
+        axes.set_xticks(range(n_classes), labels, ha="right", rotation_mode="anchor", **how)
     elif n_classes <= _NAMED_CLASSES:
         axes.set_xticks(range(n_classes), [str(k) for k in order])
     by = ", most frequent first" if counts else ", by index"
-    smoothed = f"; lines: running mean of {window}" if n_classes > _NAMED_CLASSES else ""
+    smoothed = f"; lines: running mean of {window}" if n_classes > _SINGLE_CLASSES else ""
     axes.set_xlabel(f"class{by}{smoothed}")
     if counts:
         _draw_counts(axes, [counts[k] for k in order], next(iter(last.values()))["groups"]["boundaries"])

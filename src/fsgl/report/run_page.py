@@ -159,7 +159,9 @@ class _Report:
         )
         items = "".join(f"<div><dt>{web.escape(k)}</dt><dd>{web.escape(v)}</dd></div>" for k, v in cards.items())
         title = web.escape(self._title())
-        self.sections.append(f"<h1>{title}</h1><p class=soft>{web.escape(about)}</p><dl>{items}</dl>" + self._images())
+        self.sections.append(
+            f"<h1>{title}</h1><p class=soft>{web.with_code(about)}</p><dl>{items}</dl>" + self._images()
+        )
 
     def _images(self) -> str:
         """How somebody's own images were read and split, with what is kept together and what leaks."""

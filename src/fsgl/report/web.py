@@ -11,9 +11,9 @@ from fsgl.report.render import Table
 LONG = 30  # characters: longer cells are sentences
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #5f6872; --line: #dfe3e8; --paper: #fff; --bar: #3a6ea5;
-  --warn: #a1440b; }
+  --warn: #a1440b; --more: #0004; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343a41; --paper: #16191c;
-  --bar: #79aee0; --warn: #f0a06a; } }
+  --bar: #79aee0; --warn: #f0a06a; --more: #fff5; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
   padding: 1.5rem; max-width: 70rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
@@ -21,7 +21,8 @@ p, li { max-width: 46rem; } .soft { color: var(--soft); } .warn { color: var(--w
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .75rem; margin: 1rem 0; }
 dt { color: var(--soft); font-size: .85rem; } dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .6rem .3rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
+td.path { overflow-wrap: anywhere; min-width: 11rem; }
 th { font-weight: 600; color: var(--soft); } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { height: 64px; border-radius: 4px; margin-right: .4rem; vertical-align: middle; image-rendering: auto; }
 svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhere; }
@@ -36,6 +37,13 @@ svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhe
 tr.strong td { font-weight: 600; } tr.faint td { color: var(--soft); }
 figure { margin: 1rem 0; break-inside: avoid; } figcaption { color: var(--soft); max-width: 46rem; }
 figure div { overflow-x: auto; }
+/* A shadow at the edge behind which there is more; covers of the page's colour, which move with what is scrolled, hide
+   it where the end is reached. */
+.scroll, .wide, figure div { scrollbar-width: thin; background:
+  linear-gradient(90deg, var(--paper) 40%, transparent) left / 2.5rem 100% no-repeat local,
+  linear-gradient(270deg, var(--paper) 40%, transparent) right / 2.5rem 100% no-repeat local,
+  linear-gradient(90deg, var(--more), transparent) left / .8rem 100% no-repeat scroll,
+  linear-gradient(270deg, var(--more), transparent) right / .8rem 100% no-repeat scroll; }
 figure svg { height: auto; min-width: 34rem; max-width: 52rem; color: var(--ink); }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .75rem; padding: 0; }
 .cards li { list-style: none; font-size: .85rem; overflow-wrap: anywhere; break-inside: avoid; }
@@ -80,25 +88,29 @@ def table(content: Table) -> str:
     for number, row in enumerate(content.rows):
         kind = " class=strong" if number in content.strong else " class=faint" if number in content.faint else ""
         cells = (
-            _cell(text, content.headings[column] if told else None, content.named and not column)
+            _cell(
+                text, content.headings[column] if told else None, content.named and not column,
+                told and column == len(row) - 1,
+            )
             for column, text in enumerate(row)
         )  # fmt: skip
         rows.append(f"<tr{kind}>" + "".join(cells) + "</tr>")
-    notes = "".join(f"<p class=soft>{_with_code(note)}</p>" for note in content.notes)
+    notes = "".join(f"<p class=soft>{with_code(note)}</p>" for note in content.notes)
     kind = '"wide told"' if told else "wide"
     body = f"<table><tr class=head>{titles}</tr>{''.join(rows)}</table>"
     return f"{heading}<div class={kind} tabindex=0>{body}</div>{notes}"
 
 
-def _cell(text: str, heading: str | None, name: bool) -> str:
-    """heading: of its column, where the table may be shown without its first row.  name: spaces and lines stay."""
+def _cell(text: str, heading: str | None, name: bool, sentence: bool) -> str:
+    """heading: of its column, where the table may be shown without its first row.  name: spaces and lines stay.
+    sentence: of a column of sentences, however short."""
     if name:
         return f"<td class=name>{escape(text)}</td>"
     of = f' data-of="{escape(heading)}"' if heading else ""
-    return f"<td{' class=long' if len(text) > LONG else ''}{of}>{escape(text)}</td>"
+    return f"<td{' class=long' if sentence or len(text) > LONG else ''}{of}>{escape(text)}</td>"
 
 
-def _with_code(note: str) -> str:
+def with_code(note: str) -> str:
     """What stands in backticks, as Markdown has it, is code."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(note))
 
