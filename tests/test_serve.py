@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,31 @@ def test_the_nearest_training_image_of_a_training_image_is_itself(client: TestCl
         assert header == "data:image/jpeg;base64"
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("L")).astype(int)
         assert np.abs(shown - train.images[place][..., 0]).mean() < 12  # type: ignore[union-attr]
+
+
+def test_where_it_looked_is_shown_on_request_and_bounded_in_time(
+    client: TestClient, digit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = {"Content-Type": "image/png"}
+    likeliest = ask(client, digit).json()["predictions"][0]["class"]
+    found = client.post("/why", content=digit, headers=kind).json()
+    assert found["class"] == likeliest
+    shown = Image.open(io.BytesIO(base64.b64decode(found["looked"].split(",")[1])))
+    assert shown.size == (serving.WHY_SIDE, serving.WHY_SIDE)
+    red, green, _ = np.moveaxis(np.asarray(shown, dtype=int), -1, 0)
+    assert (red - green).max() > 60  # somewhere, and not everywhere alike
+    assert (red - green).min() < 20
+    other = next(name for name in map(str, range(10)) if name != likeliest)
+    assert client.post("/why", params={"class": other}, content=digit, headers=kind).json()["class"] == other
+    for content, params, error in ((b"hello", {}, "not an image"), (digit, {"class": "cat"}, "no class 'cat'")):
+        answer = client.post("/why", params=params, content=content, headers=kind)
+        assert (answer.status_code, error in answer.json()["error"]) == (400, True)
+    ended = threading.Event()
+    monkeypatch.setattr(serving, "WHY_SECONDS", 0.05)
+    monkeypatch.setattr(serving, "attention", lambda *given: ended.wait(60))
+    answer = client.post("/why", content=digit, headers=kind)
+    ended.set()
+    assert (answer.status_code, "after 0.05 seconds" in answer.json()["error"]) == (503, True)
 
 
 def test_an_index_takes_the_tail_whole() -> None:
@@ -197,6 +223,9 @@ def test_an_image_is_dropped_on_the_page_and_answered(address: str, digit: bytes
         assert best["class"] in said
         assert f"{100 * best['probability']:.1f} %" in said
         assert f"{best['training_images']} training images, {best['group']}-shot" in said
+        browser.evaluate("document.querySelector('.why').click()")
+        wait_for(lambda: browser.evaluate("(document.querySelector('.looked') || {}).naturalWidth") == serving.WHY_SIDE)
+        assert f"where it looked for {best['class']}" in browser.evaluate("document.querySelector('main').innerText")
         assert "not an image" in browser.evaluate("document.querySelector('.bad').innerText")
         assert browser.evaluate("document.querySelectorAll('figure img').length") == 6
         complete = "[...document.querySelectorAll('figure img')].every(i => i.complete && i.naturalWidth > 0)"

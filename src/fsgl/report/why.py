@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,7 @@ from fsgl.data.images.thumbnails import open_image, thumbnail
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.errors import UserError
 from fsgl.runs.network import ModelWithData
+from fsgl.runs.saved import TrainedModel
 
 MOST = 1000  # training images that are compared with, at most
 NEAREST = 3
@@ -40,15 +43,17 @@ class Why:
     nearest: tuple[tuple[str, int], ...]
 
 
-def attention(network: ModelWithData, images_BCHW: Tensor, classes_B: np.ndarray) -> np.ndarray | None:
+def attention(network: ModelWithData | TrainedModel, images_BCHW: Tensor, classes_B: np.ndarray) -> np.ndarray | None:
     """Where the network looked for these classes, ``B x h x w`` in [0, 1]; None without feature maps.
 
-    All 0 where nothing speaks for the class.
+    All 0 where nothing speaks for the class. Another thread may use the model meanwhile.
     """
-    model, maps = network.model, []
+    model, maps, here = network.model, [], threading.get_ident()
     backbone: nn.Module = model.get_submodule("backbone")
 
     def keep(module: nn.Module, given: Any, made: Any) -> None:
+        if threading.get_ident() != here:
+            return
         if isinstance(made, Tensor) and made.ndim == 4 and min(made.shape[2:]) > 1:
             maps.append(made)
 
@@ -94,7 +99,8 @@ class Reasons:
         one = images.take(np.array([position]))
         (shown,) = self._network.data.evaluation_batches(one, self._device)
         where = attention(self._network, shown, np.array([predicted]))
-        looked = None if where is None else self._picture(shown[0], where[0])
+        data = self._network.data
+        looked = None if where is None else picture(shown[0], where[0], data.mean, data.std)
         feature = _unit(self._network.features(one, self._device))[0]
         order = np.argsort(-(self._rows @ feature), kind="stable")[:NEAREST]
         nearest = []
@@ -105,20 +111,24 @@ class Reasons:
                 continue
         return Why(looked, tuple(nearest))
 
-    def _picture(self, shown_CHW: Tensor, where: np.ndarray) -> str:
-        from PIL import Image
 
-        data = self._network.data
-        mean, std = (np.array(values)[:, None, None] for values in (data.mean, data.std))
-        pixels = (shown_CHW.float().cpu().numpy() * std + mean).clip(0, 1).transpose(1, 2, 0)
-        grey = pixels.mean(axis=2, keepdims=True)
-        heat = Image.fromarray((255 * where).astype(np.uint8)).resize(pixels.shape[1::-1], Image.Resampling.BILINEAR)
-        share = 0.6 * np.asarray(heat)[..., None] / 255
-        red = (1 - share) * grey + share * np.array([1.0, 0.1, 0.0])
-        picture = Image.fromarray((255 * red).astype(np.uint8))
-        picture = picture.resize((SIDE, SIDE * picture.height // picture.width), Image.Resampling.BILINEAR)
-        picture.save(buffer := io.BytesIO(), "JPEG", quality=80)
-        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def picture(shown_CHW: Tensor, where: np.ndarray, mean: Sequence[float], std: Sequence[float], side: int = SIDE) -> str:
+    """What the network was shown, in grey, with the place where it looked in red: a JPEG as a data URI.
+
+    shown: as normalised by ``mean`` and ``std``.  where: ``h x w`` in [0, 1].  side: pixels of the picture's width.
+    """
+    from PIL import Image
+
+    centre, scale = (np.array(values)[:, None, None] for values in (mean, std))
+    pixels = (shown_CHW.float().cpu().numpy() * scale + centre).clip(0, 1).transpose(1, 2, 0)
+    grey = pixels.mean(axis=2, keepdims=True)
+    heat = Image.fromarray((255 * where).astype(np.uint8)).resize(pixels.shape[1::-1], Image.Resampling.BILINEAR)
+    share = 0.6 * np.asarray(heat)[..., None] / 255
+    red = (1 - share) * grey + share * np.array([1.0, 0.1, 0.0])
+    made = Image.fromarray((255 * red).astype(np.uint8))
+    made = made.resize((side, side * made.height // made.width), Image.Resampling.BILINEAR)
+    made.save(buffer := io.BytesIO(), "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _alike_many(labels: np.ndarray, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The web application: the page, ``POST /predict``, ``GET /health``.
+"""The web application: the page, ``POST /predict``, ``POST /why``, ``GET /health``.
 
 It is for the person at this machine. Uploads are bounded before they are read and stay in memory; a request must name
 the host that is served (another site's page cannot reach it under a name of its own), and the page loads nothing from
@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.to_thread
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -22,11 +24,13 @@ from starlette.routing import Route
 
 from fsgl.data.images.image_files import BadImage, rgb_of, scale_alone
 from fsgl.data.images.pixels import view
+from fsgl.data.stream.transforms import normalise
 from fsgl.deploy.predict import predict_views
 from fsgl.deploy.serve.neighbours import Index, features_of
 from fsgl.deploy.serve.page import page
 from fsgl.evaluation.metrics import shot_groups
 from fsgl.evaluation.posthoc import probabilities
+from fsgl.report.why import attention, picture
 from fsgl.runs.prediction_sets import PredictionSets
 from fsgl.runs.saved import TrainedModel
 
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 20 * 2**20  # of one image; a request holds one
 TOP = 5
 NEAREST = 6
+WHY_SECONDS = 20.0  # that somebody waits for where the network looked
+WHY_SIDE = 224  # pixels of that picture
 
 
 def make_app(
@@ -44,6 +50,7 @@ def make_app(
     """The application. name: of the run, for the page.  index: of training images, or None.  hosts: it answers to.
     sets: of classes, to be answered with, too."""
     answering = _Answering(trained, index, sets)
+    one_at_a_time = anyio.CapacityLimiter(1)
 
     async def show(request: Request) -> Response:
         policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -55,6 +62,17 @@ def make_app(
         content = await _body(request)
         return JSONResponse(await run_in_threadpool(answering, content))
 
+    async def why(request: Request) -> Response:
+        content, wanted = await _body(request), request.query_params.get("class")
+        try:
+            # A thread cannot be stopped: one given up keeps its turn until it ends, so that they do not pile up.
+            with anyio.fail_after(WHY_SECONDS):
+                return JSONResponse(await anyio.to_thread.run_sync(
+                    answering.why, content, wanted, abandon_on_cancel=True, limiter=one_at_a_time
+                ))  # fmt: skip
+        except TimeoutError:
+            raise HTTPException(503, f"where it looked is not known after {WHY_SECONDS:g} seconds") from None
+
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok", "run": name, "classes": len(trained.class_names)})
 
@@ -63,6 +81,7 @@ def make_app(
         return JSONResponse({"error": error.detail}, error.status_code)
 
     routes = [Route("/", show), Route("/predict", predict, methods=["POST"]), Route("/health", health)]
+    routes.append(Route("/why", why, methods=["POST"]))
     return Starlette(
         routes=routes,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
@@ -94,13 +113,7 @@ class _Answering:
     def __call__(self, content: bytes) -> dict[str, Any]:
         """What the network says of an image file. Raises HTTPException for what is none."""
         trained = self._trained
-        try:
-            if not content:
-                raise BadImage("the upload", "empty")
-            image, notes = self._opened(io.BytesIO(content))
-        except BadImage as error:
-            raise HTTPException(400, error.reason) from None
-        views = [view(image, trained.shape)]
+        views, notes = self._views(content)
         logits = predict_views(trained, views)
         shares = probabilities(logits, trained.temperature)[0]
         best = np.argsort(-shares, kind="stable")[:TOP].tolist()
@@ -125,6 +138,28 @@ class _Answering:
                 for row, cosine in self._index.nearest(features_of(trained, views)[0], NEAREST)
             ]
         return answer
+
+    def why(self, content: bytes, wanted: str | None) -> dict[str, Any]:
+        """Where the network looked for a class; None is the likeliest. Raises HTTPException."""
+        trained = self._trained
+        if wanted is not None and wanted not in trained.class_names:
+            raise HTTPException(400, f"there is no class '{wanted}'")
+        views, _ = self._views(content)
+        chosen = int(predict_views(trained, views)[0].argmax()) if wanted is None else trained.class_names.index(wanted)
+        shown = normalise(np.stack(views), trained.mean, trained.std)
+        where = attention(trained, shown, np.array([chosen]))
+        looked = None if where is None else picture(shown[0], where[0], trained.mean, trained.std, WHY_SIDE)
+        return {"class": trained.class_names[chosen], "looked": looked}
+
+    def _views(self, content: bytes) -> tuple[list[np.ndarray], list[str]]:
+        """The image as the network is shown it, and what should be known of that. Raises HTTPException."""
+        try:
+            if not content:
+                raise BadImage("the upload", "empty")
+            image, notes = self._opened(io.BytesIO(content))
+        except BadImage as error:
+            raise HTTPException(400, error.reason) from None
+        return [view(image, self._trained.shape)], notes
 
     def _opened(self, file: io.BytesIO) -> tuple[Image, list[str]]:
         """The image, and what should be known of how it is shown. Raises BadImage."""

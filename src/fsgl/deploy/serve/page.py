@@ -28,6 +28,9 @@ ol { list-style: none; margin: .5rem 0; padding: 0; } ol li { margin: .35rem 0; 
 .near { display: flex; flex-wrap: wrap; gap: .6rem; } figure { margin: 0; width: 5.2rem; font-size: .78rem; }
 figure img { width: 100%; height: 5.2rem; object-fit: cover; border-radius: 6px; }
 figcaption { overflow-wrap: anywhere; }
+.why { font: inherit; font-size: .85rem; color: inherit; background: none; border: 1px solid var(--line);
+  border-radius: 6px; padding: .25rem .6rem; margin: .5rem 0; cursor: pointer; } .why:focus-visible { outline-color:
+  var(--bar); } .looked { max-width: 14rem; width: 100%; border-radius: 8px; display: block; margin: .5rem 0; }
 .bad { color: var(--warn); }
 @media (max-width: 34rem) { article { grid-template-columns: 1fr; } }
 </style></head><body>
@@ -60,9 +63,37 @@ function ask(list) {
     }).then(() => wait.remove());
   }
 }
-async function answer(file, said) {
-  const reply = await fetch("predict", {method: "POST", body: file,
+function send(where, file) {
+  return fetch(where, {method: "POST", body: file,
     headers: {"Content-Type": file.type.startsWith("image/") ? file.type : "application/octet-stream"}});
+}
+async function look(file, name, button) {
+  button.disabled = true;
+  button.textContent = "…";
+  let made;
+  try {
+    const reply = await send("why?class=" + encodeURIComponent(name), file), found = await reply.json();
+    if (reply.ok && found.looked) {
+      made = element("figure");
+      made.style.width = "auto";
+      const image = element("img", "", made);
+      image.className = "looked";
+      image.style.height = "auto";
+      image.src = found.looked;
+      image.alt = "where the network looked for " + found.class;
+      element("figcaption", "where it looked for " + found.class + ", in red", made);
+    } else {
+      made = element("p", reply.ok ? "this network has no feature maps that could be shown" : found.error);
+      made.className = reply.ok ? "soft" : "bad";
+    }
+  } catch {
+    made = element("p", "the server does not answer");
+    made.className = "bad";
+  }
+  button.replaceWith(made);
+}
+async function answer(file, said) {
+  const reply = await send("predict", file);
   const found = await reply.json();
   if (!reply.ok) { element("p", found.error, said).className = "bad"; return; }
   const list = element("ol", "", said);
@@ -81,6 +112,9 @@ async function answer(file, said) {
     element("p", "set that holds the class in " + share + " % of cases: " + found.set.classes.join(", "), said);
   }
   if (!found.calibrated) element("small", "probabilities are not calibrated", said);
+  const button = element("button", "where it looked", element("div", "", said));
+  button.className = "why";
+  button.onclick = () => look(file, found.predictions[0].class, button);
   for (const note of found.notes) element("p", note, said).className = "soft";
   if (!found.nearest.length) return;
   element("p", "nearest training images", said).className = "soft";
