@@ -1,6 +1,6 @@
 """How many labels that were made wrong ``fsgl inspect`` finds in photographs, by features and by small pixels.
 
-    python benchmarks/label_errors.py [--record results] [--images FOLDER]
+    python -m benchmarks.label_errors [--record results] [--images FOLDER]
 
 On the stamps of benchmarks/photographs.py, of classes that are judged. Forty images are moved to another class's
 folder, at random, each seed anew. What the stamps' own labels have wrong counts as a false alarm.
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
         work = Path(name)
         rows = measure(options.images.absolute() if options.images else fetch(work), work)
     if options.record:
-        command = "python benchmarks/label_errors.py"
+        command = "python -m benchmarks.label_errors"
         write_record(
             options.record, "label-errors", "label-errors-stamps", command, environment(torch.device("cpu")),
             {"images": PACKAGE, "rows": rows},

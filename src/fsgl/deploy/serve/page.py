@@ -74,14 +74,12 @@ async function look(file, name, button) {
   try {
     const reply = await send("why?class=" + encodeURIComponent(name), file), found = await reply.json();
     if (reply.ok && found.looked) {
-      made = element("figure");
-      made.style.width = "auto";
+      made = element("div");
       const image = element("img", "", made);
       image.className = "looked";
-      image.style.height = "auto";
       image.src = found.looked;
       image.alt = "where the network looked for " + found.class;
-      element("figcaption", "where it looked for " + found.class + ", in red", made);
+      element("p", "where it looked for " + found.class + ", in red", made).className = "soft";
     } else {
       made = element("p", reply.ok ? "this network has no feature maps that could be shown" : found.error);
       made.className = reply.ok ? "soft" : "bad";
