@@ -145,12 +145,12 @@ def _duplicates(found: dict[str, Any], thumbnails: _Thumbnails, parts: int) -> s
     rows = (
         (
             "".join(thumbnails.show(place) for place in group["places"][:A_GROUP]),
+            _e(", ".join(group["classes"])), _e(", ".join(group["parts"])),
             "<br>".join(_e(image) for image in group["images"]) + _more(group["count"] - len(group["images"])),
-            _e(", ".join(group["parts"])), _e(", ".join(group["classes"])),
         )
         for group in found["listed"]
     )  # fmt: skip
-    return f"<p class=warn>{said}</p>" + _table(("", "files", "parts", "classes"), rows)
+    return f"<p class=warn>{said}</p>" + _table(("", "classes", "parts", "files"), rows)
 
 
 def _more(count: int) -> str:
@@ -171,14 +171,14 @@ def _errors(found: dict[str, Any] | None, thumbnails: _Thumbnails) -> str:
     said = f"{found['count']:,} of {_judged_of(found)}, by {model}. The surest come first."
     rows = (
         (
-            thumbnails.show(each["place"]), _e(each["image"]), _e(each["label"]),
-            _e(each["likelier"]), f"{each['probability']:.0%}",
+            thumbnails.show(each["place"]), _e(each["label"]), _e(each["likelier"]), f"{each['probability']:.0%}",
+            _e(each["image"]),
         )
         for each in found["listed"][:SUSPECTS]
     )  # fmt: skip
     if not found["count"]:
         return f"<p>{_e(said)}</p>{why}"
-    return f"<p>{_e(said)}</p>{why}" + _table(("", "image", "labelled", "likelier", "probability"), rows)
+    return f"<p>{_e(said)}</p>{why}" + _table(("", "labelled", "likelier", "sure", "image"), rows)
 
 
 def _judged_of(errors: dict[str, Any]) -> str:

@@ -24,7 +24,8 @@ table { border-collapse: collapse; width: 100%; } th, td { text-align: left; pad
   border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
 td.path { overflow-wrap: anywhere; min-width: 11rem; }
 th { font-weight: 600; color: var(--soft); } td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
-img { height: 64px; border-radius: 4px; margin-right: .4rem; vertical-align: middle; image-rendering: auto; }
+img { height: 64px; max-width: 96px; object-fit: contain; border-radius: 4px; margin-right: .4rem;
+  vertical-align: middle; }
 svg { width: 100%; height: 200px; display: block; } code { overflow-wrap: anywhere; }
 .scroll { max-height: 26rem; overflow: auto; } .wide { overflow-x: auto; }
 .wide td { white-space: nowrap; } .wide th { vertical-align: bottom; overflow-wrap: normal; }
