@@ -147,6 +147,10 @@ def test_parameters_may_have_a_gradient_in_one_step_and_none_in_the_next() -> No
     assert first.tolist() == second.tolist() == [1, 1]
 
 
+def test_the_earlier_name_is_known() -> None:
+    assert Sam.climb is Sam.ascend
+
+
 def test_no_gradient_is_no_ascent_and_no_nan() -> None:
     parameter = nn.Parameter(torch.tensor([1.0, -2.0]))
     parameter.grad = torch.zeros(2)

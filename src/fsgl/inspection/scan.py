@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fsgl.data.images.alike import difference_hash, pixel_hash
 from fsgl.data.images.image_files import BadImage, stored_mode
-from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
 from fsgl.data.images.thumbnails import open_image
-from fsgl.errors import UserError
+from fsgl.data.images.worker_processes import in_processes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,28 +39,11 @@ def scan(images: Images, workers: int = 2, progress: Callable[[int], None] = lam
     """All images, in order. workers: processes. progress: told of every so many done. Raises UserError."""
     chunks = [np.arange(i, min(i + CHUNK, len(images))) for i in range(0, len(images), CHUNK)]
     found: list[Seen] = []
-    for part in _seen(images, chunks, workers):
+    workers = 0 if isinstance(images, ImageArrays) or len(chunks) < 3 else workers
+    for part in in_processes(_examine_images, (images.take(chunk) for chunk in chunks), workers, "inspecting images"):
         found += part
         progress(len(part))
     return found
-
-
-def _seen(images: Images, chunks: list[np.ndarray], workers: int) -> Iterator[list[Seen]]:
-    if workers == 0 or isinstance(images, ImageArrays) or len(chunks) < 3:
-        yield from (_look_at(images.take(chunk)) for chunk in chunks)
-        return
-    # "spawn": a fork after torch's threads have started is not safe.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_helper)
-    try:
-        yield from pool.map(_look_at, [images.take(chunk) for chunk in chunks])
-    except BrokenProcessPool:
-        raise UserError("an inspecting process died, perhaps for want of memory; fewer --workers need less") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _helper() -> None:
-    leave_signals_to_parent(watch=True)
 
 
 def location(images: Images, position: int) -> str:
@@ -72,7 +51,7 @@ def location(images: Images, position: int) -> str:
     return f"image {position}" if isinstance(images, ImageArrays) else images.location(position)
 
 
-def _look_at(images: Images) -> list[Seen]:
+def _examine_images(images: Images) -> list[Seen]:
     found = []
     for position in range(len(images)):
         try:

@@ -12,10 +12,8 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,8 @@ from fsgl.data.images.bad_images import BadImages
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.leftovers import leftover
 from fsgl.data.images.shards import ENCODINGS, INDEX, Prepared, Shard, is_prepared, read_prepared, shard_hash
-from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
+from fsgl.data.images.worker_processes import in_processes
 from fsgl.errors import UserError, unknown
 from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json
 
@@ -144,7 +142,8 @@ def _make(
     progress(done, total)
     for note in notes.values():
         bad.note((path, reason) for path, reason in note["bad"])
-    for task, note in _in_parallel(missing, out, workers):
+    written = in_processes(partial(_write_shard, folder=out), missing, workers, "preparing images")
+    for task, note in zip(missing, written, strict=True):
         notes[task.name] = note
         bad.note((path, reason) for path, reason in note["bad"])
         done += len(task.files)
@@ -161,27 +160,7 @@ def _kept(task: _Task, out: Path) -> dict[str, Any] | None:
     return None
 
 
-def _in_parallel(tasks: Sequence[_Task], out: Path, workers: int) -> Iterator[tuple[_Task, dict[str, Any]]]:
-    if workers == 0:
-        yield from ((task, _write_shard(task, out)) for task in tasks)
-        return
-    # "spawn": a fork after torch's threads have started is not safe.
-    pool = ProcessPoolExecutor(min(workers, max(1, len(tasks))), mp_context=get_context("spawn"), initializer=_helper)
-    try:
-        futures = {pool.submit(_write_shard, task, out): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures.pop(future), future.result()
-    except BrokenProcessPool:
-        raise UserError("a preparing process died, perhaps for want of memory; fewer --workers need less") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _helper() -> None:
-    leave_signals_to_parent(watch=True)  # which lets shards be finished
-
-
-def _write_shard(task: _Task, out: Path) -> dict[str, Any]:
+def _write_shard(task: _Task, folder: Path) -> dict[str, Any]:
     key = task.key()
     content, rows, paths, bad = io.BytesIO(), [], [], []
     for position, relative in enumerate(task.files.paths):
@@ -194,12 +173,12 @@ def _write_shard(task: _Task, out: Path) -> dict[str, Any]:
         paths.append(relative)
         content.write(data)
     index = np.array(rows, dtype=INDEX).tobytes()
-    write_atomically(out / f"{task.name}.bin", content.getvalue())
-    write_atomically(out / f"{task.name}.index", index)
+    write_atomically(folder / f"{task.name}.bin", content.getvalue())
+    write_atomically(folder / f"{task.name}.index", index)
     digest = hashlib.sha256(content.getbuffer())
     digest.update(index)
     note = {"key": key, "bytes": content.tell(), "sha256": digest.hexdigest(), "paths": paths, "bad": bad}
-    write_json(out / f"{task.name}.json", note)
+    write_json(folder / f"{task.name}.json", note)
     return note
 
 
