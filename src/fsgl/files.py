@@ -31,24 +31,33 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises UserError where the disk is full or the folder cannot be written; no partial file remains.
     """
-    beside = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            if sys.platform != "win32":
-                os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide results from the user's own group
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        _sync_folder(path.parent)
+        with replacing(path) as beside:
+            beside.write_bytes(content)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); what was saved before is untouched") from error
-    finally:
-        if beside is not None:  # renamed and gone, or left by whatever went wrong, an interrupt too
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new file beside ``path`` to be written within, which takes its place afterwards; not where anything was raised.
+
+    Raises OSError where the disk is full or the folder cannot be written; no partial file remains.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "r+b") as file:
+            if sys.platform != "win32":
+                os.fchmod(file.fileno(), 0o644)  # mkstemp's 0600 would hide results from the user's own group
+            yield beside
+            os.fsync(file.fileno())  # the same file, whoever wrote it
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    finally:  # renamed and gone, or left by whatever went wrong, an interrupt too
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -33,7 +32,7 @@ from fsgl.data.images.sources import ImageFiles, Images
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.data.stream.streams import StepPositions, StreamSpec
 from fsgl.errors import UserError
-from fsgl.files import read_json, write_json
+from fsgl.files import read_json, replacing, write_json
 from fsgl.models.assemble import RecognitionNet
 from fsgl.models.weights import digest
 from fsgl.runs.network import ModelWithData
@@ -137,7 +136,7 @@ class _Cache:
         start = told = time.monotonic()
         done, written = 0, None
         self._model.eval()
-        with _beside(array) as path, torch.inference_mode():
+        with _replacing(array) as path, torch.inference_mode():
             for positions, shown in batches:
                 features = self._forward(shown.to(self._device)).float().cpu().numpy()
                 if written is None:
@@ -155,8 +154,6 @@ class _Cache:
             size, known = written.nbytes, {"sha256": _sha256(path), "of": decides, "bad": self._bad(images)}
             del written
             array.with_suffix(".json").unlink(missing_ok=True)  # of an older file of this name
-            path.chmod(0o644)  # mkstemp's 0600 would keep a shared folder from serving a group
-            os.replace(path, array)
         write_json(array.with_suffix(".json"), known)
         self.computed += size
 
@@ -232,18 +229,11 @@ def _sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _beside(array: Path) -> Iterator[Path]:
-    """A file to be written and renamed to ``array``; gone afterwards. Raises UserError where the disk refuses."""
-    path = None
+def _replacing(array: Path) -> Iterator[Path]:
+    """As ``files.replacing``. Raises UserError where the disk refuses."""
     try:
-        array.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{array.stem}.", suffix=".part", dir=array.parent)
-        os.close(descriptor)
-        path = Path(name)
-        yield path
+        with replacing(array) as path:
+            yield path
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{array.parent}: features cannot be written ({reason}); try --feature-cache FOLDER") from None
-    finally:
-        if path is not None:
-            path.unlink(missing_ok=True)
