@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from fsgl.commands.arguments import FORM, add_white_level, add_workers, folder, within
-from fsgl.commands.progress import progress
 from fsgl.commands.reading import add_reading, reading_of
 from fsgl.errors import UserError
+from fsgl.progress import progress
 
 if TYPE_CHECKING:
     from fsgl.data.images.sources import Source

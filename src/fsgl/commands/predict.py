@@ -20,8 +20,8 @@ from fsgl.commands.arguments import (
     folder,
     within,
 )
-from fsgl.commands.progress import progress
 from fsgl.errors import UserError
+from fsgl.progress import progress
 
 if TYPE_CHECKING:
     from fsgl.runs.prediction_sets import PredictionSets

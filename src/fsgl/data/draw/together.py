@@ -16,6 +16,7 @@ from fsgl.data.images.copies import Progress, same_content
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.sources import ImageArrays, Images, Source
 from fsgl.data.images.thumbnails import open_image
+from fsgl.progress import progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,6 +25,7 @@ COPIES = ("together", "alike", "apart")
 FEW = 5_000  # images, of which looks are compared unasked: that decodes every one
 LEAST_SIDE = 32  # pixels of an image whose look says something: of 8 x 8 digits a third look alike
 MOST_ALIKE = 20  # images of one look: beyond that, and a twentieth of all, they are of one kind and no copies
+WORTH_SAYING = 2.0  # seconds
 _KEPT = "each stays on one side of a split"
 _SAME = "LEAK: {} images are {} images as well (the same content), so figures on them flatter"
 _NEAR = "LEAK, perhaps: {} images look like {} images"
@@ -93,11 +95,15 @@ def _search(parts: list[Images], looks: bool) -> Found:
     sizes, kept = files or (None, None)
     if kept is not None and (known := recall(kept)) is not None:
         return known
-    with _Shown() as shown:
-        same_files = same_content(parts, shown.show, sizes)
-        similar, many = _same_looks(parts, shown.show) if looks else ([], 0)
+    began = time.monotonic()
+    with progress("looking for copies") as bar:
+        same_files = same_content(parts, bar.at, sizes)
+        similar, many = _same_looks(parts, bar.at) if looks else ([], 0)
+    took = time.monotonic() - began
+    if took > WORTH_SAYING and sys.stderr.isatty():
+        print(f"looked for copies: {took:.0f} seconds", file=sys.stderr)
     found = Found(same_files, similar, many)
-    if kept is not None and shown.took > WORTH_KEEPING:
+    if kept is not None and took > WORTH_KEEPING:
         remember(kept, found)
     return found
 
@@ -201,27 +207,3 @@ def _divided_groups(source: Source) -> list[str]:
                     f"the first '{shared[0]}'"
                 )
     return said
-
-
-class _Shown:
-    """On a terminal, how far the search is, where it takes long; and afterwards how long it took."""
-
-    PATIENCE = 2.0  # seconds
-
-    def __enter__(self) -> _Shown:
-        self._began = self._last = time.monotonic()
-        self._told = False
-        self.took = 0.0
-        """Seconds, once it is over."""
-        return self
-
-    def show(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= self.PATIENCE and sys.stderr.isatty():
-            self._last, self._told = now, True
-            print(f"\rlooking for copies: image {done:,} of {total:,} ", end="", file=sys.stderr, flush=True)
-
-    def __exit__(self, *_: object) -> None:
-        self.took = time.monotonic() - self._began
-        if self._told:
-            print(f"\rlooked for copies: {self.took:.0f} seconds{' ' * 30}", file=sys.stderr)

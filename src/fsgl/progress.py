@@ -1,4 +1,4 @@
-"""The one progress bar of the commands, on a terminal's standard error; nothing is shown elsewhere."""
+"""The one progress bar, on a terminal's standard error; nothing is shown elsewhere."""
 
 from __future__ import annotations
 
