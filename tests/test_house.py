@@ -140,8 +140,9 @@ def test_pyproject_is_one_that_can_be_installed() -> None:
     module, _, function = read["project"]["scripts"]["fsgl"].partition(":")
     assert callable(getattr(importlib.import_module(module), function))
     packed = read["tool"]["setuptools"]["package-data"]["fsgl"]
-    others = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".py"]
-    assert [path.name for path in others if "__pycache__" not in path.parts] == packed
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    others = {path for path in files if path.suffix != ".py"}
+    assert {path for pattern in packed for path in PACKAGE.glob(pattern)} == others
 
 
 MARKDOWN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -64,7 +64,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         tables = "".join(web.table(table) for table in self._report.tables.values())
-        return tables + f"<p>{web.escape(self.folder / 'comparison.html')}</p>"
+        return tables + web.section("", [str(self.folder / "comparison.html")])
 
 
 def compare(

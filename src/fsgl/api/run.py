@@ -213,8 +213,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         if not (self.record.get("result") or {}).get("last"):
-            return f"<p>{web.escape(repr(self))}</p>"
-        return "".join(web.table(table) for table in self.tables()) + f"<p>{web.escape(self.folder)}</p>"
+            return web.section("", [repr(self)])
+        return "".join(web.table(table) for table in self.tables()) + web.section("", [str(self.folder)])
 
     def _title(self) -> str:
         settings = self.record["settings"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import Markup
 
 from fsgl.automatic.clock import minutes
 from fsgl.report import web
@@ -18,20 +19,19 @@ if TYPE_CHECKING:
 
 def render_page(found: Mapping[str, Any], title: str) -> str:
     """The whole page. found: of ``findings``."""
-    sections = [_head(found, title), f"<h2>Chosen, and why</h2>{_paragraphs(reasons(found))}"]
+    sections = [_head(found, title), web.section("Chosen, and why", reasons(found))]
     if found["path"]:
         picture = as_svg(draw(lambda figure: _progress(figure, found["path"]), (8.0, 2.6)), "The best so far.", "path")
         caption = "The best so far, mean over classes on held-out images, by minutes since the command began."
-        sections.append("<h2>The search</h2>" + web.figure(picture, caption))
+        sections.append(web.figure(picture, caption, "The search"))
     sections += [web.table(table) for table in (_recipes(found), _listed(found))]
-    sections.append(f"<h2>What would help most</h2>{_paragraphs(advice(found))}")
+    sections.append(web.section("What would help most", advice(found)))
     if found["wanted"]["classes"]:
         sections.append(web.table(_wanted(found)))
     sections.append(web.table(_classes(found)))
     sections.append(web.table(_cost(found)))
-    notes = "".join(f"<li{' class=warn' if 'LEAK' in line else ''}>{web.escape(line)}</li>" for line in found["images"])
-    if notes:
-        sections.append(f"<h2>The images</h2><ul>{notes}</ul>")
+    if found["images"]:
+        sections += [web.section("The images", []), web.notes(found["images"])]
     return web.page(title, sections)
 
 
@@ -95,7 +95,7 @@ def advice(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _head(found: Mapping[str, Any], title: str) -> str:
+def _head(found: Mapping[str, Any], title: str) -> Markup:
     test, interval = found["test"], found["test_interval"]
     cards = {
         "mean over classes, test": f"{interval['mean']:.1f} %",
@@ -105,12 +105,7 @@ def _head(found: Mapping[str, Any], title: str) -> str:
         "tried": f"{found['trials']}",
         "time": minutes(found["seconds"]["all"]),
     }
-    items = "".join(f"<div><dt>{web.escape(k)}</dt><dd>{web.escape(v)}</dd></div>" for k, v in cards.items())
-    return f"<h1>{web.escape(title)}</h1><p class=soft>{web.escape(found['chosen']['name'])}</p><dl>{items}</dl>"
-
-
-def _paragraphs(lines: list[str]) -> str:
-    return "".join(f"<p>{web.escape(line)}</p>" for line in lines)
+    return web.heading(title, found["chosen"]["name"], cards)
 
 
 def _progress(figure: Figure, path: list[list[float]]) -> None:

@@ -21,7 +21,7 @@ from fsgl.errors import UserError
 from fsgl.evaluation.across import SETS_OF_RANKS, OverDataSets, over_data_sets, ranks, wilcoxon_against
 from fsgl.evaluation.statistics import ALPHA, holm
 from fsgl.files import read_json
-from fsgl.report import comparison_figures
+from fsgl.report import comparison_figures, web
 from fsgl.report.records import read_records
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY
@@ -86,7 +86,7 @@ def report_across(sets: Sequence[DataSet], against: str) -> ComparisonReport:
     if len(labels) < 2:
         raise UserError(f"no method but {against} is in all of {', '.join(each.title for each in sets)}")
     report = ComparisonReport(against)
-    report.sections.append("<h1>Over data sets</h1>")
+    report.sections.append(web.heading("Over data sets"))
     estimates = [_estimate(sets, against, label) for label in labels[1:]]
     adjusted = holm([None if each is None else each.p_value for each in estimates])
     values = np.array([[np.mean(each.entries[label].values(accuracy)) for label in labels] for each in sets])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from fsgl.comparison import cost
 from fsgl.comparison.differences import Comparison, Judged, compare_with
@@ -38,7 +39,7 @@ class ComparisonReport:
     against: str
     tables: dict[str, Table] = field(default_factory=dict)
     drawn: dict[str, Any] = field(default_factory=dict)
-    sections: list[str] = field(default_factory=list)
+    sections: list[Markup] = field(default_factory=list)
     content: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path, more: Mapping[str, Any]) -> None:
@@ -82,7 +83,9 @@ def report_on_runs(
     every = [run for group in runs.values() for run in group]
     labels = {label_of(run) for run in every}
     without = {label: seeds for label, seeds in failed.items() if label not in labels}
-    report.sections.append("<h1>Comparison</h1>" + ("" if len(runs) < 2 else f"<p class=warn>{APART}</p>"))
+    report.sections.append(web.heading("Comparison"))
+    if len(runs) > 1:
+        report.sections.append(web.section("", [APART], "warn"))
     comparisons: list[dict[str, Any]] = []
     for number, (key, group) in enumerate(runs.items()):
         own = {label_of(run) for run in group}

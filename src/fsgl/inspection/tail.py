@@ -9,6 +9,8 @@ import numpy as np
 from fsgl.evaluation.classes import class_order
 from fsgl.evaluation.metrics import shot_groups
 
+MANY, FEW = 100, 20  # training images: many-shot has more, few-shot at most so many
+
 
 def gini(counts_K: np.ndarray) -> float:
     """Gini coefficient: 0 where all classes are of one size, towards 1 where one class has everything.
@@ -22,7 +24,7 @@ def gini(counts_K: np.ndarray) -> float:
     return float(((2 * ranks - len(sizes) - 1) * sizes).sum() / (len(sizes) * sizes.sum()))
 
 
-def describe_tail(counts_K: np.ndarray, many: int = 100, few: int = 20) -> dict[str, Any]:
+def describe_tail(counts_K: np.ndarray, many: int = MANY, few: int = FEW) -> dict[str, Any]:
     """Imbalance factor (largest over smallest class that has images), Gini, and the sizes of the three groups.
 
     fixed: many-shot is n > many, few-shot n <= few.  thirds: of the classes, ranked by size; ties by class index.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 
 from fsgl.data.load import LoadedData
 from fsgl.errors import UserError
@@ -25,7 +26,6 @@ from fsgl.report.sets import sets_table
 from fsgl.report.table import EMPTY, per_class_table, protocol_table, render_protocol
 from fsgl.report.tested import UNTESTED, is_untested, of_classes
 from fsgl.report.transfers import describe_transfer
-from fsgl.report.why import Why
 from fsgl.runs.saved import read_history, read_predictions, read_record, require_result
 
 
@@ -88,7 +88,7 @@ class _Report:
         boundaries = record["settings"]["evaluation"]
         self.limits = {"many": boundaries["many"], "few": boundaries["few"]}
         self.groups = shot_groups(self.counts, **self.limits)
-        self.sections: list[str] = []
+        self.sections: list[Markup] = []
         self.drawn: dict[str, Any] = {}
         self.tables: dict[str, Table] = {}
         self.every_class: Table
@@ -112,8 +112,7 @@ class _Report:
             self._mistakes(self.examined)
         self._table("classes", per_class_table(self.record["result"]["last"], self.names, self.counts.tolist()))
         if self.left_out:
-            reasons = "".join(f"<p class=warn>{web.escape(reason)}</p>" for reason in self.left_out)
-            self.sections.append(f"<h2>Left out</h2>{reasons}")
+            self.sections.append(web.section("Left out", self.left_out, "warn"))
 
     def write(self, out: Path) -> None:
         for name, drawing in self.drawn.items():
@@ -157,17 +156,10 @@ class _Report:
             f"{len(self.labels):,} test images, {int(self.counts.sum()):,} training images of {len(self.counts)} "
             f"classes ({int(self.counts.max()):,} to {int(self.counts.min()):,} each)."
         )
-        items = "".join(f"<div><dt>{web.escape(k)}</dt><dd>{web.escape(v)}</dd></div>" for k, v in cards.items())
-        title = web.escape(self._title())
-        self.sections.append(
-            f"<h1>{title}</h1><p class=soft>{web.with_code(about)}</p><dl>{items}</dl>" + self._images()
-        )
-
-    def _images(self) -> str:
-        """How somebody's own images were read and split, with what is kept together and what leaks."""
-        lines = self.record["data"].get("found") or []
-        said = "".join(f"<li{' class=warn' if 'LEAK' in line else ''}>{web.escape(line)}</li>" for line in lines)
-        return f"<details open><summary>the images</summary><ul>{said}</ul></details>" if said else ""
+        self.sections.append(web.heading(self._title(), about, cards))
+        # How somebody's own images were read and split, with what is kept together and what leaks.
+        if lines := self.record["data"].get("found"):
+            self.sections.append(web.notes(lines, "the images"))
 
     def _accuracy(self) -> None:
         classes = len(self.counts)
@@ -222,28 +214,11 @@ class _Report:
         except UserError as error:
             self.left_out.append(f"Pictures of mistakes: {error}")
             return
-        cards = "".join(
-            f"<li><img alt='{web.escape(f'{self.names[m.true]}, taken for {self.names[m.predicted]}')}' "
-            f"src='{m.picture}'><b>{web.escape(self.names[m.true])}</b> as {web.escape(self.names[m.predicted])}, "
-            f"{m.confidence:.0%}{self._why(m.why)}</li>"
-            for m in found
-        )
         said = (
             f"Test images of {what} that the network is wrong about, the surest first. Below each where it looked "
             "(Grad-CAM, in red), and the nearest training images by its features."
         )
-        body = f"<ul class=cards>{cards}</ul>" if found else "<p>None is wrong.</p>"
-        self.sections.append(f"<h2>The tail's worst mistakes</h2><p class=soft>{said}</p>{body}")
-
-    def _why(self, why: Why) -> str:
-        looked = "" if why.looked is None else f"<img alt='where the network looked' src='{why.looked}'>"
-        near = "".join(
-            f"<img style='display:inline-block;width:30px;height:30px;margin:0 2px 0 0' src='{picture}' "
-            f"alt='training image of {web.escape(self.names[k])}' title='{web.escape(self.names[k])}'>"
-            for picture, k in why.nearest
-        )
-        said = ", ".join(dict.fromkeys(self.names[k] for _, k in why.nearest))
-        return f"{looked}<div>{near}</div><small class=soft>near: {web.escape(said)}</small>"
+        self.sections.append(web.mistakes("The tail's worst mistakes", said, found, self.names))
 
     def _figure(
         self, name: str, title: str, drawing: Draw, alt: str, caption: str,
@@ -251,7 +226,7 @@ class _Report:
     ) -> None:  # fmt: skip
         self.drawn[name] = draw(drawing, size)
         svg = as_svg(self.drawn[name], alt, name)
-        self.sections.append(f"<h2>{title}</h2>" + web.figure(svg, caption))
+        self.sections.append(web.figure(svg, caption, title))
 
     def _table(self, name: str, table: Table) -> None:
         self.tables[name] = table
