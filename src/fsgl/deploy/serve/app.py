@@ -27,9 +27,9 @@ from fsgl.data.images.pixels import view
 from fsgl.data.stream.transforms import normalise
 from fsgl.deploy.predict import predict_views
 from fsgl.deploy.serve.neighbours import Index, features_of
-from fsgl.deploy.serve.page import page
 from fsgl.evaluation.metrics import shot_groups
 from fsgl.evaluation.posthoc import probabilities
+from fsgl.report import web
 from fsgl.report.why import attention, picture
 from fsgl.runs.prediction_sets import PredictionSets
 from fsgl.runs.saved import TrainedModel
@@ -56,7 +56,8 @@ def make_app(
         policy = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
         policy += "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
         headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"}
-        return HTMLResponse(page(name, len(trained.class_names), index is not None), headers=headers)
+        content = web.render("serve.html", name=name, classes=len(trained.class_names), nearest=index is not None)
+        return HTMLResponse(content, headers=headers)
 
     async def predict(request: Request) -> Response:
         content = await _body(request)

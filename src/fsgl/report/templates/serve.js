@@ -1,44 +1,3 @@
-"""The page: images are dropped, pasted or chosen, and answered one after the other."""
-
-from __future__ import annotations
-
-import html
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>NAME – fsgl</title><style>
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5f6872; --line: #d9dee3; --paper: #fff; --card: #f6f7f9;
-  --bar: #3a6ea5; --warn: #a1440b; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #343a41; --paper: #16191c;
-  --card: #1e2226; --bar: #79aee0; --warn: #f0a06a; } }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 52rem;
-  margin: 0 auto; padding: 1.5rem; }
-h1 { font-size: 1.3rem; margin: 0; overflow-wrap: anywhere; } p { margin: .25rem 0; } .soft { color: var(--soft); }
-#drop { display: block; width: 100%; margin: 1rem 0; padding: 2.5rem 1rem; border: 2px dashed var(--line);
-  border-radius: 12px; background: none; color: inherit; font: inherit; cursor: pointer; text-align: center; }
-#drop:hover, #drop:focus-visible, #drop.over { border-color: var(--bar); outline: none; }
-article { display: grid; grid-template-columns: 11rem 1fr; gap: 1.25rem; padding: 1rem; margin: 1rem 0;
-  background: var(--card); border-radius: 12px; }
-article > img { width: 100%; max-height: 14rem; object-fit: contain; border-radius: 8px; image-rendering: auto; }
-ol { list-style: none; margin: .5rem 0; padding: 0; } ol li { margin: .35rem 0; }
-.row { display: flex; justify-content: space-between; gap: 1rem; } .row b { overflow-wrap: anywhere; }
-.track { height: 6px; border-radius: 3px; background: var(--line); } .track div { height: 100%; border-radius: 3px;
-  background: var(--bar); } small { color: var(--soft); }
-.near { display: flex; flex-wrap: wrap; gap: .6rem; } figure { margin: 0; width: 5.2rem; font-size: .78rem; }
-figure img { width: 100%; height: 5.2rem; object-fit: cover; border-radius: 6px; }
-figcaption { overflow-wrap: anywhere; }
-.why { font: inherit; font-size: .85rem; color: inherit; background: none; border: 1px solid var(--line);
-  border-radius: 6px; padding: .25rem .6rem; margin: .5rem 0; cursor: pointer; } .why:focus-visible { outline-color:
-  var(--bar); } .looked { max-width: 14rem; width: 100%; border-radius: 8px; display: block; margin: .5rem 0; }
-.bad { color: var(--warn); }
-@media (max-width: 34rem) { article { grid-template-columns: 1fr; } }
-</style></head><body>
-<h1>NAME</h1><p class="soft">CLASSES classes. Images stay on this machine.NEAR</p>
-<button id="drop">Drop images here, paste one, or press to choose</button>
-<input id="files" type="file" accept="image/*" multiple hidden>
-<main id="answers" aria-live="polite"></main>
-<script>
 const drop = document.getElementById("drop"), files = document.getElementById("files");
 const answers = document.getElementById("answers"), MOST = 50;
 let queue = Promise.resolve();
@@ -135,11 +94,3 @@ addEventListener("drop", event => {
   ask(event.dataTransfer.files);
 });
 addEventListener("paste", event => ask(event.clipboardData.files));
-</script></body></html>
-"""
-
-
-def page(name: str, classes: int, nearest: bool) -> str:
-    """The page for a run."""
-    note = "" if nearest else " The training images are not at hand, so that the nearest cannot be shown."
-    return PAGE.replace("NAME", html.escape(name)).replace("CLASSES", f"{classes:,}").replace("NEAR", html.escape(note))
