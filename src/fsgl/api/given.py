@@ -14,7 +14,6 @@ import torch
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.pixels import view
 from fsgl.data.images.sources import ImageFiles
-from fsgl.data.images.thumbnails import open_image
 from fsgl.data.readers.arrays import as_pixels
 from fsgl.data.readers.own import find_source
 from fsgl.data.readers.walk import some_of
@@ -113,7 +112,7 @@ def logits_and_classes_at(trained: TrainedModel, path: Path, device: torch.devic
         files = [ImageFile(part.root, name, part.location(place)) for place, name in enumerate(part.paths)]
         logits = _logits_of_files(trained, files, device)
     else:
-        shown = [view(open_image(part, place), trained.shape) for place in range(len(part))]
+        shown = [view(part.open(place), trained.shape) for place in range(len(part))]
         parts = [shown[i : i + BATCH] for i in range(0, len(shown), BATCH)]
         logits = np.concatenate([predict_views(trained, some, device) for some in parts])
     return logits, np.array([known[source.class_names[k]] for k in part.labels])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fsgl.automatic.candidates import HEADS
-from fsgl.data.images.sources import ImageArrays, Source
+from fsgl.data.images.sources import Source
 from fsgl.data.load import LoadedData, load_data
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
@@ -90,7 +90,7 @@ def plan(asked: Asked) -> Plan:
     wanted["data.val"] = "0.1" if source is not None and source.val is not None else "0"
     first = override(first, f"data.val={wanted['data.val']}")
     data = load_data(first.data, source, folds=True)
-    if isinstance(data.train, ImageArrays):
+    if data.in_memory:
         wanted.setdefault("transfer.image_size", str(SMALL_SHOWN))
     large = len(data.train) > MANY_IMAGES
     if large and not any(each.startswith("optim.batch_size=") for each in asked.assignments):

@@ -203,7 +203,7 @@ class LoadedData:
 
     def unreadable(self, part: Images | ImageFeatures) -> np.ndarray:
         """``N`` booleans: the images of ``val`` or ``test`` that were found unreadable."""
-        if isinstance(part, ImageArrays | ImageFeatures) or not self.bad.reasons:
+        if isinstance(part, ImageFeatures) or not self.bad.reasons:
             return np.zeros(len(part), dtype=bool)
         return np.array([part.location(position) in self.bad.reasons for position in range(len(part))])
 
@@ -287,7 +287,8 @@ def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False)
         parts["val"] = val
     if spec.name in OWN:
         parts["classes"] = source.class_names
-    size = (train.images.shape[1], train.images.shape[2]) if isinstance(train, ImageArrays) else None
+    size = train.array_size
+    sized: dict[str, Any] = {} if size is None else {"image_size": size[0], "array_size": size}
     return LoadedData(
         spec=replace(spec, imbalance_factor=spec.imbalance_factor or kind.default_factor),
         train=train,
@@ -306,5 +307,5 @@ def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False)
         together=together,
         groups=group_numbers(source.groups.get("train"), len(train)) if folds else None,
         scale=source.scale,
-        **({"image_size": size[0], "array_size": size} if size is not None else {}),
+        **sized,
     )

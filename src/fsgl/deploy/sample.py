@@ -14,7 +14,6 @@ from PIL.Image import Exif, Image, Transpose, fromarray
 
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.sources import ImageFiles, Images
-from fsgl.data.images.thumbnails import open_image
 from fsgl.data.load import LoadedData, load_data
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.deploy.predict import ImageFile
@@ -53,7 +52,7 @@ def _test_images(test: Images | ImageFeatures, folder: Path) -> tuple[list[Image
     some: list[Image] = []
     for position in range(len(chosen)):
         with contextlib.suppress(BadImage):
-            image = open_image(chosen, position)
+            image = chosen.open(position)
             if isinstance(chosen, ImageFiles):
                 files.append(ImageFile(chosen.root, chosen.paths[position], chosen.location(position)))
             else:

@@ -11,12 +11,12 @@ import numpy as np
 
 from fsgl.data.draw.imbalance import class_counts
 from fsgl.data.images.alike import alike, same
-from fsgl.data.images.sources import ImageArrays, Images, Source
+from fsgl.data.images.sources import Images, Source
 from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.inspection.label_errors import LEAST, TRUSTED_FROM, likely_errors
 from fsgl.inspection.pretrained import Rows
 from fsgl.inspection.recommend import recommend
-from fsgl.inspection.scan import Seen, location, scan
+from fsgl.inspection.scan import Seen, scan
 from fsgl.inspection.tail import describe_tail
 
 PIXELS = "16 x 16 pixels"
@@ -34,7 +34,7 @@ class Inspected:
 
     def where(self, place: int) -> str:
         part, position = self.places[place]
-        return location(self.images[part], position)
+        return self.images[part].location(position)
 
     def label(self, place: int) -> int:
         part, position = self.places[place]
@@ -84,7 +84,7 @@ def findings(inspected: Inspected, label_errors: bool = True, rows: Rows | str =
 def _kept_in_memory(source: Source, readable: list[Seen]) -> bool:
     """As data/readers/small_images.py decides it when training begins, but for very many."""
     sizes = {(each.width, each.height) for each in readable}
-    return isinstance(source.train, ImageArrays) or (len(sizes) == 1 and max(max(sizes)) <= SMALL_SIDE)
+    return source.train.array_size is not None or (len(sizes) == 1 and max(max(sizes)) <= SMALL_SIDE)
 
 
 def _spread(values: np.ndarray) -> tuple[int, float, int]:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from fsgl.data.images.image_files import BadImage
-from fsgl.data.images.thumbnails import open_image, thumbnail
+from fsgl.data.images.thumbnails import thumbnail
 from fsgl.inspection.findings import Inspected
 from fsgl.inspection.tail import FEW, MANY
 from fsgl.report import web
@@ -108,7 +108,7 @@ class _Thumbnails:
             return ""
         part, position = self._inspected.places[place]
         try:
-            image = open_image(self._inspected.images[part], position)
+            image = self._inspected.images[part].open(position)
         except BadImage:
             return ""
         self._left -= 1

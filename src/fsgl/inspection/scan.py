@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fsgl.data.images.alike import difference_hash, pixel_hash
-from fsgl.data.images.image_files import BadImage, stored_mode
-from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
-from fsgl.data.images.thumbnails import open_image
+from fsgl.data.images.image_files import BadImage
+from fsgl.data.images.sources import Images
 from fsgl.data.images.worker_processes import in_processes
 
 if TYPE_CHECKING:
@@ -39,26 +38,18 @@ def scan(images: Images, workers: int = 2, progress: Callable[[int], None] = lam
     """All images, in order. workers: processes. progress: told of every so many done. Raises UserError."""
     chunks = [np.arange(i, min(i + CHUNK, len(images))) for i in range(0, len(images), CHUNK)]
     found: list[Seen] = []
-    workers = 0 if isinstance(images, ImageArrays) or len(chunks) < 3 else workers
+    workers = 0 if images.array_size or len(chunks) < 3 else workers
     for part in in_processes(_examine_images, (images.take(chunk) for chunk in chunks), workers, "inspecting images"):
         found += part
         progress(len(part))
     return found
 
 
-def location(images: Images, position: int) -> str:
-    """How people find the image."""
-    return f"image {position}" if isinstance(images, ImageArrays) else images.location(position)
-
-
 def _examine_images(images: Images) -> list[Seen]:
     found = []
     for position in range(len(images)):
         try:
-            seen = examine_image(open_image(images, position))
-            if isinstance(images, ImageFiles):
-                seen = replace(seen, mode=stored_mode(images.root, images.paths[position]))
-            found.append(seen)
+            found.append(replace(examine_image(images.open(position)), mode=images.stored_mode(position)))
         except BadImage as error:
             found.append(Seen(error=error.reason))
     return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fsgl.data.images.sources import ImageArrays, Source
+from fsgl.data.images.sources import Source
 from fsgl.data.known import DATA_SETS, OWN
 from fsgl.data.load import read_own
 from fsgl.data.readers.own import looks_like_path
@@ -83,5 +83,5 @@ def experiment_on(
     # The images decide on the network, so that of their own settings alone it is said where they are.
     of_data = [assignment for assignment in assignments if assignment.startswith("data.")]
     source = source or read_own(override(make_experiment(recipe, data, **{**given, "scratch": True}), *of_data).data)
-    side = max(source.train.images.shape[1:3]) if isinstance(source.train, ImageArrays) else None
+    side = max(source.train.array_size) if source.train.array_size else None
     return override(make_experiment(recipe, data, **given, side=side), *assignments), source

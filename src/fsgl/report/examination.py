@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fsgl.data.images.image_files import BadImage
-from fsgl.data.images.thumbnails import open_image, thumbnail
+from fsgl.data.images.thumbnails import thumbnail
 from fsgl.data.load import LoadedData
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.errors import UserError
@@ -95,7 +95,7 @@ def worst_mistakes(
     reasons = None  # its features take a while, and there may be no mistake
     for row in wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES].tolist():
         try:
-            picture = thumbnail(open_image(test, int(place[row])), THUMBNAIL)
+            picture = thumbnail(test.open(int(place[row])), THUMBNAIL)
         except BadImage:
             continue
         reasons = reasons or Reasons(examined.network, examined.device)

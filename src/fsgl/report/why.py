@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.sources import Images
-from fsgl.data.images.thumbnails import open_image, thumbnail
+from fsgl.data.images.thumbnails import thumbnail
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.errors import UserError
 from fsgl.runs.network import ModelWithData
@@ -106,7 +106,7 @@ class Reasons:
         nearest = []
         for place in self._places[order].tolist():
             try:
-                nearest.append((thumbnail(open_image(self._train, place), SMALL), int(self._train.labels[place])))
+                nearest.append((thumbnail(self._train.open(place), SMALL), int(self._train.labels[place])))
             except BadImage:
                 continue
         return Why(looked, tuple(nearest))

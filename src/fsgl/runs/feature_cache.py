@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from fsgl import __version__
-from fsgl.data.images.sources import ImageFiles, Images
+from fsgl.data.images.sources import Images
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.data.stream.streams import StepPositions, StreamSpec
 from fsgl.errors import UserError
@@ -123,7 +123,7 @@ class _Cache:
         return {
             "backbone": self._experiment.backbone,
             "weights": self._weights,
-            "images": [part, data.hash, _as_they_lie(images)],
+            "images": [part, data.hash, images.state_on_disk()],
             "shown": [spec, data.image_size, data.mean, data.std],
             "view": [view, self._experiment.seed if view else 0],
             "computed": [_versions(), self._device.type, str(self._model.compute_dtype)],
@@ -166,7 +166,7 @@ class _Cache:
         """Reasons by location, of the images that were found unreadable."""
         places = np.flatnonzero(self._data.unreadable(images)).tolist()
         reasons = self._data.bad.reasons
-        return {where: reasons[where] for where in (images.location(place) for place in places)}  # type: ignore[union-attr]
+        return {where: reasons[where] for where in (images.location(place) for place in places)}
 
     def _plain(self, images: Images) -> Iterator[tuple[slice, Tensor]]:
         place = 0
@@ -195,20 +195,6 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-def _as_they_lie(images: Images) -> str | None:
-    """For image files, whose content is not in the data's hash: a hash of their folder, sizes and times of change."""
-    if not isinstance(images, ImageFiles):
-        return None
-    found = hashlib.sha256(str(images.root.resolve()).encode())
-    for path in images.paths:
-        try:
-            status = os.stat(images.root / path)
-        except OSError:  # reading it will say what is wrong with it
-            continue
-        found.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-    return found.hexdigest()
 
 
 def _opened(array: Path) -> np.ndarray | None:

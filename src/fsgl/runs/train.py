@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsgl.data.images.sources import ImageArrays, Source
+from fsgl.data.images.sources import Source
 from fsgl.data.load import LoadedData, load_data
 from fsgl.engine.checkpoint import alternative, load_checkpoint
 from fsgl.engine.environment import differences, environment
@@ -242,7 +242,7 @@ class _Session:
 
     def _list_bad_images(self, display: Display) -> None:
         """What could not be read so far, by any process, into the run folder; a line where it has become more."""
-        if isinstance(self.network.data.train, ImageArrays):
+        if self.network.data.in_memory:
             return
         bad = self.network.data.bad.reasons
         found = self.processes.gather(np.array([json.dumps(pair) for pair in bad.items()], dtype=str))

@@ -10,9 +10,7 @@ import numpy as np
 
 from fsgl.data.draw.grouped import SINGLE, GroupedCarving
 from fsgl.data.draw.imbalance import class_counts
-from fsgl.data.images.scale import SIXTEEN_BITS
-from fsgl.data.images.shards import PreparedImages
-from fsgl.data.images.sources import ImageArrays, ImageFiles, Images
+from fsgl.data.images.sources import Images
 from fsgl.errors import UserError
 from fsgl.randomness import derive_seed
 
@@ -78,31 +76,25 @@ def _spared_images(count: int, fraction: float) -> int:
 def split_hash(**parts: np.ndarray | Images | Sequence[str]) -> str:
     """SHA-256, in hex, of named parts of a data set: equal for equal names and contents, in whatever order named.
 
-    An array counts by type, shape and values; ImageArrays by pixels and labels; ImageFiles by relative paths and
-    labels (not by root, nor by what the files hold: that would read the whole set), and by their scale where it is
-    another than of whole 16 bits, as which all were once read; PreparedImages by the hashes of
-    their files, their places and labels; texts one by one.
+    An array counts by type, shape and values; images by their ``fingerprint``; texts one by one.
     The result is the same on every machine: numbers are hashed little-endian.
     """
     digest = hashlib.sha256()
     for name in sorted(parts):
         part = parts[name]
-        if isinstance(part, ImageArrays):
-            _add_array(digest, f"{name}.images", part.images)
-            _add_array(digest, f"{name}.labels", part.labels)
-        elif isinstance(part, ImageFiles):
-            _add_texts(digest, f"{name}.paths", part.paths)
-            _add_array(digest, f"{name}.labels", part.labels)
-            if part.scale is not None and part.scale[:2] != SIXTEEN_BITS[:2]:
-                _add_texts(digest, f"{name}.scale", [f"{level:.17g}" for level in part.scale[:2]])
-        elif isinstance(part, PreparedImages):
-            _add_texts(digest, f"{name}.prepared", part.fingerprint())
-            _add_array(digest, f"{name}.labels", part.labels)
-        elif isinstance(part, np.ndarray):
-            _add_array(digest, name, part)
+        if isinstance(part, np.ndarray | str | Sequence):
+            _add(digest, name, part)
         else:
-            _add_texts(digest, name, (part,) if isinstance(part, str) else part)
+            for what, content in part.fingerprint().items():
+                _add(digest, f"{name}.{what}", content)
     return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, name: str, content: np.ndarray | Sequence[str]) -> None:
+    if isinstance(content, np.ndarray):
+        _add_array(digest, name, content)
+    else:
+        _add_texts(digest, name, (content,) if isinstance(content, str) else content)
 
 
 def _add_array(digest: hashlib._Hash, name: str, array: np.ndarray) -> None:

@@ -14,12 +14,11 @@ from fsgl.data.draw.remembered import WORTH_KEEPING, Found, recall, remember, si
 from fsgl.data.images.alike import alike, difference_hash, pixel_hash, same
 from fsgl.data.images.copies import Progress, same_content
 from fsgl.data.images.image_files import BadImage
-from fsgl.data.images.sources import ImageArrays, Images, Source
-from fsgl.data.images.thumbnails import open_image
+from fsgl.data.images.sources import Images, Source
 from fsgl.progress import progress
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 COPIES = ("together", "alike", "apart")
 FEW = 5_000  # images, of which looks are compared unasked: that decodes every one
@@ -118,7 +117,7 @@ def _same_looks(parts: list[Images], progress: Progress) -> tuple[list[list[int]
             if len(looks) % 50 == 0:
                 progress(len(looks), total)
             try:
-                image = _small(images, position)
+                image = images.open(position, 2 * LEAST_SIDE)
             except BadImage:
                 image = None
             large = image is not None and min(image.size) >= LEAST_SIDE
@@ -137,10 +136,6 @@ def _of_one_kind(labels: np.ndarray, group: list[int]) -> bool:
         return True
     members, sizes = np.bincount(labels[group]), np.bincount(labels)
     return bool((members > np.maximum(2, sizes[: len(members)] // 4)).any())
-
-
-def _small(images: Images, position: int) -> Image:
-    return open_image(images, position) if isinstance(images, ImageArrays) else images.open(position, 2 * LEAST_SIDE)
 
 
 def _by_name(names: Iterable[str]) -> list[list[int]]:
@@ -190,8 +185,8 @@ def _leaks(parts: dict[str, Images], same: list[list[int]], said_as: str) -> tup
 
 
 def _where(parts: dict[str, Images], part: str, position: int) -> str:
-    images = parts[part]
-    return f"{_NAMES[part]} image {position}" if isinstance(images, ImageArrays) else images.location(position)
+    found = parts[part].location(position)
+    return f"{_NAMES[part]} {found}" if parts[part].array_size else found
 
 
 def _divided_groups(source: Source) -> list[str]:

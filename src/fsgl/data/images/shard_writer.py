@@ -23,7 +23,7 @@ from fsgl.data.images.bad_images import BadImages
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.leftovers import leftover
 from fsgl.data.images.shards import ENCODINGS, INDEX, Prepared, Shard, is_prepared, read_prepared, shard_hash
-from fsgl.data.images.sources import ImageArrays, ImageFiles, Source
+from fsgl.data.images.sources import ImageFiles, Source
 from fsgl.data.images.worker_processes import in_processes
 from fsgl.errors import UserError, unknown
 from fsgl.files import read_json, remove_partial, sole_user, write_atomically, write_json
@@ -86,7 +86,7 @@ def prepare(
         raise UserError(f"{source.name}: a prepared set keeps no groups; train on the images as they are")
     parts = {"train": source.train, "val": source.val, "test": source.test}
     for images in parts.values():
-        if isinstance(images, ImageArrays):
+        if images is not None and images.array_size:
             raise UserError(f"{source.name}: the images are in memory already, there is nothing to prepare")
     with sole_user(out):
         remove_partial(out)

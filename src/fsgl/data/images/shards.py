@@ -14,10 +14,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -102,6 +103,8 @@ class PreparedImages:
 
     part: PreparedPart
     rows: np.ndarray
+    array_size: ClassVar[None] = None
+    channels: ClassVar[None] = None
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -139,10 +142,19 @@ class PreparedImages:
         except Exception as error:  # as in image_files.py
             raise BadImage(self.location(position), f"damaged ({error}); prepare the set again") from None
 
-    def fingerprint(self) -> tuple[str, ...]:
-        """Which images these are, for the data's hash."""
+    def stored_mode(self, position: int) -> str:
+        """As ImageArrays'."""
+        return ""
+
+    def state_on_disk(self) -> str | None:
+        """As ImageArrays'."""
+        return None
+
+    def fingerprint(self) -> dict[str, np.ndarray | Sequence[str]]:
+        """As ImageArrays': the hashes of the set's files, the images' places in them, and labels."""
         shards = [shard.sha256 for shard in self.part.shards]
-        return (*shards, hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest())
+        rows = hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest()
+        return {"prepared": (*shards, rows), "labels": self.labels}
 
 
 @dataclass(frozen=True)

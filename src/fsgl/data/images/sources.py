@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fsgl.data.images.image_files import open_in_set
-from fsgl.data.images.scale import Scale
+from fsgl.data.images.image_files import open_in_set, stored_mode
+from fsgl.data.images.scale import SIXTEEN_BITS, Scale
 from fsgl.data.images.shards import PreparedImages
 from fsgl.errors import UserError
 
@@ -44,6 +46,38 @@ class ImageArrays:
         """The images at ``positions`` (integers, any order, repeats allowed), copied."""
         return ImageArrays(self.images[positions], self.labels[positions])
 
+    @property
+    def array_size(self) -> tuple[int, int]:
+        """Height and width of every image; None of images that are decoded when they are needed."""
+        return self.images.shape[1], self.images.shape[2]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey images, 3 for RGB; None of images that are made RGB when they are decoded."""
+        return int(self.images.shape[-1])
+
+    def location(self, position: int) -> str:
+        """Which image it is, for messages."""
+        return f"image {position}"
+
+    def open(self, position: int, at_least: int | None = None) -> Image:
+        """The image as RGB."""
+        from PIL.Image import fromarray
+
+        return fromarray(np.broadcast_to(self.images[position], (*self.array_size, 3)).copy())
+
+    def stored_mode(self, position: int) -> str:
+        """How the image is stored, "" where that is not known."""
+        return ""
+
+    def state_on_disk(self) -> str | None:
+        """A hash of what a change of the files would change; None of images whose content is in the data's hash."""
+        return None
+
+    def fingerprint(self) -> dict[str, np.ndarray | Sequence[str]]:
+        """What tells these images and labels from others, for the data's hash: pixels and labels."""
+        return {"images": self.images, "labels": self.labels}
+
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
@@ -59,6 +93,8 @@ class ImageFiles:
     labels: np.ndarray
     scale: Scale | None = None
     follow: bool = False
+    array_size: ClassVar[None] = None
+    channels: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         _check_labels(self.labels, len(self.paths))
@@ -82,6 +118,31 @@ class ImageFiles:
     def pixels(self, position: int, at_least: int | None = None) -> np.ndarray:
         """As ``open``, uint8 ``H x W x 3``."""
         return np.asarray(self.open(position, at_least))
+
+    def stored_mode(self, position: int) -> str:
+        """How the image is stored, such as "JPEG RGB"."""
+        return stored_mode(self.root, self.paths[position])
+
+    def state_on_disk(self) -> str | None:
+        """As ImageArrays': a hash of the folder, and of every file's size and time of change."""
+        found = hashlib.sha256(str(self.root.resolve()).encode())
+        for path in self.paths:
+            try:
+                status = os.stat(self.root / path)
+            except OSError:  # reading it will say what is wrong with it
+                continue
+            found.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
+
+    def fingerprint(self) -> dict[str, np.ndarray | Sequence[str]]:
+        """As ImageArrays': relative paths and labels, not the root, nor what the files hold, which would read them all.
+
+        The scale counts where it is another than of whole 16 bits, as which all were once read.
+        """
+        found: dict[str, np.ndarray | Sequence[str]] = {"paths": self.paths, "labels": self.labels}
+        if self.scale is not None and self.scale[:2] != SIXTEEN_BITS[:2]:
+            found["scale"] = [f"{level:.17g}" for level in self.scale[:2]]
+        return found
 
 
 Images = ImageArrays | ImageFiles | PreparedImages
@@ -123,9 +184,9 @@ class Source:
                     f"{self.name}: a {part} image has label {int(images.labels.max())}, "
                     f"but there are {self.num_classes} classes"
                 )
-            if isinstance(images, ImageArrays) and images.images.shape[-1] != len(self.mean):
+            if images.channels not in (None, len(self.mean)):
                 raise UserError(
-                    f"{self.name}: {part} images have {images.images.shape[-1]} channels, the mean has {len(self.mean)}"
+                    f"{self.name}: {part} images have {images.channels} channels, the mean has {len(self.mean)}"
                 )
         if len(self.mean) != len(self.std) or not all(deviation > 0 for deviation in self.std):
             raise UserError(f"{self.name}: mean and std need one value a channel each, every std above 0")

@@ -12,7 +12,7 @@ from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.pixels import view
 from fsgl.data.images.shards import PreparedImages
 from fsgl.data.images.sources import ImageArrays, ImageFiles
-from fsgl.data.images.thumbnails import open_image, thumbnail
+from fsgl.data.images.thumbnails import thumbnail
 from fsgl.data.stream.transforms import normalise
 from fsgl.deploy.predict import BATCH
 from fsgl.runs.saved import TrainedModel
@@ -53,7 +53,7 @@ def build_index(
         views = []
         for position in chosen[start : start + BATCH].tolist():
             try:
-                image = open_image(images, position)
+                image = images.open(position)
             except BadImage:
                 continue
             views.append(view(image, trained.shape))
