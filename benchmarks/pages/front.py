@@ -12,8 +12,7 @@ from benchmarks.pages.trained import ENOUGH_EPOCHS, ENOUGH_SEEDS, is_short, with
 from fsgl.comparison.entries import Entry, accuracy, describe_shared, make_entries
 from fsgl.comparison.tables import with_interval
 from fsgl.evaluation.statistics import mean_interval
-from fsgl.report.drawing import draw, write_files
-from fsgl.report.figures import GROUP_COLOURS, MARKERS
+from fsgl.report.drawing import GROUP_COLOURS, GROUP_MARKERS, draw, write_files
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY
 
@@ -102,7 +101,7 @@ def groups_figure(figure: Figure, entries: Sequence[Entry]) -> None:
                 means.append(interval.mean)
                 reach.append(interval.half_width or 0.0)
         if places:
-            axes.errorbar(places, means, reach, fmt=MARKERS[group], color=colour, capsize=3, label=group)
+            axes.errorbar(places, means, reach, fmt=GROUP_MARKERS[group], color=colour, capsize=3, label=group)
     axes.set_xticks(range(len(entries)), [entry.label for entry in entries], fontsize=8)
     axes.set_ylabel("test accuracy, %")
     axes.grid(axis="y", alpha=0.4)

@@ -11,8 +11,7 @@ import numpy as np
 
 from fsgl.comparison.tables import with_interval
 from fsgl.evaluation.statistics import Interval, mean_interval
-from fsgl.report.drawing import INK, draw, write_files
-from fsgl.report.figures import GREY, GROUP_COLOURS, OTHER
+from fsgl.report.drawing import GREY, GROUP_COLOURS, INK, OTHER, draw, write_files
 from fsgl.report.render import Table
 
 if TYPE_CHECKING:
@@ -121,5 +120,3 @@ def horizon_figure(figure: Figure, rows: Sequence[Row]) -> None:
     panels[0].set_ylabel("test accuracy, %")
     panels[0].set_ylim(0, 101)
     figure.legend(loc="outside upper right", ncols=4, fontsize=8)
-
-

@@ -11,7 +11,7 @@ import scipy.stats
 from fsgl.evaluation.metrics import shot_groups
 from fsgl.evaluation.reliability import reliability_curve
 from fsgl.report import figures
-from fsgl.report.drawing import INK, Draw, as_svg, draw, write_files
+from fsgl.report.drawing import GROUP_COLOURS, INK, Draw, as_svg, draw, write_files
 
 COUNTS = np.array([5, 500, 60, 7])
 NAMES = ["rare", "common", "$x_1$ <b>", "few"]
@@ -133,8 +133,8 @@ def test_forest_sorts_and_colours_by_what_is_held_of_a_difference() -> None:
     assert axes.get_xlabel().startswith("mean over classes: points from ce")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "a", "d"]
     colour = {float(line.get_xdata()[0]): line.get_color() for line in axes.lines if line.get_marker() == "o"}
-    assert colour[1.0] == figures.GROUP_COLOURS["many"]
-    assert colour[-2.0] == figures.GROUP_COLOURS["few"]
+    assert colour[1.0] == GROUP_COLOURS["many"]
+    assert colour[-2.0] == GROUP_COLOURS["few"]
     assert colour[0.2] == colour[3.0] == figures.GREY
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fsgl.report.drawing import INK, LINE, Draw
-from fsgl.report.figures import GREY, GROUP_COLOURS
+from fsgl.report.drawing import GREY, GROUP_COLOURS, INK, LINE, Draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

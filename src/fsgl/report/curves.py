@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +10,13 @@ from typing import TYPE_CHECKING, Any
 from fsgl.errors import UserError
 from fsgl.evaluation.classes import class_order
 from fsgl.files import write_atomically
+from fsgl.report.drawing import GREY, RUN_COLOURS, RUN_MARKERS, draw, encoded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 History = Sequence[Mapping[str, Any]]
-
-# Okabe and Ito (2008, Color Universal Design), without its yellow, which is faint on white; the marker tells
-# runs apart where colour does not (print, greyscale), and being seven to six they repeat together only at 42.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_GREY = "#6b6b6b"
 
 _NAMED_CLASSES = 40  # more names than this cannot be read below an axis 6 inches wide
 _SINGLE_CLASSES = 20  # of more the dots are small, and a running mean is drawn
@@ -55,17 +48,7 @@ def draw_curves(
     form = Path(path).suffix.lower().removeprefix(".")
     if form not in ("png", "svg"):
         raise UserError(f"cannot draw curves into '{path}': name a file that ends in .png or .svg")
-    import matplotlib
-
-    # names of runs and classes are text, "$" and all; the salt and the absent date make equal SVGs equal bytes
-    settings: dict[Any, Any] = {"text.parse_math": False, "svg.hashsalt": "fsgl", "font.size": 9.0}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is shown, in any language
-        figure = _figure(histories, title, class_counts, class_names)
-        metadata = {"Date": None} if form == "svg" else None
-        picture = io.BytesIO()
-        figure.savefig(picture, format=form, dpi=150, metadata=metadata)
-    write_atomically(Path(path), picture.getvalue())
+    write_atomically(Path(path), encoded(_figure(histories, title, class_counts, class_names), form))
     return Path(path)
 
 
@@ -75,21 +58,36 @@ def _figure(
     class_counts: Sequence[int] | None,
     class_names: Sequence[str] | None,
 ) -> Figure:
-    from matplotlib.figure import Figure
+    def drawing(figure: Figure) -> None:
+        _fill(figure, histories, title, class_counts, class_names)
+
+    figure = draw(drawing, (15 if _has_many_names(class_names) else 13, 4.4), font_size=9.0)
+    figure.set_facecolor("white")
+    return figure
+
+
+def _has_many_names(class_names: Sequence[str] | None) -> bool:
+    return class_names is not None and _SINGLE_CLASSES < len(class_names) <= _NAMED_CLASSES
+
+
+def _fill(
+    figure: Figure,
+    histories: Mapping[str, History],
+    title: str,
+    class_counts: Sequence[int] | None,
+    class_names: Sequence[str] | None,
+) -> None:
     from matplotlib.lines import Line2D
 
-    many_names = class_names is not None and _SINGLE_CLASSES < len(class_names) <= _NAMED_CLASSES
-    figure = Figure(figsize=(15 if many_names else 13, 4.4), layout="constrained")
-    loss, accuracy, classes = figure.subplots(1, 3, width_ratios=(1, 1, 1.75 if many_names else 1.25))
+    loss, accuracy, classes = figure.subplots(1, 3, width_ratios=(1, 1, 1.75 if _has_many_names(class_names) else 1.25))
     styles: dict[str, dict[str, Any]] = {
-        name: {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)]}
+        name: {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "marker": RUN_MARKERS[i % len(RUN_MARKERS)]}
         for i, name in enumerate(histories)
     }
     _draw_loss(loss, histories, styles)
     validated = _draw_accuracy(accuracy, histories, styles)
     _draw_classes(classes, histories, styles, class_counts, class_names)
     for axes in (loss, accuracy, classes):
-        axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
     if title:
         figure.suptitle(title, fontsize=12, fontweight="bold")
@@ -98,11 +96,10 @@ def _figure(
         # matplotlib leaves labels with a leading underscore out of legends
         labels = [f" {name}" if name.startswith("_") else name for name in styles]
         if validated:  # below, where no curve can be behind it
-            lines.append(Line2D([], [], color=_GREY, marker="o", markersize=5))
-            lines.append(Line2D([], [], color=_GREY, marker="o", markersize=5, linestyle="--", markerfacecolor="white"))
+            lines.append(Line2D([], [], color=GREY, marker="o", markersize=5))
+            lines.append(Line2D([], [], color=GREY, marker="o", markersize=5, linestyle="--", markerfacecolor="white"))
             labels += ["test", "validation"]
         figure.legend(lines, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
-    return figure
 
 
 def _draw_loss(axes: Axes, histories: Mapping[str, History], styles: Mapping[str, dict[str, Any]]) -> None:
@@ -194,21 +191,21 @@ def _draw_counts(axes: Axes, counts: Sequence[int], boundaries: Sequence[int]) -
     above = blended_transform_factory(axes.transData, axes.transAxes)
     for i, (group, (low, high)) in enumerate(spans.items()):
         if high > low:
-            axes.axvspan(low - 0.5, high - 0.5, color=_GREY, alpha=(0.0, 0.07, 0.14)[i], linewidth=0, zorder=0)
+            axes.axvspan(low - 0.5, high - 0.5, color=GREY, alpha=(0.0, 0.07, 0.14)[i], linewidth=0, zorder=0)
             if (high - low) / len(counts) > 0.07:  # narrower than its word
                 axes.text(
-                    (low + high - 1) / 2, 0.985, group, transform=above, ha="center", va="top", color=_GREY, fontsize=8
+                    (low + high - 1) / 2, 0.985, group, transform=above, ha="center", va="top", color=GREY, fontsize=8
                 )
     scale = axes.twinx()
     # a class without training images has no place on a logarithmic axis: the line breaks there
-    scale.plot([count if count > 0 else math.nan for count in counts], color=_GREY, linewidth=1, drawstyle="steps-mid")
+    scale.plot([count if count > 0 else math.nan for count in counts], color=GREY, linewidth=1, drawstyle="steps-mid")
     scale.set_yscale("log")
     scale.yaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:g}"))
     scale.set_ylim(0.7, 2.5 * max(*counts, 2))  # below the names of the groups
-    scale.set_ylabel("training images (grey line)", color=_GREY)
-    scale.tick_params(axis="y", colors=_GREY)
-    scale.spines["top"].set_visible(False)
-    scale.spines["right"].set_color(_GREY)
+    scale.set_ylabel("training images (grey line)", color=GREY)
+    scale.tick_params(axis="y", colors=GREY)
+    scale.spines["right"].set_visible(True)
+    scale.spines["right"].set_color(GREY)
     axes.set_zorder(scale.get_zorder() + 1)  # the accuracies in front of the counts
     axes.patch.set_visible(False)
 

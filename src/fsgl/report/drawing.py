@@ -16,8 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, LINE = "#1c2025", "#9aa0a6"  # of the page: replaced by its own colours
+GREY = "#80868c"
+# Okabe and Ito (2008, Color Universal Design), without its yellow, which is faint on white; the marker tells
+# runs apart where colour does not (print, greyscale), and being seven to six they repeat together only at 42.
+RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+RUN_MARKERS = ("o", "s", "^", "D", "v", "P")
+GROUP_COLOURS = {"many": RUN_COLOURS[0], "medium": "#CC8400", "few": RUN_COLOURS[1]}  # a darker amber: thin lines
+GROUP_MARKERS = dict(zip(GROUP_COLOURS, RUN_MARKERS, strict=False))
+OTHER = RUN_COLOURS[2]  # what is of no group
 _SETTINGS: dict[Any, Any] = {
-    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "fsgl", "font.size": 10.0,
+    "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "fsgl",
     "font.family": "sans-serif", "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": LINE,
     "xtick.color": INK, "ytick.color": INK, "axes.facecolor": "none", "figure.facecolor": "none",
     "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "grid.color": LINE,
@@ -26,13 +34,13 @@ _SETTINGS: dict[Any, Any] = {
 Draw = Callable[["Figure"], None]
 
 
-def draw(drawing: Draw, size: tuple[float, float] = (8.0, 3.4)) -> Figure:
-    """A figure, drawn. size: in inches."""
+def draw(drawing: Draw, size: tuple[float, float] = (8.0, 3.4), font_size: float = 10.0) -> Figure:
+    """A figure, drawn. size: in inches.  font_size: in points."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with matplotlib.rc_context({**_SETTINGS, "font.size": font_size}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is shown
         drawing(figure := Figure(figsize=size, layout="constrained"))
         figure.canvas.draw()
     return figure
@@ -43,7 +51,7 @@ def as_svg(figure: Figure, alt: str, name: str) -> str:
 
     name: of letters, different for each figure of a page; what is numbered within is numbered by it.
     """
-    text = _saved(figure, "svg").decode()
+    text = encoded(figure, "svg").decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
@@ -57,13 +65,14 @@ def write_files(figure: Figure, folder: Path, name: str) -> list[Path]:
     figure.set_facecolor("white")
     paths = []
     for form in ("png", "svg"):
-        write_atomically(path := folder / f"{name}.{form}", _saved(figure, form))
+        write_atomically(path := folder / f"{name}.{form}", encoded(figure, form))
         paths.append(path)
     figure.set_facecolor("none")
     return paths
 
 
-def _saved(figure: Figure, form: str) -> bytes:
+def encoded(figure: Figure, form: str) -> bytes:
+    """The figure as the bytes of a "png" or "svg" file; equal figures are equal bytes."""
     import matplotlib
 
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():

@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 
 from fsgl.evaluation.classes import class_order
 from fsgl.evaluation.statistics import mean_interval
-from fsgl.report.drawing import INK, LINE, Draw
+from fsgl.report.drawing import GREY, GROUP_COLOURS, GROUP_MARKERS, INK, LINE, OTHER, RUN_COLOURS, RUN_MARKERS, Draw
 from fsgl.report.render import clean_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GROUP_COLOURS = {"many": "#0072B2", "medium": "#CC8400", "few": "#D55E00"}
-OTHER, GREY = "#009E73", "#80868c"
-MARKERS = {"many": "o", "medium": "s", "few": "^"}
 MOST_CLASSES = 60  # more cannot be told apart on a page 50 rem wide: they are drawn in bands of frequency
 
 
@@ -45,7 +42,7 @@ def class_accuracy(
                 reach = np.abs(bounds_K2[order[places]].T - values)
                 label = f"{group} ({int(groups[group].sum())})"
                 if places:
-                    axes.errorbar(places, values, reach, fmt=MARKERS[group], color=colour, label=label, capsize=2)
+                    axes.errorbar(places, values, reach, fmt=GROUP_MARKERS[group], color=colour, label=label, capsize=2)
             untested = np.isnan(accuracy_K)
             shown = [f"{clean_name(names[k])} ({counts_K[k]}{', untested' if untested[k] else ''})" for k in order]
             _name_classes(axes, shown)
@@ -81,7 +78,14 @@ def classes_compared(accuracy: Mapping[str, NDArray[np.float64]], counts_K: NDAr
         for number, (label, values_SK) in enumerate(accuracy.items()):
             colour = colours[number % len(colours)]
             means = np.array([_means(values_SK[:, order[low:high]]) for low, high in bands])
-            axes.plot(places, means.mean(axis=1), color=colour, marker="o^sD"[number % 4], label=label, markersize=4)
+            axes.plot(
+                places,
+                means.mean(axis=1),
+                color=colour,
+                marker=RUN_MARKERS[number % len(RUN_MARKERS)],
+                label=label,
+                markersize=4,
+            )
             axes.fill_between(places, means.min(axis=1), means.max(axis=1), color=colour, alpha=0.15, linewidth=0)
         axes.set_ylim(-3, 103)
         axes.set_ylabel("accuracy, %")
@@ -207,6 +211,7 @@ def feature_map(
     order = np.array(class_order(counts_K))
     head = order[: min(3, len(order) // 2)]
     tail = order[max(len(order) - 3, len(head)) :]
+    blue, vermilion, green, purple, orange, sky, _ = RUN_COLOURS
 
     def drawing(figure: Figure) -> None:
         axes = figure.subplots()
@@ -214,12 +219,12 @@ def feature_map(
         rest = points[others]
         axes.scatter(rest[:, 0], rest[:, 1], 6, GREY, alpha=0.5, linewidths=0, label="other classes", rasterized=True)
         for group, classes, colours in (
-            ("many", head, ("#0072B2", "#56B4E9", "#009E73")), ("few", tail, ("#D55E00", "#E69F00", "#CC79A7")),
+            ("many", head, (blue, sky, green)), ("few", tail, (vermilion, orange, purple)),
         ):  # fmt: skip
             for k, colour in zip(classes, colours, strict=False):
                 of_class, label = points[labels_N == k], f"{clean_name(names[k])} ({counts_K[k]})"
                 label = f" {label}" if label.startswith("_") else label  # such labels are left out of legends
-                axes.scatter(of_class[:, 0], of_class[:, 1], 14, colour, marker=MARKERS[group], alpha=0.8,
+                axes.scatter(of_class[:, 0], of_class[:, 1], 14, colour, marker=GROUP_MARKERS[group], alpha=0.8,
                              linewidths=0, label=label, rasterized=True)  # fmt: skip
         axes.set_xlabel(f"first component, {share[0]:.0f} % of the variance")
         axes.set_ylabel(f"second, {share[1]:.0f} %" if len(share) > 1 else "")
