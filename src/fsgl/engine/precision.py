@@ -42,5 +42,5 @@ def configure(precision: str, device: torch.device) -> None:
 
 
 def compute_dtype(precision: str) -> torch.dtype | None:
-    """Of the backbone under autocast (``Net.compute_dtype``), for a chosen precision."""
+    """Of the backbone under autocast (``RecognitionNet.compute_dtype``), for a chosen precision."""
     return torch.bfloat16 if precision == "bf16" else None
