@@ -77,7 +77,7 @@ def test_bad_images_may_be_an_error(photos: Path, capsys: pytest.CaptureFixture[
     options = ["--bad-images", "error", "--val", "0", "--epochs", "1", *TINY]
     assert main(["train", "fsgl", "--data", "photos", "--run", "run", *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "3.jpg: empty; mend or remove it" in line
+    assert "3.jpg: empty; fix or remove it" in line
 
 
 @pytest.mark.parametrize(

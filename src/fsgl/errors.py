@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. The command line prints its one line and exits with 2."""
+    """A mistake that the user can fix. The command line prints its one line and exits with 2."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

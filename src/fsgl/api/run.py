@@ -154,7 +154,7 @@ class Run:
         self, name: str, value: float | None = None, *, prior: Any = None, unlabelled: Any = None,
         estimator: str = "em", out: Path | str | None = None,
     ) -> Run:  # fmt: skip
-        """The run mended without training, as a new run: tau-norm, max-norm, logit-adjustment, temperature,
+        """The run corrected without training, as a new run: tau-norm, max-norm, logit-adjustment, temperature,
         group-temperature, aggregation or prior (docs/adjust.md).
 
         value: None tunes it on the validation images.  prior, unlabelled, estimator: of "prior": class weights as of

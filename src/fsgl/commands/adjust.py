@@ -1,4 +1,4 @@
-"""``fsgl adjust``: a saved run mended without training, beside what it was."""
+"""``fsgl adjust``: a saved run corrected without training, beside what it was."""
 
 from __future__ import annotations
 

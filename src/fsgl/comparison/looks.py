@@ -42,7 +42,7 @@ class Looks:
             was = content["planned"]
             seeds = {str(label): [int(n) for n in each] for label, each in content["seeds"].items()}
         except (TypeError, KeyError, ValueError, AttributeError):
-            raise UserError(f"{path} is damaged; without it nobody knows how often was looked: mend it") from None
+            raise UserError(f"{path} is damaged; without it nobody knows how often was looked: repair it") from None
         if planned is not None and planned != was:
             said = "none was planned" if was is None else f"{was} seeds were planned"
             raise UserError(f"--planned-seeds {planned}: {said} at the first look; a plan holds from then on")

@@ -1,1 +1,1 @@
-"""How good a classifier is: metrics, reliability, statistics over seeds, and what can be mended on its logits."""
+"""How good a classifier is: metrics, reliability, statistics over seeds, and corrections of its logits."""

@@ -1,4 +1,4 @@
-"""What can be mended after training, on logits or on the rows of the classifier; runs/adjustment.py does it to a run.
+"""Corrections after training, on logits or on the rows of the classifier; runs/adjustment.py applies them to a run.
 
 temperature        softmax(z / T), T of the lowest negative log-likelihood      Guo et al., ICML 2017, section 4.2
 ... by group       T of the group (many, medium, few) of the class predicted

@@ -1,4 +1,4 @@
-"""A saved run, mended without training: a new run folder with another classifier, tuned on validation images only.
+"""A saved run, corrected without training: a new run folder with another classifier, tuned on validation images only.
 
 The maths is in posthoc.py. What comes out is a run like any other (evaluate, predict, export, serve, report read it);
 its experiment.json names the parent, what was done, and what it was chosen by.

@@ -151,7 +151,7 @@ class RunFolder:
         except OSError as error:
             raise UserError(
                 f"{self.path / 'metrics.jsonl'}: cannot be written ({error.strerror}); "
-                f"mend that and go on with --run {self.path} --resume"
+                f"fix that and go on with --run {self.path} --resume"
             ) from None
 
 

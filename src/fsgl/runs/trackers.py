@@ -78,7 +78,7 @@ class TensorBoard:
             self._file.write(records.getvalue())
             self._file.flush()
         except OSError as error:
-            raise UserError(f"{self._path}: cannot be written ({error.strerror}); mend that and --resume") from None
+            raise UserError(f"{self._path}: cannot be written ({error.strerror}); fix that and --resume") from None
 
 
 class WeightsAndBiases:

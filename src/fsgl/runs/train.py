@@ -149,7 +149,7 @@ class _Session:
         before = recorded(self.files.path)
         if before["data"]["split_hash"] != self.record["data"]["split_hash"]:
             raise UserError(
-                f"{self.files.path}: the run began with other images (the data's hash differs); mend data.root"
+                f"{self.files.path}: the run began with other images (the data's hash differs); correct data.root"
             )
         if (before.get("pretrained") or {}).get("sha256") != (self.record["pretrained"] or {}).get("sha256"):
             raise UserError(

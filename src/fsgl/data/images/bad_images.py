@@ -27,5 +27,5 @@ class BadImages:
         """Add (path, reason) pairs. Raises UserError where the policy is "error"."""
         for path, reason in found:
             if self.policy == "error":
-                raise UserError(f"{BadImage(path, reason)}; mend or remove it, or go on without with --bad-images skip")
+                raise UserError(f"{BadImage(path, reason)}; fix or remove it, or go on without with --bad-images skip")
             self.reasons[path] = reason
