@@ -62,7 +62,7 @@ def test_mistakes_say_where_the_network_looked_and_what_is_near(trained: Path, t
     page = (tmp_path / "report.html").read_text()
     assert "on photos, seed 0" in page  # not "own"
     if "None is wrong." not in page:
-        assert page.count("where the network looked'") == page.count("near: ") > 0
+        assert page.count('where the network looked"') == page.count("near: ") > 0
     network = load_network(trained)
     train, reasons = network.data.train, Reasons(network, torch.device("cpu"))
     for position in (0, len(train) - 1):  # of training images it knows, each is the nearest to itself
