@@ -104,7 +104,7 @@ class _Loaded:
         experiment, read = experiment_on("cross-entropy", data, given, [*own, *assignments])
         self.source, self.workers, self.placement = source, workers, Runtime().place()
         self.data = load_data(experiment.data, read, folds=read is not None)
-        if isinstance(self.data.train, ImageArrays):
+        if self.data.in_memory:
             experiment = replace(experiment, transfer=replace(experiment.transfer, image_size=SMALL_SHOWN))
         self.experiment = experiment
 
@@ -129,7 +129,7 @@ class _Loaded:
     def of(self, images: Images, clock: _Clock) -> tuple[np.ndarray, np.ndarray]:
         """Of these images, whatever part of the source they are."""
         clock.before, clock.total = 0, len(images)
-        channels = images.images.shape[-1] if isinstance(images, ImageArrays) else 3
+        channels = images.channels or 3
         plain = {"mean": (0.0,) * channels, "std": (1.0,) * channels}  # until the network says what it wants
         data = replace(self.data, train=images, hash=split_hash(train=images), **plain)  # type: ignore[arg-type]
         return self._cached(self._network(data), "looked over", images, clock)
@@ -148,5 +148,4 @@ class _Loaded:
 
 def _named(images: Images) -> list[tuple[str, int]]:
     """Where each image is, and its label: what a part that was carved has in common with what it was carved from."""
-    assert not isinstance(images, ImageArrays)
     return [(images.location(place), int(label)) for place, label in enumerate(images.labels)]
