@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from fsgl.data.images.image_files import BadImage, open_in_set
 from fsgl.data.images.pixels import Shape, view
 from fsgl.deploy.predict import ImageFile, predict_views, scaled_for
-from fsgl.deploy.view_graph import with_view
+from fsgl.deploy.view_graph import VIEW, with_view
 from fsgl.errors import UserError, first_line
 from fsgl.files import write_atomically
 from fsgl.runs.saved import TrainedModel
@@ -284,7 +284,7 @@ def _onnx(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any], shap
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # the exporter's own, of its own workings
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        name = "view" if graph.preprocess else "images"
+        name = VIEW if graph.preprocess else "images"
         made = torch.onnx.export(
             program, (), dynamo=True, input_names=[name], output_names=["logits"], verbose=False, optimize=True
         )

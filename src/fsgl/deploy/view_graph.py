@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _GREY = (19595, 38470, 7471)
 
 
+VIEW = "fsgl_view"  # the network's input: a name that no layer gives to what it computes, as "view" is (x.view())
+
+
 class _Builder:
     """Nodes, each with one result, which its call names."""
 
@@ -44,7 +47,7 @@ class _Builder:
 def with_view(network: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
     """The network behind its view: input "images", uint8 ``N x height x width x 3`` of any size.
 
-    network: takes uint8 ``N x H x W x C`` named "view".
+    network: takes uint8 ``N x H x W x C`` named VIEW.
     """
     from onnx import TensorProto, checker, compose, helper
 
@@ -65,7 +68,7 @@ def with_view(network: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
     graph = helper.make_graph(op.nodes, "view", [given], [made], op.constants)
     front = helper.make_model(graph, opset_imports=network.opset_import, ir_version=network.ir_version)
     checker.check_model(front)
-    return compose.merge_models(front, network, io_map=[("view_made", "view")])
+    return compose.merge_models(front, network, io_map=[("view_made", VIEW)])
 
 
 def _photograph(op: _Builder, height: str, width: str, count: str, shape: Shape) -> str:
