@@ -1,7 +1,7 @@
 """The results pages and the README's table, generated from results/: ``python -m benchmarks.pages.results``.
 
-docs/results.md, leaderboard.md, which-method.md, fsm.md, horizon.md, rivals.md, photographs.md and speed.md are written
-whole, with their figures; in README.md the part between the two marker comments is replaced.
+docs/results.md, leaderboard.md, which-method.md, fsm.md, horizon.md, searches.md, rivals.md, photographs.md and
+speed.md are written whole, with their figures; in README.md the part between the two marker comments is replaced.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from benchmarks.pages.leaderboard import DIGITS, HEADS, comparisons_of, leaderbo
 from benchmarks.pages.photographs import photographs_page
 from benchmarks.pages.recipes import evidence_module
 from benchmarks.pages.rivals import rivals_page
+from benchmarks.pages.searches import searches_page
 from benchmarks.pages.speed import speed_page
 from benchmarks.pages.which import which_page
 
@@ -72,14 +73,17 @@ def write_pages(root: Path) -> list[Path]:
         (title_of(group[0]), group) for records in (read_records(results, "run"), *boards)
         for group in comparisons_of(records)
     ]  # fmt: skip
-    path = results / "horizon.json"
-    horizon = read_json(path) if path.exists() else None
+    horizon, network, settings = (
+        read_json(results / name) if (results / name).exists() else None
+        for name in ("horizon.json", "network-search.json", "settings-search.json")
+    )
     written = {
         root / "docs" / "results.md": page,
         root / "docs" / "leaderboard.md": leaderboard_page(results, root / "docs"),
         root / "docs" / "which-method.md": which_page(every),
         root / "docs" / "fsm.md": fsm_page(every, horizon),
         root / "docs" / "horizon.md": horizon_page(horizon, root / "docs"),
+        root / "docs" / "searches.md": searches_page(network, settings),
         root / "docs" / "rivals.md": rivals_page(results),
         root / "docs" / "photographs.md": photographs_page(results),
         root / "docs" / "speed.md": speed_page(results),
