@@ -14,13 +14,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from torch import nn
 
 from fsgl.commands.cli import main
 from fsgl.data.images.pixels import view
 from fsgl.data.load import DataSpec, load_data
-from fsgl.deploy.export import export
-from fsgl.deploy.predict import ImageFile, find_images, predict_files, scaled_for
+from fsgl.deploy.predict import find_images, predict_files, scaled_for
 from fsgl.runs.saved import load_model
 
 # A newline, a comma, quotes, spaces at both ends, an emoji, markup: whoever reads them back has to find them so.
@@ -320,26 +318,6 @@ def test_compared_on_given_images_or_noise_where_the_data_are_gone(
     assert "images of noise" in said
     assert main([*options, "--images", str(photos / "images" / "test")]) == 0
     assert "8 given images" in capsys.readouterr().out
-
-
-class _Viewing(nn.Module):
-    """As timm's networks end: what the exporter calls "view" is the features."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.inner(images)[..., None, None].flatten(1)
-
-
-def test_what_a_layer_calls_view_is_not_taken_for_the_view(photos: Path, tmp_path: Path) -> None:
-    trained, images = load_model(photos / "run"), photos / "images" / "test"
-    trained.model.backbone = _Viewing(trained.model.backbone)
-    names = [str(path.relative_to(images)) for path in images.rglob("*.png")]
-    parity = export(trained, "onnx", tmp_path / "model.onnx", [ImageFile(images, name, name) for name in names])
-    assert parity.ok
-    assert parity.images == len(names)
 
 
 @pytest.fixture(scope="module")
