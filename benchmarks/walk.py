@@ -4,11 +4,20 @@
 
 inspect, prepare, train, evaluate, predict, export, serve, each as a person would type it. The record holds the
 commands, their seconds and what they said.
+
+    python -m benchmarks.walk --stamps [--images FOLDER] [--record results]
+
+The same of docs/walkthrough.md, on 796 photographs and drawings (benchmarks/photographs.py), from a network that was
+trained on ImageNet; features are computed anew. What the run reached on its test images is in the record, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from benchmarks.photographs import PACKAGE, fetch
 from PIL import Image
 
 from fsgl.data.load import DataSpec, load_data
@@ -26,6 +36,8 @@ from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
 
 PORT = 8765
+PAGE = Path(__file__).parents[1] / "docs" / "walkthrough.md"
+FIGURES = ("top1", "balanced", "many", "medium", "few", "n")
 
 
 def write_folder(folder: Path, root: str) -> None:
@@ -54,13 +66,26 @@ def walk(folder: Path, epochs: int) -> list[dict[str, Any]]:
         "export run --preprocess",
         "export run --format torch",
     )
-    return [_run(folder, command) for command in commands] + [_serve(folder)]
+    return [_run(folder, command) for command in commands] + [
+        _serve(folder, f"serve run --port {PORT}", next((folder / "photos" / "test" / "truck").iterdir()))
+    ]
+
+
+def walk_page(folder: Path) -> list[dict[str, Any]]:
+    """The commands of the page, each block of which is one or more lines, on the folder ``photos``."""
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.S)
+    commands = [line.removeprefix("fsgl ") for block in blocks for line in block.splitlines()]
+    some = next(path for path in sorted((folder / "photos").rglob("*")) if path.is_file())
+    return [
+        _serve(folder, command, some) if command.startswith("serve") else _run(folder, command) for command in commands
+    ]
 
 
 def _run(folder: Path, command: str) -> dict[str, Any]:
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "fsgl", *command.split()], cwd=folder, capture_output=True, text=True
+        [sys.executable, "-m", "fsgl", *shlex.split(command)], cwd=folder, capture_output=True, text=True
     )
     seconds = time.perf_counter() - start
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
@@ -68,13 +93,13 @@ def _run(folder: Path, command: str) -> dict[str, Any]:
     return {"command": f"fsgl {command}", "seconds": seconds, "exit": done.returncode, "said": said[-60:]}
 
 
-def _serve(folder: Path) -> dict[str, Any]:
+def _serve(folder: Path, command: str, some: Path) -> dict[str, Any]:
     """The page is started, an image is sent, the answer kept."""
-    command = f"serve run --port {PORT}"
+    port = command.rpartition(" ")[2]
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "fsgl", *command.split()], cwd=folder, stdout=subprocess.DEVNULL)
-    image = next((folder / "photos" / "test" / "truck").iterdir()).read_bytes()
-    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/predict", image, {"Content-Type": "image/png"})
+    url = f"http://127.0.0.1:{port}/predict"
+    request = urllib.request.Request(url, some.read_bytes(), {"Content-Type": "image/png"})
     try:
         for _ in range(600):
             try:
@@ -96,14 +121,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--root", default="data", help="folder of the CIFAR archives (data)")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
+    parser.add_argument("--stamps", action="store_true", help="docs/walkthrough.md on the stamps, instead")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the stamps, where they are at hand")
     options = parser.parse_args(arguments)
-    with TemporaryDirectory() as folder:
-        write_folder(Path(folder) / "photos", options.root)
-        steps = walk(Path(folder), options.epochs)
+    with TemporaryDirectory() as name:
+        folder, content = Path(name), {}
+        if options.stamps:
+            shutil.copytree(options.images or fetch(folder), folder / "photos")
+            content = {"images": PACKAGE, "load": [os.getloadavg()[0]]}
+            steps = walk_page(folder)
+            found = json.loads((folder / "runs/photos/experiment.json").read_text())["result"]["last"]
+            content |= {"test": {key: found[key] for key in FIGURES}, "steps": steps}
+            content["load"].append(os.getloadavg()[0])
+        else:
+            write_folder(folder / "photos", options.root)
+            content = {"steps": (steps := walk(folder, options.epochs))}
     if options.record:
         write_record(
-            options.record, "walk", "walk-cifar10", "python benchmarks/walk.py",
-            environment(torch.device("cpu")), {"steps": steps},
+            options.record, "walk", "walk-stamps" if options.stamps else "walk-cifar10",
+            "python -m benchmarks.walk --stamps" if options.stamps else "python benchmarks/walk.py",
+            environment(torch.device("cpu")), content,
         )  # fmt: skip
     return int(any(step["exit"] for step in steps))
 

@@ -1,7 +1,8 @@
 """The results pages and the README's table, generated from results/: ``python -m benchmarks.pages.results``.
 
 docs/results.md, leaderboard.md, which-method.md, fsm.md, horizon.md, searches.md, rivals.md, photographs.md and
-speed.md are written whole, with their figures; in README.md the part between the two marker comments is replaced.
+speed.md are written whole, with their figures; in walkthrough.md the seconds below the commands are replaced, and in
+README.md the part between the two marker comments.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from benchmarks.pages.recipes import evidence_module
 from benchmarks.pages.rivals import rivals_page
 from benchmarks.pages.searches import searches_page
 from benchmarks.pages.speed import speed_page
+from benchmarks.pages.walkthrough import walkthrough_page
 from benchmarks.pages.which import which_page
 
 from fsgl.errors import UserError
@@ -89,6 +91,9 @@ def write_pages(root: Path) -> list[Path]:
         root / "docs" / "speed.md": speed_page(results),
         readme: before + BEGIN + "\n\n" + front_part(every, root / "docs") + "\n" + END + after,
     }
+    walkthrough = root / "docs" / "walkthrough.md"
+    if walkthrough.exists():
+        written[walkthrough] = walkthrough_page(walkthrough.read_text(encoding="utf-8"), results)
     evidence = root / "src" / "fsgl" / "recipes" / "evidence.py"
     if evidence.parent.exists():
         written[evidence] = evidence_module(every, read_records(results, "published"))
