@@ -11,7 +11,7 @@ import fsgl
 from fsgl.comparison.entries import Entry
 from fsgl.comparison.tables import accuracy_table, reliability_table
 from fsgl.evaluation.metrics import evaluate_predictions
-from fsgl.report import run_page
+from fsgl.report import run_page, web
 from fsgl.report.summary import print_metrics
 from fsgl.report.table import comparison_table, per_class_table, protocol_table, render_protocol
 from fsgl.report.tested import of_classes, rests_on
@@ -69,3 +69,12 @@ def test_a_comparison_says_it() -> None:
     assert "mean over classes is of 1 of 3 classes" in table.notes[-1]
     assert table.rows[0][3:6] == ("100.0", "untested", "untested")
     assert reliability_table([Entry("fsgl", (found,))]).rows[0][2:4] == ("untested", "untested")
+
+
+def test_given_parts_that_leak_are_marked_on_the_page() -> None:
+    leaks = ["LEAK: 3 of 7 test images are training images as well (the same content)", "LEAK, perhaps: <2> images"]
+    told = str(web.notes(["a table of images: 2 classes", *leaks], "the images"))
+    assert told.count("<li class=warn>") == 2
+    assert "<li class=warn>LEAK: 3 of 7" in told
+    assert "<li class=warn>LEAK, perhaps: &lt;2&gt; images" in told
+    assert "<li>a table of images" in told

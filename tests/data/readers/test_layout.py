@@ -140,6 +140,17 @@ def test_layouts_that_have_one_meaning(tmp_path: Path, files: list[str], found: 
         (two("train", "train_augmented", "test"), ("are both training images", "train=train,train=train_augmented")),
         (two("train", "val", "test", "eval"), ("are both",)),
         (two("dev", "eval"), ("holds 'dev', 'eval' but no 'train'",)),
+        (two("train", "bus", inner=("day", "night")), ("hold the same", "where both are classes, --class-level 1")),
+        (two("eval", "learn"), ("--parts train=learn,test=eval",)),  # not the other way round
+        # pictures and what belongs to them, whatever lies in or above them
+        (["images/1.png", "masks/1.png"], ("named like pictures and what belongs to them", "--exclude masks")),
+        (two("images", "annotations", inner=("training", "validation")), ("named like pictures", "--class-level 1")),
+        (two("train", "test", inner=("Img", "GT")), ("named like pictures", "--exclude GT", "--class-level 2")),
+        # a patient's folder holds some of the classes, or one
+        ([f"p{i}/{name}/{i}.png" for i in range(30) for name in ("ill", "well", f"other {i}")],
+         ("hold the same folders ('ill', 'well')", "--class-level 2")),
+        ([f"p{i}/{'ill' if i % 3 else 'well'}/{i}.png" for i in range(30)],
+         ("hold the same folders ('ill', 'well')", "--class-level 2")),
     ],
 )  # fmt: skip
 def test_layouts_of_two_meanings_are_asked_about(tmp_path: Path, files: list[str], says: tuple[str, ...]) -> None:
@@ -147,6 +158,21 @@ def test_layouts_of_two_meanings_are_asked_about(tmp_path: Path, files: list[str
     assert said.startswith(str(tmp_path))
     for part in says:
         assert part in said
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["cat/1.png", "dog/1.png"], []),
+        (two("cat", inner=("2019", "2020")) + two("dog", inner=("spring",)),
+         ["in folders below those of the classes: 6 images (in '2019', '2020', 'spring')"]),
+        (two("train/cat", "test/dog", inner=("a",)), ["in folders below those of the classes: 4 images (in 'a')"]),
+    ],
+)  # fmt: skip
+def test_images_that_lie_deeper_than_their_class_are_said(tmp_path: Path, files: list[str], said: list[str]) -> None:
+    make(tmp_path, *files)
+    assert read_class_folders(tmp_path).notes == said
+    assert not read_class_folders(tmp_path, Reading(class_level=1)).notes  # who says the level knows it
 
 
 MASKED = two("cat", "dog", inner=("images", "masks"))

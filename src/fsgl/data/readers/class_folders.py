@@ -34,7 +34,7 @@ def read_class_folders(path: Path, reading: Reading | None = None) -> Listing:
     walk = Walk(path, follow, reading.excluded())
     layout = find_layout(path, tree_of(walk.images), reading)
     parts = {part: Labelled() for part in PARTS if part in (layout.part_of.values() or ("train",))}
-    used, ungrouped, classless = set(), 0, Counter[str]()
+    used, ungrouped, classless, below = set(), 0, Counter[str](), Counter[str]()
     for folder, names in walk.images.items():
         steps = folder.split("/") if folder else []
         found = layout.place(steps)
@@ -46,6 +46,8 @@ def read_class_folders(path: Path, reading: Reading | None = None) -> Listing:
         labelled.paths += [f"{folder}/{name}" for name in names]
         labelled.labels += [label] * len(names)
         used.add(class_folder)
+        if inner := folder.removeprefix(class_folder)[1:].split("/")[0]:
+            below[inner] += len(names)
         if reading.group_level is not None:
             group = steps[reading.group_level - 1] if len(steps) >= reading.group_level else ""
             labelled.groups += [group] * len(names)
@@ -54,6 +56,9 @@ def read_class_folders(path: Path, reading: Reading | None = None) -> Listing:
     if not used:
         _refuse(path, walk, notes)
     notes += _lost(path, walk, layout, used, reading)
+    if below and not reading.class_level and not reading.group_level:
+        where = some_of(f"'{shorten(name)}'" for name, _ in below.most_common())
+        notes.append(f"in folders below those of the classes: {sum(below.values()):,} images (in {where})")
     if ungrouped:
         notes.append(f"{ungrouped:,} images lie above level {reading.group_level} and are in no group")
     parts = {part: labelled for part, labelled in parts.items() if labelled.paths or part == "train"}

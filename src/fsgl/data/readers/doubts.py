@@ -18,6 +18,7 @@ _BESIDE = frozenset({
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations", "groundtruth",
     "ground_truth", "ground truth", "gt", "bbox", "bboxes", "depth", "heatmap", "heatmaps",
 })  # fmt: skip
+_PICTURES = frozenset({"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "rgb", "input"})
 
 
 def refuse_parts_of_parts(path: Path, parts: Mapping[str, str], classes: Node) -> None:
@@ -60,6 +61,13 @@ def refuse_parts_without_classes(path: Path, root: Node) -> None:
 def ask_of_alike(path: Path, classes: Node, at: int, below: int = 2) -> None:
     """Raises UserError where folders taken for classes hold the same folders. at: their place; below: that of those
     folders, counted as levels from them plus one."""
+    named = {name: name.casefold() for name in classes.children}
+    masks = sorted(name for name, plain in named.items() if plain in _BESIDE)
+    if masks and not _PICTURES.isdisjoint(named.values()) and set(named.values()) <= _PICTURES | _BESIDE:
+        raise UserError(
+            f"{path}: {some(named)} are named like pictures and what belongs to them; --exclude {','.join(masks)} "
+            f"leaves {some(masks)} out, --class-level {at + 1} says that these are the classes"
+        )
     deep = {name: child for name, child in classes.children.items() if child.children and child.deep >= child.straight}
     beside = [(name, inner) for name, child in classes.children.items() for inner in child.children
               if inner.casefold() in _BESIDE and (child.straight or len(child.children) > 1)]  # fmt: skip
@@ -67,7 +75,8 @@ def ask_of_alike(path: Path, classes: Node, at: int, below: int = 2) -> None:
     leave_out = f"; --exclude {','.join(out)} leaves {some(out)} out" if out else ""
     if found := alike(deep):
         names, inner = found
-        names = sorted(names, key=lambda name: -classes.children[name].all)  # a training part is the largest
+        # A training part is the largest; one that is called "eval" is none.
+        names = sorted(names, key=lambda name: (_sounds_held_out(name), -classes.children[name].all))
         as_parts = ",".join(f"{part}={shlex.quote(name)}" for part, name in zip(("train", "test"), names, strict=False))
         raise UserError(
             f"{path}: {some(names)} hold the same folders ({some(inner)}); where {some(names, 2)} are the classes, "
@@ -79,6 +88,11 @@ def ask_of_alike(path: Path, classes: Node, at: int, below: int = 2) -> None:
             f"{path}: {some(dict(beside))} hold {some(out)} beside their images; --exclude {','.join(out)} leaves "
             f"them out, --class-level {at + 1} takes them as images of the class"
         )
+
+
+def _sounds_held_out(name: str) -> bool:
+    found = part_name(name)
+    return found is not None and found.part != "train"
 
 
 def some(names: Iterable[str], most: int = 5) -> str:

@@ -133,7 +133,7 @@ def _parts_above(path: Path, node: Node) -> dict[str, str]:
                 raise UserError(
                     f"{path}: '{shorten(train)}' and '{shorten(name)}' hold the same folders "
                     f"({some(shared(tops[train], child))}); if it is a part, --parts train={train},test={name}; "
-                    f"--exclude {shorten(name)} leaves it out"
+                    f"--exclude {shorten(name)} leaves it out; where both are classes, --class-level 1"
                 )
             if not part_name(name):
                 raise UserError(

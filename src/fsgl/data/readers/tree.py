@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -54,13 +54,21 @@ def joined(nodes: Iterable[Node]) -> Node:
 
 
 def alike(folders: Mapping[str, Node]) -> tuple[list[str], list[str]] | None:
-    """Folders that hold the same two or more folders, and these; of few folders, also where most are the same."""
+    """Folders that hold the same two or more folders, and these; also where most folders, or two of a few, hold mostly
+    the same, and where all hold one or more of a few that others hold, too."""
     by_content: dict[frozenset[str], list[str]] = defaultdict(list)
     for name, node in folders.items():
         by_content[frozenset(node.children)].append(name)
     for content, names in by_content.items():
         if len(names) > 1 and len(content) > 1:
             return names, sorted(content)
+    held = Counter(inner for node in folders.values() for inner in node.children)
+    usual = {inner for inner, count in held.items() if count > 1 and 2 * count >= len(folders)}
+    names = [name for name, node in folders.items() if usual <= node.children.keys()]
+    if len(usual) > 1 and len(names) > 1:
+        return names, sorted(usual)
+    if len(held) > 1 and min(held.values()) > 1 and not any(node.straight for node in folders.values()):
+        return list(folders), sorted(held)  # a patient's folder holds "healthy" or "ill", not both
     if len(folders) <= 20:
         for one, other in combinations(folders, 2):
             if both := shared(folders[one], folders[other]):
