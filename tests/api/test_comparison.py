@@ -30,6 +30,7 @@ def test_arrays_are_compared_and_can_be_looked_at_afterwards(tail: Tail, tmp_pat
     assert "logit-adjustment" in str(found.table("differences"))
     assert "<table>" in table._repr_html_()
     assert "<table>" in found._repr_html_()
+    assert "&lt;table" not in found._repr_html_()
     assert (folder / "comparison.html").exists()
     assert found.failed == {}
     # Each run reads the one copy of the arrays, and knows the labels as they were given.

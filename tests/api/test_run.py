@@ -122,6 +122,8 @@ def test_it_is_exported_by_the_files_suffix(run: fsgl.Run, tmp_path: Path) -> No
 def test_it_is_reported_and_shown(run: fsgl.Run, tmp_path: Path) -> None:
     assert run.report(tmp_path / "page", images=False) == tmp_path / "page" / "report.html"
     shown = run._repr_html_()
+    assert "<table>" in shown
+    assert "&lt;" not in shown
     assert "f\u00fcnf" in shown
     assert f"{run.metrics['balanced']:.1f}" in shown
     assert f"accuracy {run.metrics['balanced']:.1f} %" in repr(run)

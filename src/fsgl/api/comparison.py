@@ -63,8 +63,8 @@ class Comparison:
         return "\n".join(table.text() for table in self._report.tables.values())
 
     def _repr_html_(self) -> str:
-        tables = "".join(web.table(table) for table in self._report.tables.values())
-        return tables + web.section("", [str(self.folder / "comparison.html")])
+        below = web.section("", [str(self.folder / "comparison.html")])
+        return web.fragment([*map(web.table, self._report.tables.values()), below])
 
 
 def compare(

@@ -214,7 +214,7 @@ class Run:
     def _repr_html_(self) -> str:
         if not (self.record.get("result") or {}).get("last"):
             return web.section("", [repr(self)])
-        return "".join(web.table(table) for table in self.tables()) + web.section("", [str(self.folder)])
+        return web.fragment([*map(web.table, self.tables()), web.section("", [str(self.folder)])])
 
     def _title(self) -> str:
         settings = self.record["settings"]

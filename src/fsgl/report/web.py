@@ -43,6 +43,11 @@ def page(title: str, sections: Iterable[Markup]) -> str:
     return render("page.html", title=title, sections=list(sections))
 
 
+def fragment(sections: Iterable[Markup]) -> Markup:
+    """Sections without a document around them, as a notebook shows them."""
+    return Markup("").join(sections)
+
+
 def _part(name: str, *values: object) -> Markup:
     return Markup(getattr(_environment().get_template("parts.html").module, name)(*values))
 
