@@ -8,6 +8,7 @@ anywhere else.
 from __future__ import annotations
 
 import io
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -66,7 +67,6 @@ def make_app(
     async def why(request: Request) -> Response:
         content, wanted = await _body(request), request.query_params.get("class")
         try:
-            # A thread cannot be stopped: one given up keeps its turn until it ends, so that they do not pile up.
             with anyio.fail_after(WHY_SECONDS):
                 return JSONResponse(await anyio.to_thread.run_sync(
                     answering.why, content, wanted, abandon_on_cancel=True, limiter=one_at_a_time
@@ -107,6 +107,7 @@ async def _body(request: Request) -> bytes:
 class _Answering:
     def __init__(self, trained: TrainedModel, index: Index | None, sets: PredictionSets | None) -> None:
         self._trained, self._index, self._sets = trained, index, sets
+        self._turn = threading.Lock()
         boundaries = trained.experiment.evaluation
         groups = shot_groups(trained.class_counts, many=boundaries.many, few=boundaries.few)
         self._group = {k: name for name, mask in groups.items() for k in np.flatnonzero(mask).tolist()}
@@ -142,6 +143,16 @@ class _Answering:
 
     def why(self, content: bytes, wanted: str | None) -> dict[str, Any]:
         """Where the network looked for a class; None is the likeliest. Raises HTTPException."""
+        # A thread cannot be stopped: one whose answer nobody waits for any longer keeps its turn until it ends, so that
+        # such threads do not pile up.
+        if not self._turn.acquire(timeout=WHY_SECONDS):
+            raise HTTPException(503, "where the network looked is still being found for another image")
+        try:
+            return self._why(content, wanted)
+        finally:
+            self._turn.release()
+
+    def _why(self, content: bytes, wanted: str | None) -> dict[str, Any]:
         trained = self._trained
         if wanted is not None and wanted not in trained.class_names:
             raise HTTPException(400, f"there is no class '{wanted}'")
