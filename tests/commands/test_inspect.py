@@ -189,6 +189,7 @@ def test_pictures_are_shared_fairly() -> None:
     [
         ("inspect nowhere", "nowhere: no such file or folder"),
         ("inspect photos --workers -1", "--workers must be from 0"),
+        ("inspect photos --label-minutes nan", "--label-minutes must be 0 or more, not nan"),
         ("inspect broken", "not one of 2 images can be read"),
         ("inspect photos --html photos", "photos: cannot be written"),
     ],

@@ -53,13 +53,15 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     from fsgl.inspection.page import render_page
 
     workers = within("--workers", options.workers, 0)
+    if not options.label_minutes >= 0:  # nan neither
+        raise UserError(f"--label-minutes must be 0 or more, not {options.label_minutes:g}")
     source, own = _source(options)
     total = sum(len(part) for part in (source.train, source.val, source.test) if part is not None)
     with progress("looking at", total=total) as bar:
         inspected = scan_source(source, workers, bar.advance)
     if not any(not seen.error for seen in inspected.seen):
         raise UserError(f"{options.path}: not one of {total:,} images can be read")
-    rows = "" if options.no_label_errors or options.label_minutes <= 0 else _rows(options, source)
+    rows = "" if options.no_label_errors or options.label_minutes == 0 else _rows(options, source)
     found = findings(inspected, not options.no_label_errors, rows)
     found["split"] = foretell_parts(source, DataSpec().val) if own else []
     if options.json == "-":
@@ -183,8 +185,8 @@ def _troubles(found: dict[str, Any]) -> list[str]:
             lines += [f"    {' = '.join(group['images'][:3])}" for group in groups["listed"][:2]]
     errors = found["label_errors"]
     if errors and errors["count"]:
-        by = f"{errors['features']}, a model on which is right {errors['model_accuracy']} % of the time"
-        lines.append(f"{errors['count']:,} labels may be wrong, by {by} (--html shows them)")
+        by = f"by {errors['features']}; a model on these is right {errors['model_accuracy']} % of the time"
+        lines.append(f"{errors['count']:,} labels may be wrong, {by} (--html shows them)")
     elif errors and errors["model_accuracy"] is not None and not errors["trusted"]:
         weak = f"a model on {errors['features']} is right only {errors['model_accuracy']} % of the time"
         lines.append(f"labels were not judged: {weak}, {errors['trust_from']:.0f} % are needed")
