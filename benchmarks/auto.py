@@ -9,7 +9,6 @@ rows of one seed share their test images. Nothing is chosen here; what auto choo
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from photographs import FIGURES, PACKAGE, RECIPES, fetch
+from photographs import FIGURES, PACKAGE, RECIPES, images_of, options_of
 
 from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
@@ -63,15 +62,13 @@ def measure(images: Path, work: Path, minutes: float, seeds: int) -> list[dict[s
 
 def main(arguments: list[str]) -> int:
     """Measure, and record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options_of(__doc__)
     parser.add_argument("--minutes", type=float, default=3.0, help="of auto, for everything (3)")
     parser.add_argument("--seeds", type=int, default=3, help="(3)")
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the class folders, where they are at hand")
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as name:
         work, load = Path(name), os.getloadavg()[0]
-        images = options.images.absolute() if options.images else fetch(work)
+        images = images_of(options, work)
         rows = measure(images, work, options.minutes, options.seeds)
         content = {
             "images": options.images.name if options.images else PACKAGE, "minutes": options.minutes, "rows": rows,

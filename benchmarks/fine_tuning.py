@@ -11,7 +11,6 @@ runs are kept there, and those that are complete are not trained again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from benchmarks.photographs import FIGURES, PACKAGE, fetch
+from benchmarks.photographs import FIGURES, PACKAGE, images_of, options_of
 
 from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
@@ -64,14 +63,12 @@ def measure(images: Path, work: Path) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     """Measure, and record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the class folders, where they are at hand")
+    parser = options_of(__doc__)
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="where runs are kept, to go on with")
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as name:
         work = options.work or Path(name)
-        rows = measure(options.images.absolute() if options.images else fetch(Path(name)), work)
+        rows = measure(images_of(options, Path(name)), work)
         note = "the machine was shared, so seconds are upper bounds; those of features are in the probe's"
         content = {"images": PACKAGE, "side": SIDE, "rows": rows, "load": os.getloadavg()[0], "note": note}
     if options.record:

@@ -8,7 +8,6 @@ folder, at random, each seed anew. What the stamps' own labels have wrong counts
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.photographs import PACKAGE, fetch
+from benchmarks.photographs import PACKAGE, images_of, options_of
 
 from fsgl.engine.environment import environment
 from fsgl.inspection.label_errors import LEAST
@@ -71,13 +70,11 @@ def measure(images: Path, work: Path) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     """Measure, and record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the class folders, where they are at hand")
+    parser = options_of(__doc__)
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as name:
         work = Path(name)
-        rows = measure(options.images.absolute() if options.images else fetch(work), work)
+        rows = measure(images_of(options, work), work)
     if options.record:
         command = "python -m benchmarks.label_errors"
         write_record(

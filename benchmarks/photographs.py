@@ -44,6 +44,19 @@ def fetch(folder: Path) -> Path:
     return folder / "stamps"
 
 
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    """Of a benchmark on these images: --record and --images."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the class folders, where they are at hand")
+    return parser
+
+
+def images_of(options: argparse.Namespace, work: Path) -> Path:
+    """The class folders that are named, or else fetched into ``work``."""
+    return options.images.absolute() if options.images else fetch(work)
+
+
 def measure(images: Path, work: Path) -> list[dict[str, Any]]:
     """A row for each recipe, printed as it comes."""
     rows = []
@@ -71,14 +84,12 @@ def measure(images: Path, work: Path) -> list[dict[str, Any]]:
 
 def main(arguments: list[str]) -> int:
     """Measure, and record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="the class folders, where they are at hand")
+    parser = options_of(__doc__)
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as name:
         work = Path(name)
         load = os.getloadavg()[0]
-        rows = measure(options.images.absolute() if options.images else fetch(work), work)
+        rows = measure(images_of(options, work), work)
         note = "the machine was shared, so seconds are upper bounds; load average before and after"
         content = {"images": PACKAGE, "rows": rows, "load": [load, os.getloadavg()[0]], "note": note}
     if options.record:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from fsgl.data.images.copies import Progress, same_content
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.sources import Images, Source
 from fsgl.progress import progress
-
-if TYPE_CHECKING:
-    pass
 
 COPIES = ("together", "alike", "apart")
 FEW = 5_000  # images, of which looks are compared unasked: that decodes every one
