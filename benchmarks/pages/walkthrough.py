@@ -49,8 +49,8 @@ def _foot(record: Mapping[str, Any]) -> str:
     whole = sum(step["seconds"] for step in content["steps"])
     return (
         f"The seconds are those of one recorded run (`{record['command']}`, results/{RECORD}) on the pictures of "
-        f"Debian's {content['images']}: 796 drawings and photographs in 16 folders of 247 to 3. In all {whole:.0f} "
-        f"seconds, each command's start included: {environment['processor']}, {environment['threads']} thread"
+        f"Debian's {content['images']}. In all {whole:.0f} seconds, each command's start included: "
+        f"{environment['processor']}, {environment['threads']} thread"
         f"{'s' if environment['threads'] != 1 else ''}, on a shared machine (load average {content['load'][0]:.1f} and "
         f"{content['load'][1]:.1f}), so that they are upper bounds. One seed; a few-shot figure rests on a handful of "
         "images.\n"

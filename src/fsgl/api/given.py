@@ -112,9 +112,9 @@ def logits_and_classes_at(trained: TrainedModel, path: Path, device: torch.devic
         files = [ImageFile(part.root, name, part.location(place)) for place, name in enumerate(part.paths)]
         logits = _logits_of_files(trained, files, device)
     else:
-        shown = [view(part.open(place), trained.shape) for place in range(len(part))]
-        parts = [shown[i : i + BATCH] for i in range(0, len(shown), BATCH)]
-        logits = np.concatenate([predict_views(trained, some, device) for some in parts])
+        batches = (range(len(part))[i : i + BATCH] for i in range(0, len(part), BATCH))
+        shown = ([view(part.open(place), trained.shape) for place in places] for places in batches)
+        logits = np.concatenate([predict_views(trained, some, device) for some in shown])
     return logits, np.array([known[source.class_names[k]] for k in part.labels])
 
 

@@ -10,8 +10,9 @@ ENVIRONMENT = {"processor": "a processor", "versions": {"torch": "2.11"}}
 
 
 def trial(recipe: str, held_out: float | None, **rest: Any) -> dict[str, Any]:
-    done = {"status": "waiting"} if held_out is None else {"status": "complete", "held_out": {"balanced": held_out}}
-    return {"recipe": recipe, "backbone": "small", "epochs": 3, "lr": 0.1, "weight_decay": 5e-4} | done | rest
+    settings = {"recipe": recipe, "backbone": "small", "epochs": 3, "lr": 0.1, "weight_decay": 5e-4, "seed": 7}
+    scored = {"status": "complete", "held_out": {"balanced": held_out, "n": 4000}}
+    return settings | ({"status": "waiting"} if held_out is None else scored) | rest
 
 
 def test_every_trial_stands_in_its_place_and_a_missing_one_is_named() -> None:
@@ -42,4 +43,6 @@ def test_every_trial_stands_in_its_place_and_a_missing_one_is_named() -> None:
     assert "| 0.1 | 0.0005 | 44.9 | 61.0 |" in page
     assert "| 0.05 | 0.0005 | 46.0 | not trained |" in page
     assert "Chosen: one view: rate 0.1, decay 0.0005." in page
+    assert page.count("Seed 7, 4,000 images held out.") == 2
+    assert "(rate 0.1, decay 0.0005)" in page
     assert searches_page(None, None).count("Nothing is measured yet.") == 2
