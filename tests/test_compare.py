@@ -223,7 +223,7 @@ def test_grid_on_a_local_ray_cluster(grid: Path, tmp_path: Path, capfd: pytest.C
     command = [sys.executable, "-m", "fsgl", "compare", "cross-entropy", "balanced-softmax", *QUICK, "--ray", "local",
                "--runs", str(tmp_path / "runs")]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_DISABLE_IMPORT_WARNING": "1"}
-    done = subprocess.run(command, capture_output=True, env=environment, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, env=environment, text=True, timeout=1100)
     assert done.returncode == 0, done.stdout + done.stderr
     ours = json.loads((grid / "comparison.json").read_text())
     theirs = json.loads((tmp_path / "runs" / "comparison.json").read_text())

@@ -381,7 +381,7 @@ def test_the_example_in_the_docs_reads_photographs_as_predict_does_without_fsgl(
     for code in (blocked + example.replace("image.jpg", str(files[0])), blocked + call):
         done = subprocess.run(
             [sys.executable, "-c", code, json.dumps([str(file) for file in files])], cwd=tmp_path,
-            capture_output=True, text=True, timeout=120,
+            capture_output=True, text=True, timeout=400,
             env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
