@@ -12,6 +12,7 @@ from PIL import Image
 
 from fsgl.commands.cli import main
 from fsgl.commands.train import print_settings, runtime, train_and_explain
+from fsgl.files import read_json
 from fsgl.recipes import RECIPES, make_experiment
 from fsgl.recipes.experiment import Experiment, override
 from fsgl.runs.folder import new_folder, unused_folder
@@ -156,9 +157,11 @@ def test_ends_that_are_explained(
 
 
 def test_replay_may_change_settings_and_where_images_are(
-    finished: Path, tiny: Experiment, trained: list[tuple[Any, ...]]
+    finished: Path, tiny: Experiment, trained: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = str(finished / "experiment.json")
+    # From elsewhere a relative root is taken from here, where it is there: a clone may hold the folder data.
+    monkeypatch.chdir(read_json(finished / "experiment.json")["begun_in"])
     assert main(["train", "--from", record]) == 0
     assert main(["train", "--from", record, "--root", "pictures", "--epochs", "9", "seed=2"]) == 0
     first, second = (call[0] for call in trained)
