@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks.pages.trained import ENOUGH_EPOCHS, ENOUGH_SEEDS, is_short, with_enough_seeds
+from benchmarks.pages.trained import ENOUGH_SEEDS, with_enough_seeds
 
 from fsgl.comparison.entries import Entry, accuracy, describe_shared, make_entries
 from fsgl.comparison.tables import with_interval
 from fsgl.evaluation.statistics import mean_interval
+from fsgl.recipes.budget import ENOUGH_EPOCHS, is_short
 from fsgl.report.drawing import GROUP_COLOURS, GROUP_MARKERS, draw, write_files
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.pages.trained import ENOUGH_BUDGET, ENOUGH_EPOCHS, budget_note, is_short
-
 from fsgl.comparison.entries import Entry, accuracy, make_entries
 from fsgl.evaluation.metrics import GROUPS
 from fsgl.evaluation.statistics import ALPHA, Difference, holm, paired_difference
+from fsgl.recipes.budget import ENOUGH_BUDGET, ENOUGH_EPOCHS, budget_note, is_short
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY
 

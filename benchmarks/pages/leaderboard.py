@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages.trained import ENOUGH_SEEDS, budget_note
+from benchmarks.pages.trained import ENOUGH_SEEDS
 
 from fsgl.comparison import cost
 from fsgl.comparison.differences import compare_with
 from fsgl.comparison.entries import HEADLINE, Entry, describe_shared, label_of, make_entries, ranked_with
 from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
 from fsgl.errors import UserError
+from fsgl.recipes.budget import budget_note
 from fsgl.recipes.experiment import Experiment
 from fsgl.report.comparison_figures import cost_fronts
 from fsgl.report.drawing import draw, write_files

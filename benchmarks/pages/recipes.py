@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.pages.trained import ENOUGH_EPOCHS
-
 from fsgl.comparison.entries import Entry, accuracy, make_entries
 from fsgl.comparison.tables import with_interval
 from fsgl.recipes import RECIPES
+from fsgl.recipes.budget import ENOUGH_EPOCHS
 
 PUBLISHED = {"fsgl": "FSGL", "glmc": "GLMC, same code line", "glmc-sam": "GLMC + SAM, same code line"}
 HEAD = '''"""What the records say of each recipe; written by ``make docs``, and part of the recipes' docstrings."""

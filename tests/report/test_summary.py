@@ -75,6 +75,7 @@ def test_runs_stand_beside_each_other(run: Any, capsys: pytest.CaptureFixture[st
     assert row_of(text, "fsgl")[0] == f"{history[-1]['test']['top1']:.1f}"
     assert row_of(text, "glmc")[0] == f"{history[-1]['test']['top1'] + 5:.1f}"
     assert row_of(text, "difference")[0] == "+5.0"
+    assert "Short runs: the classifier that GLMC and FSGL use at test, fc_cb, was trained for" in text
     assert f"run folders {folder}, {folder.parent / 'x'}\n" in text
     assert (folder.parent / "curves.png").exists()
 

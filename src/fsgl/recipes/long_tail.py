@@ -68,9 +68,7 @@ _PHOTOGRAPHS_FROM_SCRATCH = Settings(
 )
 # Ours, for small images: the network that learnt most from a CPU-minute (results/network-search.json), at 1/37 of
 # resnet34's work, and a rate and decay to match.
-_THUMBNAILS = Settings(
-    "resnet8-lite", OptimSpec(epochs=100, weight_decay=2e-3), Schedule(lr=0.05), Glmc(), gamma=0.5
-)
+_THUMBNAILS = Settings("resnet8-lite", OptimSpec(epochs=100, weight_decay=2e-3), Schedule(lr=0.05), Glmc(), gamma=0.5)
 SETTINGS: dict[str, Settings] = {
     "cifar10": Settings("resnet34", OptimSpec(), Schedule(), Glmc(), gamma=0.5),
     "cifar100": Settings("resnet34", OptimSpec(), Schedule(), Glmc(), gamma=1.0),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fsgl.errors import UserError
+from fsgl.recipes.budget import budget_note
 from fsgl.report.curves import draw_curves
-from fsgl.report.render import Table, clean_name
+from fsgl.report.render import WIDTH, Table, clean_name
 from fsgl.report.table import comparison_table, per_class_table, protocol_table, render_protocol
 from fsgl.report.transfers import brief_transfer, transfer_key
 
@@ -58,6 +60,8 @@ def print_comparison(
     print()
     for table in comparison_table(runs, names, counts):
         print_table(table)
+    if note := budget_note(records):
+        print("\n".join(textwrap.wrap(note, WIDTH)) + "\n")
     picture = draw_curves(runs, parent / "curves.png", parent.name, class_counts=counts, class_names=names)
     print("run folders " + ", ".join(str(folder) for folder in folders))
     print(f"curves      {picture}")

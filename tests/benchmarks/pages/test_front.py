@@ -9,10 +9,9 @@ import pytest
 from benchmarks.pages.front import NONE_YET, front_part
 from benchmarks.pages.fsm import fsm_page
 from benchmarks.pages.horizon import horizon_page
-from benchmarks.pages.trained import budget_note
 
 from fsgl.recipes import make_experiment
-from fsgl.recipes.budget import fc_cb_budget
+from fsgl.recipes.budget import budget_note, fc_cb_budget
 from fsgl.recipes.experiment import override
 
 COUNTS = [5000, 2000, 500]
