@@ -73,7 +73,7 @@ def tables_of(records: Records) -> list[Table]:
     table = accuracy_table(entries, title_of(records[0]))
     shared = describe_shared([record["content"] for record in records], records[0]["environment"])
     note = budget_note([record["content"] for record in records])
-    tables = [replace(table, notes=(*table.notes, shared, *([] if note is None else [note])))]
+    tables = [replace(table, notes=(*table.notes, shared))]
     reference = reference_of(entries)
     if reference is not None and len(entries) > 1:
         differences = differences_table(compare_with(entries, reference), reference)

@@ -63,7 +63,7 @@ def test_cards_of_the_page_and_the_run_in_python(tmp_path: Path) -> None:
 
 
 def test_a_comparison_says_it() -> None:
-    settings = {"recipe": "fsgl", "seed": 0, "optim": {"epochs": 1}}
+    settings = {"recipe": "fsgl", "seed": 0, "optim": {"epochs": 1}, "method": {}}
     found = {"settings": settings, "epochs": [row(SOME)], "cost": {}, "train_seconds": 1.0}
     table = accuracy_table([Entry("fsgl", (found,))], "Test set")
     assert "mean over classes is of 1 of 3 classes" in table.notes[-1]

@@ -19,6 +19,7 @@ from fsgl.comparison.entries import (
     top1_differs,
 )
 from fsgl.evaluation.statistics import Interval
+from fsgl.recipes.budget import budget_note
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY
 from fsgl.report.tested import UNTESTED, is_untested, rests_on
@@ -60,7 +61,8 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
             "one at least is ours; given by hand; or tuned."
         )
     tested = [] if groups is None else rests_on(groups, HEADLINE)
-    return Table(title, headings, tuple(rows), (note, *tested))
+    short = budget_note([run for entry in entries for run in entry.runs])
+    return Table(title, headings, tuple(rows), (note, *tested, *([] if short is None else [short])))
 
 
 def _groups(entries: Sequence[Entry]) -> Mapping[str, Any] | None:

@@ -55,7 +55,10 @@ def is_short(runs: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def budget_note(runs: Sequence[Mapping[str, Any]]) -> str | None:
-    """The sentence below a short comparison that has methods which predict by ``fc_cb``; None for others."""
+    """The sentence below a short comparison from scratch of methods which predict by ``fc_cb``; None for others.
+
+    On features that are good from the start, as of pretrained weights, few steps are enough: there it is not said.
+    """
     found = _budgets(runs)
     if found is None or not is_short(runs):
         return None
@@ -72,7 +75,8 @@ def _budgets(runs: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
     found = []
     for run in runs:
         settings = run["settings"]
-        if "feature_scaling" in settings["method"]:
+        pretrained = (settings.get("transfer") or {}).get("weights") is not None
+        if "feature_scaling" in settings["method"] and not pretrained:
             experiment = Experiment.from_json({**settings, "data": {**settings["data"], "root": ""}}, "record")
             full = override(experiment, f"optim.epochs={PUBLISHED_EPOCHS}")
             own, published = (fc_cb_budget(each, run["class_counts"]) for each in (experiment, full))

@@ -10,6 +10,8 @@ from benchmarks.pages.front import NONE_YET, front_part
 from benchmarks.pages.fsm import fsm_page
 from benchmarks.pages.horizon import horizon_page
 
+from fsgl.comparison.entries import make_entries
+from fsgl.comparison.tables import accuracy_table
 from fsgl.recipes import make_experiment
 from fsgl.recipes.budget import budget_note, fc_cb_budget
 from fsgl.recipes.experiment import override
@@ -21,7 +23,7 @@ ENVIRONMENT = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}
 def record(recipe: str, seed: int, accuracy: float, epochs: int = 60, data: str = "cifar10") -> dict[str, Any]:
     settings = override(make_experiment(recipe, data), f"optim.epochs={epochs}", f"seed={seed}").to_json()
     del settings["data"]["root"]
-    scores = {"balanced": accuracy, "top1": accuracy, "many": accuracy + 9, "medium": accuracy, "few": accuracy - 9}
+    scores = {"balanced": accuracy, "top1": accuracy, "many": accuracy + 9, "medium": accuracy, "few": accuracy - 9, "ece": 1.0}
     gains = {"predict": 0, "fc": 0, "fc minus log prior": 5, "fc, rows of length 1": 3}
     heads = {head: {"balanced": accuracy + by, "many": 1.0, "medium": 2.0, "few": None} for head, by in gains.items()}
     content = {
@@ -70,7 +72,11 @@ def test_short_runs_say_how_little_their_classifier_was_trained() -> None:
     note = budget_note([record("cross-entropy", 0, 40.0, epochs=8)["content"], run])
     assert note is not None
     assert f"as {short:.0f} steps at full rate" in note
+    table = accuracy_table(make_entries([run, record("fsgl", 1, 3.0, epochs=8)["content"]]), "a comparison")
+    assert note in table.notes
     assert budget_note([record("cross-entropy", 0, 40.0, epochs=8)["content"]]) is None  # has no such classifier
+    pretrained = {**run["settings"], "transfer": {**run["settings"]["transfer"], "weights": "package"}}
+    assert budget_note([{**run, "settings": pretrained}]) is None  # good features need few steps
     assert budget_note([record("fsgl", 0, 40.0)["content"]]) is None
 
 
