@@ -51,7 +51,8 @@ def measure(images: Path, work: Path, minutes: float, seeds: int) -> list[dict[s
     """A row for auto and one for each recipe, of every seed."""
     rows = []
     for seed in range(seeds):
-        common = ["--device", "cpu", "--seed", str(seed), "--feature-cache", str(work / f"features-{seed}")]
+        common = ["--device", "cpu", "--seed", str(seed), "--feature-cache", str(work / f"features-{seed}"),
+                  f"data.test_seed={seed}"]  # fmt: skip
         auto = ["auto", str(images), "--minutes", str(minutes), *common]
         rows.append(row(seed, "auto", *typed(auto, work / f"auto-{seed}")))
         for recipe in RECIPES:

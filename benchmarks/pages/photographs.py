@@ -97,10 +97,12 @@ def _auto(record: Mapping[str, Any]) -> str:
     autos = [found["auto", seed]["auto"] for seed in seeds]
     expected = ", ".join("–" if each["expected"] is None else f"{each['expected']['mean']:.1f}" for each in autos)
     chosen = "; ".join(each["chosen"]["name"] for each in autos)
+    splits = {row["split_hash"] for row in rows if row["way"] == "auto"}
+    drawn = "drawn anew by each seed" if len(splits) == len(seeds) > 1 else "**the same for every seed**"
     return (
         f"## {content['images']}: fsgl auto\n\n{table}\n\n`{record['command']}`: whole commands as typed, auto's with "
-        f"an empty cache and every recipe's on the features that it kept; {rows[0]['test']['n']} test images a seed, "
-        f"which also draws them. Of the recipes {best} has the highest mean ({means[best]:.1f}; auto "
+        f"an empty cache and every recipe's on the features that it kept; {rows[0]['test']['n']} test images, "
+        f"{drawn}. Of the recipes {best} has the highest mean ({means[best]:.1f}; auto "
         f"{means['auto']:.1f}); its figure is {', '.join(against)} auto's own 95 % interval, seed by seed. auto itself "
         f"expected {expected}, from folds of the training images, and chose: {chosen}. "
         f"{record['environment']['processor']}, "

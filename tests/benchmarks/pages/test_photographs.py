@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from benchmarks.pages.photographs import photographs_page
 
@@ -31,11 +32,21 @@ def test_rows_are_those_of_the_record_and_absent_groups_are_no_numbers(tmp_path:
 def test_the_committed_page_is_that_of_the_committed_records() -> None:
     assert (ROOT / "docs" / "photographs.md").read_text(encoding="utf-8") == photographs_page(ROOT / "results")
 
-def test_auto_stands_beside_the_recipes_seed_by_seed(tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(("drawn", "said"), [("ab", "drawn anew by each seed"), ("aa", "the same for every seed")])
+def test_auto_stands_beside_the_recipes_seed_by_seed(tmp_path: Path, drawn: str, said: str) -> None:
     rows, found = [], {"auto": (70.0, 60.0), "glmc": (66.0, 67.0), "fsgl": (60.0, 64.0)}
     for seed in (0, 1):
         for way, score in ((way, scores[seed]) for way, scores in found.items()):
-            rows.append({"seed": seed, "way": way, "seconds": 100.0 + seed, "test": {"balanced": score, "n": 159}})
+            rows.append(
+                {
+                    "seed": seed,
+                    "way": way,
+                    "seconds": 100.0 + seed,
+                    "test": {"balanced": score, "n": 159},
+                    "split_hash": drawn[seed],
+                }
+            )
             if way == "auto":
                 rows[-1]["auto"] = {
                     "test_interval": {"low": score - 5, "high": score + 5}, "expected": {"mean": 66.6},
@@ -47,3 +58,4 @@ def test_auto_stands_beside_the_recipes_seed_by_seed(tmp_path: Path) -> None:
     assert "| `fsgl auto --minutes 3` | 70.0 | 60.0 | 65.0 | 100 to 101 |" in page  # two seeds have no spread
     assert "glmc has the highest mean (66.5; auto 65.0); its figure is within, outside auto's own" in page
     assert "choice of seed 0; choice of seed 1" in page
+    assert f"159 test images, {said}." in page.replace("*", "")
