@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from benchmarks.pages.trained import ENOUGH_SEEDS, with_enough_seeds
 
+from fsgl.comparison.cost import seconds
 from fsgl.comparison.entries import Entry, accuracy, describe_shared, make_entries
 from fsgl.comparison.tables import with_interval
 from fsgl.evaluation.statistics import mean_interval
@@ -24,7 +25,8 @@ POST_HOC = {"fc minus log prior": "minus log prior", "fc, rows of length 1": "ta
 PLAIN = "cross-entropy"
 NOTE = (
     "accuracy: last epoch, mean over classes, % (± 95 % interval over seeds, Student's t); passes: of the backbone a "
-    "step; hours: of training, one thread; post hoc: the same runs with a changed classifier, tau = 1."
+    "step; hours: of training of the fastest seed, one thread, on a machine that did other work beside it; post hoc: "
+    "the same runs with a changed classifier, tau = 1."
 )
 NONE_YET = (
     f"No network has been trained for {ENOUGH_EPOCHS} epochs with {ENOUGH_SEEDS} seeds on photographs yet; the runs "
@@ -59,11 +61,10 @@ def small_table(entries: Sequence[Entry], title: str) -> Table:
     """What a reader wants first."""
     rows = []
     for entry in entries:
-        hours = np.mean([run["train_seconds"] for run in entry.runs]) / 3600
         groups = (entry.mean(_group(group)) for group in GROUP_COLOURS)
         passes = str(entry.runs[0]["cost"]["passes_per_step"])
         rows.append((entry.label, str(len(entry.runs)), with_interval(entry.interval(accuracy)), *groups, passes,
-                     f"{hours:.1f}"))  # fmt: skip
+                     f"{seconds(entry) / 3600:.1f}"))  # fmt: skip
         if entry.label == PLAIN:
             rows += [row for head, name in POST_HOC.items() if (row := _post_hoc(entry, head, name)) is not None]
     headings = ("method", "seeds", "accuracy", *GROUP_COLOURS, "passes", "hours")

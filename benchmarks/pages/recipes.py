@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fsgl.comparison.cost import seconds
 from fsgl.comparison.entries import Entry, accuracy, make_entries
 from fsgl.comparison.tables import with_interval
 from fsgl.recipes import RECIPES
@@ -40,11 +41,10 @@ def evidence_module(
 
 
 def _ours(title: str, environment: Mapping[str, Any], entry: Entry) -> str:
-    seconds = sum(run["train_seconds"] for run in entry.runs) / len(entry.runs)
     threads = environment["threads"]
     return (
         f"Ours: {title}: {with_interval(entry.interval(accuracy))} (n = {len(entry.runs)}; {environment['processor']}, "
-        f"{threads} thread{'s' * (threads != 1)}, {seconds:.0f} s a run)"
+        f"{threads} thread{'s' * (threads != 1)}, {seconds(entry):.0f} s the fastest run)"
     )
 
 
