@@ -94,7 +94,7 @@ def test_the_page_and_the_exported_reader_answer_alike(
 def _logits(trained: Any, paths: list[str]) -> list[np.ndarray]:
     from fsgl.deploy.predict import find_images, predict_files
 
-    return [np.asarray(answer) for _, answer in predict_files(trained, find_images(paths))]
+    return [np.asarray(answer) for _, answer in predict_files(trained, find_images(paths)[0])]
 
 
 def test_the_reports_figures_are_those_of_the_test_images(run: Path) -> None:

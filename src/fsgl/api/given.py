@@ -76,7 +76,10 @@ def logits_of(
     """
     if is_path(images) or (isinstance(images, (list, tuple)) and images and all(map(is_path, images))):
         names = [str(name) for name in ([images] if is_path(images) else images)]
-        return _logits_of_files(trained, find_images(names), device, workers)
+        files, notes = find_images(names)
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        return _logits_of_files(trained, files, device, workers)
     pixels, _, _ = as_pixels(images, "new", white)
     parts = [_views(trained, pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
     return np.concatenate([predict_views(trained, part, device) for part in parts])
@@ -109,7 +112,7 @@ def logits_and_classes_at(trained: TrainedModel, path: Path, device: torch.devic
     if unknown_names := [name for name in used if name not in known]:
         raise UserError(f"{path}: '{unknown_names[0]}' is no class of this run, which knows {some_of(known)}")
     if isinstance(part, ImageFiles):
-        files = [ImageFile(part.root, name, part.location(place)) for place, name in enumerate(part.paths)]
+        files = [ImageFile(part.root, name, part.location(place), part.follow) for place, name in enumerate(part.paths)]
         logits = _logits_of_files(trained, files, device)
     else:
         batches = (range(len(part))[i : i + BATCH] for i in range(0, len(part), BATCH))

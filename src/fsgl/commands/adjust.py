@@ -106,14 +106,15 @@ def _logits(options: argparse.Namespace, trained: TrainedModel, device: torch.de
     from fsgl.data.images.image_files import BadImage
     from fsgl.deploy.predict import find_images, predict_files, scaled_for
 
-    files = find_images(options.unlabelled)
-    trained, notes = scaled_for(trained, files)
-    print("".join(f"note: {note}\n" for note in notes), end="")
-    answers = predict_files(trained, files, device, workers)
-    found = [answer for _, answer in answers if not isinstance(answer, BadImage)]
-    if not found:
+    files, notes = find_images(options.unlabelled)
+    trained, more = scaled_for(trained, files)
+    answers = [answer for _, answer in predict_files(trained, files, device, workers)]
+    bad = [answer for answer in answers if isinstance(answer, BadImage)]
+    if len(bad) == len(answers):
         raise UserError(f"--unlabelled {options.unlabelled[0]}: not one of the images can be read")
-    return np.stack(found)
+    notes += [*more, *([f"{len(bad):,} of {len(answers):,} images cannot be read, the first {bad[0]}"] if bad else [])]
+    print("".join(f"note: {note}\n" for note in notes), end="")
+    return np.stack([answer for answer in answers if not isinstance(answer, BadImage)])
 
 
 def _figure(value: object) -> str:

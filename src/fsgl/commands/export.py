@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     path = options.output or options.run / f"model-exported{SUFFIXES[options.format]}"
     with tempfile.TemporaryDirectory() as scratch:
         if options.images:
-            files, what, problem = find_images(options.images)[:COMPARED], "given images", None
+            files, what, problem = find_images(options.images)[0][:COMPARED], "given images", None
         else:
             files, what, problem = sample_files(trained, Path(scratch))
         if problem:

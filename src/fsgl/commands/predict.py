@@ -48,6 +48,7 @@ def add(commands: Any) -> None:
     command.add_argument("--format", default="table", help="table (default), csv or json")
     command.add_argument("--output", type=folder, metavar="FILE", help="write there instead (a table as csv)")
     command.add_argument("--top-k", type=int, default=1, metavar="K", help="so many classes for each image (1)")
+    command.add_argument("--follow-links", action="store_true", help="links that lead out of a folder, too")
     command.add_argument("--prior", metavar="WHAT", help="class frequencies: uniform, training, or a CSV file")
     add_sets(command)
     add_white_level(command, "as the run was trained")
@@ -76,9 +77,9 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     sets = sets_of(options)
     prior = None if options.prior is None else read_prior(trained, options.prior)
     rows, read = [], 0
-    files = find_images(options.paths)
+    files, passed = find_images(options.paths, options.follow_links)
     trained, notes = scaled_for(trained, files)
-    for note in notes:
+    for note in (*passed, *notes):
         print(f"note: {note}", file=sys.stderr)
     for file, answer in _watched(predict_files(trained, files, device, workers)):
         if isinstance(answer, BadImage):

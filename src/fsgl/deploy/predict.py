@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fsgl.data.images.image_files import SUFFIXES, BadImage, open_in_set
+from fsgl.data.images.image_files import BadImage, open_in_set
+from fsgl.data.images.leftovers import leftover
 from fsgl.data.images.pixels import view
 from fsgl.data.images.white_level import decide_scale
 from fsgl.data.readers.names import normal
 from fsgl.data.readers.paths import shorten
-from fsgl.data.readers.walk import Walk
+from fsgl.data.readers.walk import Walk, say_unread, some_of
 from fsgl.data.stream.transforms import normalise
 from fsgl.engine.predict import predict_logits
 from fsgl.errors import UserError
@@ -29,45 +31,72 @@ PRIORS = ("uniform", "training")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file that was asked about.  root: nothing outside it is read.  relative: within the root.  shown: as named."""
+    """A file that was asked about.
+
+    root: nothing outside it is read.  relative: within the root.  shown: as named.  follow: links may lead out.
+    """
 
     root: Path
     relative: str
     shown: str
+    follow: bool = False
 
 
-def find_images(names: Sequence[str]) -> list[ImageFile]:
+def find_images(names: Sequence[str], follow: bool = False) -> tuple[list[ImageFile], list[str]]:
     """The files that these names mean: files, folders (all images within), or patterns such as 'new/**/*.jpg'.
 
-    In the order given, each folder and pattern sorted, every file once. Raises UserError for a name that means none.
+    In the order given, each folder and pattern sorted, every file once; and what was passed over, in sentences. What
+    systems leave (``leftover``) is passed over in folders, by patterns, and among several names, which a shell may have
+    found; a name that stands alone is meant. follow: links that lead out of a folder, too.
+    Raises UserError for a name that means no image.
     """
     found: dict[str, ImageFile] = {}
+    notes, left = [], Counter[str]()
     for name in names:
         path = Path(name).expanduser()
+        if len(names) > 1 and leftover(path.name):
+            left[path.name] += 1
+            continue
         if path.is_dir():
-            some = [_within(path, path / inner) for inner in _images_in(path)]
+            some, said = _images_in(path, follow)
+            notes += said
             if not some:
-                raise UserError(f"{name}: no image in this folder")
+                raise UserError(f"{name}: no image in this folder" + "".join(f"; {note}" for note in said))
         elif path.exists() or not glob.has_magic(name):
             some = [_alone(path)]  # where it is absent the reader says so
         else:
-            matches = (Path(match) for match in sorted(glob.glob(str(path), recursive=True)))
-            some = [_alone(match) for match in matches if match.is_file()]
+            some = []
+            for match in sorted(glob.glob(str(path), recursive=True)):
+                met = [step for step in Path(match).parts if step not in path.parts and leftover(step)]
+                left.update(met[:1])
+                if not met and os.path.isfile(match):
+                    some.append(_alone(Path(match)))
             if not some:
                 raise UserError(f"{name}: no file matches")
         found |= {file.shown: file for file in some if file.shown not in found}
-    return list(found.values())
+    if not found:
+        raise UserError(f"{some_of(names)}: what systems and programs leave beside pictures, and no picture")
+    if left:
+        told = some_of(f"'{shorten(name)}' {count:,}" for name, count in sorted(left.items()))
+        notes.append(f"passed over, as systems and programs leave it: {told}")
+    return list(found.values()), notes
 
 
-def _images_in(folder: Path) -> list[str]:
+def _images_in(folder: Path, follow: bool) -> tuple[list[ImageFile], list[str]]:
     """The images that training would find, and the links out of the folder, of which the reader says what is wrong."""
-    walk = Walk(folder)
-    links = [link for link in walk.links if os.path.splitext(link)[1].lower() in SUFFIXES]
-    return sorted([*walk.paths(), *links], key=lambda path: path.split("/"))
-
-
-def _within(folder: Path, inner: Path) -> ImageFile:
-    return ImageFile(folder, inner.relative_to(folder).as_posix(), str(inner))
+    walk = Walk(folder, follow)
+    links = [link for link in walk.links if link not in walk.folder_links]
+    some = sorted([*walk.paths(), *links], key=lambda path: path.split("/"))
+    notes = []
+    if passed := walk.notes():
+        notes.append(f"{folder}: passed over: {', '.join(passed)}")
+    if unread := sum(walk.unread.values(), Counter[str]()):
+        notes.append(f"{folder}: cannot be read here: {say_unread(unread)}")
+    if walk.folder_links:
+        named = some_of(f"'{shorten(link)}'" for link in sorted(walk.folder_links))
+        why = "they lead round, or to nothing" if follow else "--follow-links takes them"
+        notes.append(f"{folder}: links to folders left aside: {named} ({why})")
+    return [ImageFile(folder, inner, str(folder / inner), follow) for inner in some], notes
 
 
 def _alone(path: Path) -> ImageFile:
@@ -104,7 +133,7 @@ def predict_files(
 
     def load(file: ImageFile) -> np.ndarray | BadImage:
         try:
-            image = open_in_set(file.root, file.relative, 2 * max(trained.input_size), trained.scale)
+            image = open_in_set(file.root, file.relative, 2 * max(trained.input_size), trained.scale, file.follow)
             return view(image, trained.shape)
         except BadImage as error:
             return BadImage(file.shown, error.reason)

@@ -55,10 +55,12 @@ def test_no_picture_is_on_two_sides(twice: Path) -> None:
     kept = {"images": 121, "groups": 50}
     found = data.describe()["together"]
     assert found == {  # the large ones were decoded as well, which says no more
-        "kept": "together", "leaks": {}, "alike_leaks": {}, "alike_and_many": 0, "copies": kept,
+        "kept": "together", "leaks": {}, "alike_leaks": {}, "contradictions": 41, "alike_and_many": 0, "copies": kept,
         "alike": {"images": 0, "groups": 0}, "kept_together": kept,
     }  # fmt: skip
     assert "copies: 121 training images are 50 (the same content); each stays on one side of a split" in data.notes
+    assert any(note.startswith("CONTRADICTION: 41 images of the same content are of different classes; the first: ")
+               and note.endswith("('b')") for note in data.notes)  # fmt: skip
     apart = load_data(replace(data.spec, copies="apart"))
     assert set(pictures(apart, "train")) & set(pictures(apart, "test"))
 
@@ -155,6 +157,8 @@ def test_content_is_compared_however_files_are_stored(tmp_path: Path, monkeypatc
     random = np.random.default_rng(0)
     body = random.bytes(1000)
     contents = [body, body, body[:-1] + b"x", b"x" + body[1:], body[:500], b"", b"", b"ab", b"ab", b"cd", body]
+    long = random.bytes(600_000)  # the second two differ in the middle alone
+    pairs = [long, long, b"y" + long, b"y" + long[:400_000] + b"z" + long[400_001:]]
     for i, content in enumerate(contents):
         (tmp_path / f"{i}").write_bytes(content)
     os.link(tmp_path / "3", tmp_path / "11")
@@ -165,6 +169,9 @@ def test_content_is_compared_however_files_are_stored(tmp_path: Path, monkeypatc
     assert same_content([files.take(np.arange(4)), files.take(np.arange(4, 14))]) == [
         list(group) for group in expected if len(group) > 1
     ]
+    for i, content in enumerate(pairs):
+        (tmp_path / f"{i}").write_bytes(content)
+    assert same_content([files.take(np.arange(4))]) == [[0, 1]]
     monkeypatch.setattr(copies.os, "open", None)
     assert same_content([files.take(np.array([0, 4, 5, 7]))]) == []
 

@@ -102,8 +102,8 @@ def test_links_do_not_lead_out_or_round(tmp_path: Path) -> None:
     listing = read_class_folders(pets, without)
     assert pairs(listing) == [("cat/1.png", "cat"), ("dog/1.png", "dog"), ("dog/own.png", "dog")]
     assert listing.notes == [
-        "passed over: links to folders, out of it or to nothing (8)",
-        "links left aside: 'cat' 4, 'dog' 3, 'emu' 1 (--follow-links takes them)",
+        "passed over: links to folders, out of it or to nothing (8, of folders 'emu', 'cat/loop', 'dog/again')",
+        "links left aside: 'cat' 4, 'dog' 3, 'emu' 1 (--follow-links takes them, but for 2 to nothing)",
     ]
     (tmp_path / "there").symlink_to(pets)  # the folder itself may be a link
     assert pairs(read_class_folders(tmp_path / "there", without)) == pairs(listing)
@@ -125,6 +125,33 @@ def test_links_are_followed_where_that_is_said_but_never_round(tmp_path: Path) -
     read = pairs(listing)
     assert {("cat/1.png", "cat"), ("dog/1.png", "dog"), ("dog/2.png", "dog"), ("emu/old/1.png", "emu")} <= set(read)
     assert len(read) < 20
+    assert any(note.endswith("(they lead round, or to nothing)") for note in listing.notes)
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "said"),
+    [
+        # A given part that is a link is not replaced by images that are set aside.
+        (["train/a/1.png", "train/b/1.png"], {"test": "out"}, r"nothing that can be read here in 'test' \(is a link\)"),
+        (["a/1.png", "b/1.png"], {"c": "gone"}, r"'c' \(is a link to nothing\); --lost-classes"),
+        # Neither a class nor a part: what systems leave, what is excluded, and files.
+        (["a/1.png", "b/1.png"], {"@eaDir": "out", "old": "out"}, ""),
+        (["a/1.png", "b/1.png"], {"labels.csv": "out/x/t.csv", "c": "out/x/t.csv", "p.png": "out/x/1.png"}, ""),
+    ],
+)
+def test_links_beside_classes_are_told_from_classes(
+    tmp_path: Path, files: list[str], links: dict[str, str], said: str
+) -> None:
+    pets = make(tmp_path / "pets", *files)
+    make(tmp_path / "out", "x/1.png", "x/t.csv")
+    for link, target in links.items():
+        (pets / link).symlink_to(tmp_path / target)
+    if said:
+        with pytest.raises(UserError, match=said):
+            read_class_folders(pets)
+        return
+    listing = read_class_folders(pets, Reading(exclude="old"))
+    assert {label for _, label in pairs(listing)} == {"a", "b"}
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,13 @@ class GroupedCarving:
     """
 
     def __init__(self, labels: np.ndarray, groups: np.ndarray, wanted: list[int], least: int) -> None:
-        self._labels, self._groups, self._wanted, self._least = labels, groups, wanted, least
+        self._labels: list[int] = labels.tolist()
+        self._groups: list[int] = groups.tolist()
+        self._wanted, self._least = wanted, least
         self._members: dict[int, list[int]] = {}
         for place in np.flatnonzero(groups != SINGLE).tolist():
-            self._members.setdefault(int(groups[place]), []).append(place)
-        self._sizes = Counter(labels.tolist())
+            self._members.setdefault(self._groups[place], []).append(place)
+        self._sizes = Counter(self._labels)
         self._used: set[int] = set()  # first images of what earlier folds took
 
     def fold(self, orders: dict[int, np.ndarray]) -> set[int]:
@@ -35,7 +37,8 @@ class GroupedCarving:
             units = list(self._units(order.tolist()))
             new = [unit for unit in units if unit[0] not in self._used]
             self._fill(k, new, taken, given)
-            if not any(unit[0] not in taken and self._fits(unit, Counter()) for unit in new):
+            none: Counter[int] = Counter()
+            if not any(unit[0] not in taken and self._fits(unit, none) for unit in new):
                 self._begin_anew(units, taken)  # all that ever can be taken has been
                 self._fill(k, units, taken, given)
             if not given[k] and self._wanted[k] and len(units) > 1:
@@ -47,7 +50,7 @@ class GroupedCarving:
         """The images and groups of a class; a group as all of its places, ascending."""
         seen = set()
         for place in order:
-            group = int(self._groups[place])
+            group = self._groups[place]
             if group == SINGLE:
                 yield [place]
             elif group not in seen:
@@ -65,6 +68,9 @@ class GroupedCarving:
                 self._take(unit, taken, given)
 
     def _fits(self, unit: list[int], given: Counter[int]) -> bool:
+        if len(unit) == 1:  # nearly all are
+            label = self._labels[unit[0]]
+            return given[label] < self._wanted[label]
         return all(given[c] + n <= self._wanted[c] for c, n in self._classes(unit))
 
     def _take_smallest(self, units: list[list[int]], taken: set[int], given: Counter[int]) -> None:
@@ -82,11 +88,12 @@ class GroupedCarving:
 
     def _classes(self, unit: list[int]) -> Iterable[tuple[int, int]]:
         """Of each class in it, how many images."""
-        return Counter(self._labels[unit].tolist()).items()
+        return Counter([self._labels[place] for place in unit]).items()
 
     def _take(self, unit: list[int], taken: set[int], given: Counter[int]) -> None:
         taken.update(unit)
-        given.update(self._labels[unit].tolist())
+        for place in unit:
+            given[self._labels[place]] += 1
 
 
 def group_numbers(names: tuple[str, ...] | None, count: int) -> np.ndarray:

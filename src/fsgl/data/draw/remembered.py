@@ -34,31 +34,32 @@ class Found:
     many: int
 
 
-def sizes_and_key(parts: Sequence[Images], looks: bool) -> tuple[list[int | None], Path] | None:
-    """Bytes of each file, None where it is gone, and where the answer is kept; None where not all images are files.
+def sizes_and_key(parts: Sequence[Images], looks: bool) -> tuple[np.ndarray, Path] | None:
+    """Bytes of each file, 0 where it is gone, and where the answer is kept; None where not all images are files.
 
     looks: whether looks are compared as well.
     """
     known = hashlib.blake2b(f"{VERSION} {looks}".encode(), digest_size=16)
-    sizes: list[int | None] = []
+    if not all(isinstance(part, ImageFiles) for part in parts):
+        return None
+    sizes, times = list[int](), list[int]()
     for part in parts:
-        if not isinstance(part, ImageFiles):
-            return None
-        times = np.zeros(len(part), dtype=np.int64)
+        assert isinstance(part, ImageFiles)
         root = os.path.join(os.path.abspath(part.root), "")
-        for place, path in enumerate(part.paths):
+        for path in part.paths:
             try:
                 found = os.stat(root + path)
             except (OSError, ValueError):
-                sizes.append(None)
+                sizes.append(0)
+                times.append(0)
                 continue
             sizes.append(found.st_size)
-            times[place] = found.st_mtime_ns
+            times.append(found.st_mtime_ns)
         known.update("\0".join([root, *part.paths, ""]).encode("utf-8", "surrogateescape"))
-        known.update(times.tobytes() + part.labels.tobytes())
-    known.update(np.array([-1 if size is None else size for size in sizes], dtype=np.int64).tobytes())
+        known.update(part.labels.tobytes())
+    known.update(np.array([sizes, times], dtype=np.int64).tobytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return sizes, cache / "fsgl" / "copies" / f"{known.hexdigest()}.json"
+    return np.array(sizes, dtype=np.int64), cache / "fsgl" / "copies" / f"{known.hexdigest()}.json"
 
 
 def recall(path: Path) -> Found | None:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from fsgl.data.draw.remembered import WORTH_KEEPING, Found, recall, remember, sizes_and_key
-from fsgl.data.images.alike import alike, difference_hash, pixel_hash, same
+from fsgl.data.images.alike import alike, difference_hash, joined, pixel_hash, same
 from fsgl.data.images.copies import Progress, same_content
 from fsgl.data.images.image_files import BadImage
 from fsgl.data.images.sources import Images, Source
+from fsgl.data.readers.paths import shorten
 from fsgl.progress import progress
 
 COPIES = ("together", "alike", "apart")
@@ -35,6 +36,7 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
     does; "alike" compares looks of any number; "apart" looks for none, as versions before this did.
     carves: whether a part is to be taken from the training images. Where two parts were given that share images or
     groups, the notes say so.
+    What is the same and yet labelled in two ways is said as well, and counted in the record (``contradictions``).
     The record: numbers of images and groups ``kept_together``, for which ``copies`` (by content) and ``alike`` (by
     looks) are reasons; ``leaks`` and ``alike_leaks``: by pair of parts, how many images of the second
     are in the first as well.
@@ -51,6 +53,8 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
     if with_looks:
         found["alike_and_many"] = many
         notes += [f"{many:,} images look alike, too many to be copies; they are not kept together"] if many else []
+    found["contradictions"], more = _contradictions(source, parts, same_files)
+    notes += more
     found["leaks"], leaks = _leaks(parts, same_files, _SAME)
     notes += leaks
     known = {place for group in same_files for place in group}
@@ -64,7 +68,7 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
         for groups in (same_files, near)
     )
     named = source.groups.get("train", ())
-    groups = _joined(count, [*copied, *similar, *_by_name(named)])
+    groups = joined([*copied, *similar, *_by_name(named)])
     for key, some in (("copies", copied), ("alike", similar), ("kept_together", groups)):
         found[key] = {"images": sum(map(len, some)), "groups": len(some)}
     if copied:
@@ -123,7 +127,7 @@ def _same_looks(parts: list[Images], progress: Progress) -> tuple[list[list[int]
     near = alike(looks)
     labels = np.concatenate([images.labels for images in parts])
     many = [group for group in near if _of_one_kind(labels, group)]
-    groups = _joined(total, [*same(hashes), *(group for group in near if group not in many)])
+    groups = joined([*same(hashes), *(group for group in near if group not in many)])
     return groups, sum(map(len, many))
 
 
@@ -141,20 +145,6 @@ def _by_name(names: Iterable[str]) -> list[list[int]]:
         if name:
             groups.setdefault(name, []).append(place)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _joined(count: int, groups: list[list[int]]) -> list[list[int]]:
-    """The groups, those that share an image as one; in the order of their first images."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if not groups:
-        return []
-    first = [group[0] for group in groups for _ in group[1:]]
-    other = [place for group in groups for place in group[1:]]
-    graph = coo_array((np.ones(len(first), dtype=bool), (first, other)), shape=(count, count))
-    _, numbers = connected_components(graph, directed=False)
-    return _by_name(np.where(np.isin(np.arange(count), [*first, *other]), numbers.astype(str), "").tolist())
 
 
 def _leaks(parts: dict[str, Images], same: list[list[int]], said_as: str) -> tuple[dict[str, int], list[str]]:
@@ -179,6 +169,21 @@ def _leaks(parts: dict[str, Images], same: list[list[int]], said_as: str) -> tup
         what = said_as.format(f"{number:,} of {len(parts[other]):,} {_NAMES[other]}", _NAMES[one])
         said.append(f"{what}; the first: {' = '.join(first[pair])}")
     return numbers, said
+
+
+def _contradictions(source: Source, parts: dict[str, Images], same: list[list[int]]) -> tuple[int, list[str]]:
+    """Images of the same content in different classes: how many, and a sentence."""
+    labels = np.concatenate([images.labels for images in parts.values()])
+    torn = [group for group in same if len(set(labels[group].tolist())) > 1]
+    if not torn:
+        return 0, []
+    count, told = sum(map(len, torn)), []
+    places = [(part, position) for part, images in parts.items() for position in range(len(images))]
+    other = next(place for place in torn[0] if labels[place] != labels[torn[0][0]])
+    for place in (torn[0][0], other):
+        told.append(f"{_where(parts, *places[place])} ('{shorten(source.class_names[labels[place]])}')")
+    return count, [f"CONTRADICTION: {count:,} images of the same content are of different classes; the first: "
+                   f"{' = '.join(told)}"]  # fmt: skip
 
 
 def _where(parts: dict[str, Images], part: str, position: int) -> str:

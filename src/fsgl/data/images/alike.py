@@ -61,6 +61,19 @@ def alike(looks: Sequence[int | None]) -> list[list[int]]:
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
+def joined(groups: Iterable[Sequence[int]]) -> list[list[int]]:
+    """The groups, those that share a place as one; ascending, in the order of their first places."""
+    parent: dict[int, int] = {}
+    for group in groups:
+        first = _root(parent, parent.setdefault(group[0], group[0]))
+        for place in group[1:]:
+            parent[_root(parent, parent.setdefault(place, place))] = first
+    whole: dict[int, list[int]] = defaultdict(list)
+    for place in sorted(parent):
+        whole[_root(parent, place)].append(place)
+    return list(whole.values())
+
+
 def _near(values: np.ndarray) -> Iterable[tuple[int, int]]:
     width = 64 // BANDS
     for band in range(BANDS):
@@ -75,7 +88,7 @@ def _near(values: np.ndarray) -> Iterable[tuple[int, int]]:
                 yield from ((one, other) for other in others[differing <= DISTANCE].tolist())
 
 
-def _root(parent: list[int], index: int) -> int:
+def _root(parent: list[int] | dict[int, int], index: int) -> int:
     while parent[index] != index:
         parent[index] = parent[parent[index]]
         index = parent[index]

@@ -76,7 +76,9 @@ def _outside(layout: Layout, steps: Sequence[str]) -> str:
 def _passed_over(walk: Walk, classless: Counter[str]) -> list[str]:
     counted = walk.notes()
     if walk.links:
-        counted.append(f"links to folders, out of it or to nothing ({len(walk.links):,})")
+        folders = some_of(f"'{shorten(link)}'" for link in walk.links if link in walk.folder_links)
+        named = f", of folders {folders}" if folders else ""
+        counted.append(f"links to folders, out of it or to nothing ({len(walk.links):,}{named})")
     if total := sum(classless.values()):
         where = some_of(f"'{shorten(name)}'" for name in classless if name)
         counted.append(f"images in no class's folder ({total:,}{', in ' + where if where else ''})")
@@ -87,31 +89,37 @@ def _lost(path: Path, walk: Walk, layout: Layout, used: set[str], reading: Readi
     """What was left aside in the folders of classes, and the folders without an image. Raises UserError for a class of
     which nothing is left but what cannot be read here, or links."""
     unread, links = defaultdict[str, Counter[str]](Counter), Counter[str]()
-    class_links = set()
+    whole = dict[str, str]()  # classes and parts that are links
     for folder, suffixes in walk.unread.items():
         if found := layout.place(folder.split("/") if folder else []):
             unread[found[2]] += suffixes
     for link in walk.links:
-        found = layout.place(link.split("/")[:-1])
-        if found is None and (itself := layout.place(link.split("/"))) and itself[2] == link:
-            found = itself
-            class_links.add(link)
-        if found:
+        if found := layout.place(link.split("/")[:-1]):
             links[found[2]] += 1
+        elif link in walk.folder_links and (_is_class(layout, link) or layout.lacks(link.split("/"))):
+            links[link] += 1
+            whole[link] = "is a link to nothing" if link in walk.broken else "is a link"
     gone = {folder: say_unread(suffixes) for folder, suffixes in unread.items() if folder not in used}
     for folder, count in links.items():
         if folder not in used:
-            what = "is a link" if folder in class_links else f"{count:,} {'links' if count > 1 else 'link'}"
+            what = whole.get(folder) or f"{count:,} {'links' if count > 1 else 'link'}"
             gone[folder] = ", ".join(filter(None, (gone.get(folder, ""), what)))
     if gone and reading.lost_classes == "error":
         told = some_of(f"'{shorten(folder)}' ({what})" for folder, what in sorted(gone.items()))
-        follow = "--follow-links takes links; " if any(links[folder] for folder in gone) else ""
+        left = [link for link in walk.links if any(f"{link}/".startswith(f"{folder}/") for folder in gone)]
+        follow = (
+            "--follow-links takes links; " if reading.links != "follow" and not walk.broken.issuperset(left) else ""
+        )
         skip = f"{flag('lost_classes')} skip goes on without"
         raise UserError(f"{path}: nothing that can be read here in {told}; {follow}{skip}")
     notes = []
     if links:
         told = some_of(f"'{shorten(folder)}' {count:,}" for folder, count in sorted(links.items()))
-        notes.append(f"links left aside: {told} (--follow-links takes them)")
+        nothing = len(walk.broken)
+        taken = "--follow-links takes them" + f", but for {nothing:,} to nothing" * bool(nothing)
+        if reading.links == "follow" or nothing == len(walk.links):
+            taken = "they lead round, or to nothing"
+        notes.append(f"links left aside: {told} ({taken})")
     if unread:
         told = some_of(f"'{shorten(folder)}' {say_unread(suffixes)}" for folder, suffixes in sorted(unread.items()))
         notes.append(f"cannot be read here: {told}")

@@ -51,6 +51,12 @@ class Layout:
             return None
         return part, steps[class_at], "/".join(steps[: max(class_at, self.part_at or 0) + 1])
 
+    def lacks(self, steps: Sequence[str]) -> bool:
+        """Whether a folder that is not looked into would be a part by its name and place."""
+        at, name = self.part_at, part_name(steps[-1])
+        beside = at is not None and len(steps) == at + 1 and steps[at] not in self.part_of
+        return beside and name is not None and not name.rest
+
     @property
     def kind(self) -> str:
         """In words."""

@@ -34,8 +34,9 @@ class Walk:
     """A folder and all in it.
 
     images: by folder, relative to the first and "" for itself, the names of its image files, both in order.
-    folders: all folders, in order.  links: files and folders that are links and not taken.  unread: by folder, how many
-    files of pictures and films by suffix cannot be read here.  Raises UserError for a folder that cannot be read.
+    folders: all folders, in order.  links: files and folders that are links and not taken.  folder_links: those of them
+    that are, or may have been, folders.  broken: those that lead to nothing.  unread: by folder, how many files of
+    pictures and films by suffix cannot be read here.  Raises UserError for a folder that cannot be read.
     """
 
     def __init__(self, path: Path, follow: bool = False, exclude: frozenset[str] = frozenset()) -> None:
@@ -45,6 +46,8 @@ class Walk:
         self.images: dict[str, list[str]] = {}
         self.folders: list[str] = []
         self.links: list[str] = []
+        self.folder_links: set[str] = set()
+        self.broken: set[str] = set()
         self.unread: dict[str, Counter[str]] = defaultdict(Counter)
         self.hidden = self.others = 0
         self.left: Counter[str] = Counter()
@@ -88,25 +91,39 @@ class Walk:
         return inner
 
     def _take_folder(self, relative: str, name: str, chain: tuple[str, ...], inner: Waiting) -> None:
+        if not self._passed_over(name):
+            inner.append((relative, chain))
+
+    def _passed_over(self, name: str) -> bool:
+        """Whether a folder, or a link that may be one, is passed over for its name; if so it is counted."""
         if leftover(name):
             self.left[name] += 1
         elif self._exclude and name.casefold() in self._exclude:
             self.excluded[name] += 1
         else:
-            inner.append((relative, chain))
+            return False
+        return True
 
     def _taken(self, entry: os.DirEntry[str], relative: str, chain: tuple[str, ...], inner: Waiting) -> bool:
         """Whether a link is taken as what it leads to; where that is a folder it is added to ``inner``."""
         real = os.path.realpath(entry.path)
-        if os.path.isfile(real) and (self._follow or real.startswith(os.path.join(self._real, ""))):
+        suffix = os.path.splitext(entry.name)[1].lower()
+        picture, file = suffix in self._suffixes or suffix in _MEDIA, os.path.isfile(real)
+        if file and (self._follow or not picture or real.startswith(os.path.join(self._real, ""))):
             return True
+        if not file and self._passed_over(entry.name):
+            return False
         if self._follow and os.path.isdir(real):
             here = os.path.join(os.path.realpath(self.path / os.path.dirname(relative)), "")
             above = os.path.join(real, "")
             if not here.startswith(above) and not any(each == real or each.startswith(above) for each in chain[1:]):
-                self._take_folder(relative, entry.name, (*chain, real), inner)
+                inner.append((relative, (*chain, real)))
                 return True
         self.links.append(relative)
+        if not os.path.exists(real):
+            self.broken.add(relative)
+        if os.path.isdir(real) or (relative in self.broken and not picture):
+            self.folder_links.add(relative)
         return False
 
     def notes(self) -> list[str]:
