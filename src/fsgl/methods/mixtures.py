@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 
@@ -54,6 +53,8 @@ def draw_lambda(beta: float, generator: torch.Generator) -> float:
         raise ValueError(f"beta must be positive, not {beta}")
     # torch's own Beta takes no generator; one uniform number through the quantile function is exact.
     uniform = torch.rand((), dtype=torch.float64, generator=generator).item()
+    from scipy.special import betaincinv  # here, as few methods mix and it loads a good part of SciPy
+
     return float(betaincinv(beta, beta, uniform))
 
 

@@ -100,7 +100,5 @@ def group_numbers(names: tuple[str, ...] | None, count: int) -> np.ndarray:
     """``count`` int64: equal for equal names, SINGLE for "" and for a name that one image alone has."""
     if not names:
         return np.full(count, SINGLE, dtype=np.int64)
-    _, numbers, counts = np.unique(np.array(names, dtype=object), return_inverse=True, return_counts=True)
-    numbers = numbers.astype(np.int64)
-    numbers[(counts[numbers] == 1) | (np.array(names, dtype=object) == "")] = SINGLE
-    return numbers
+    number = {name: i for i, (name, size) in enumerate(sorted(Counter(filter(None, names)).items())) if size > 1}
+    return np.array([number.get(name, SINGLE) for name in names], dtype=np.int64)

@@ -50,7 +50,8 @@ def carve_validation(
         return np.flatnonzero(~chosen), np.flatnonzero(chosen), ()
     random = np.random.default_rng(derive_seed(seed, part))
     wanted = [_spared_images(int(count), fraction) for count in counts]
-    orders = {k: random.permutation(np.flatnonzero(labels == k)) for k in range(num_classes)}
+    of_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])  # ascending within each
+    orders = {k: random.permutation(places) for k, places in enumerate(of_class)}
     together = {} if groups is None else {k: order for k, order in orders.items() if (groups[order] != SINGLE).any()}
     for k in orders.keys() - together.keys():
         chosen[np.roll(orders[k], -fold * wanted[k])[: wanted[k]]] = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import accumulate, repeat
@@ -32,11 +33,17 @@ def same_content(
     What cannot be read, or is empty, is the same as nothing else.
     """
     alike = _alike_in_size(parts, progress) if sizes is None else _groups_of(sizes)
-    places = _places(parts, sorted((place, size) for size, group in alike.items() for place in group))
-    groups: list[list[int]] = list(alike.values())
+    readers = [_reader(part) for part in parts]
+    starts = [0, *accumulate(map(len, parts))]
+    places: _Places = {}
+    for group in alike.values():
+        for place in group:
+            own = bisect_right(starts, place) - 1
+            places[place] = readers[own], place - starts[own]
+    groups = list(alike.items())
     for step in (_tails, _contents):
         groups = _divided(groups, places, step, lambda done: progress(done, len(places)))
-    return sorted(groups)
+    return sorted(group for _, group in groups)
 
 
 def _alike_in_size(parts: Sequence[Images], progress: Progress) -> dict[Hashable, list[int]]:
@@ -65,31 +72,29 @@ def _groups_of(sizes: np.ndarray) -> dict[Hashable, list[int]]:
 
 
 def _divided(
-    groups: Iterable[list[int]], places: Mapping[int, _Place], step: _Step, progress: Callable[[int], None]
-) -> list[list[int]]:
+    groups: Iterable[_Group], places: _Places, step: _Step, progress: Callable[[int], None]
+) -> list[_Group]:
     """The groups of two or more that remain once one more thing is compared."""
     left, done, told = [], 0, 0
-    for group in groups:
+    for size, group in groups:
         if done >= told:
             progress(done)
             told = done + 1000
         done += len(group)
-        left += step(group, places)
+        left += [(size, some) for some in step(size, group, places)]
     return left
 
 
-def _tails(group: list[int], places: Mapping[int, _Place]) -> list[list[int]]:
-    return _by({place: places[place].tail() for place in group})
+def _tails(size: Any, group: list[int], places: _Places) -> list[list[int]]:
+    return _by({place: places[place][0].tail(places[place][1], size) for place in group})
 
 
-def _contents(group: list[int], places: Mapping[int, _Place]) -> list[list[int]]:
-    one, other = places[group[0]], places[group[-1]]
-    if len(group) == 2 and isinstance(one, _File) and isinstance(other, _File):
-        return [group] if one.equals(other) else []  # several times faster than to hash both
-    return _by({place: places[place].content() for place in group})
-
-
-_Step = Callable[[list[int], Mapping[int, "_Place"]], list[list[int]]]
+def _contents(size: Any, group: list[int], places: _Places) -> list[list[int]]:
+    (one, first), (other, last) = places[group[0]], places[group[-1]]
+    if len(group) == 2 and isinstance(one, _Files) and isinstance(other, _Files):
+        # Several times faster than to hash both.
+        return [group] if size <= TAIL or _equal(one.path(first), other.path(last)) else []
+    return _by({place: places[place][0].content(places[place][1], size) for place in group})
 
 
 def _by(found: Mapping[int, Hashable | None]) -> list[list[int]]:
@@ -119,105 +124,88 @@ def _bytes_of(path: str) -> int:
         return 0
 
 
-def _places(parts: Sequence[Images], wanted: Iterable[tuple[int, Any]]) -> dict[int, _Place]:
-    """The images at ascending places, of these sizes."""
-    ends = list(accumulate(map(len, parts)))
-    found, own = {}, 0
-    make, first = _maker(parts[0]), 0
-    for place, size in wanted:
-        while place >= ends[own]:
-            first, own = ends[own], own + 1
-            make = _maker(parts[own])
-        found[place] = make(place - first, size)
-    return found
+def _equal(one: str, other: str) -> bool:
+    """Whether two files hold the same bytes."""
+    try:
+        with open(one, "rb", buffering=0) as first, open(other, "rb", buffering=0) as second:
+            while (some := first.read(_CHUNK)) == second.read(_CHUNK):
+                if not some:
+                    return True
+    except OSError:
+        pass
+    return False
 
 
-def _maker(part: Images) -> Callable[[int, Any], _Place]:
+class _Reader:
+    """Of a part.  Each step gives something of an image to compare, or None where it cannot be read."""
+
+    def tail(self, position: int, size: Any) -> Hashable | None:
+        raise NotImplementedError
+
+    def content(self, position: int, size: Any) -> Hashable | None:
+        raise NotImplementedError
+
+
+_Group = tuple[Hashable, list[int]]  # what they share of sizes, and their places
+_Places = dict[int, tuple[_Reader, int]]
+_Step = Callable[[Any, list[int], _Places], list[list[int]]]
+
+
+def _reader(part: Images) -> _Reader:
     if isinstance(part, ImageArrays):
-        return lambda position, size: _Pixels(part, position)
-    if isinstance(part, ImageFiles):
-        root, paths = os.path.join(part.root, ""), part.paths
-        return lambda position, size: _File(root + paths[position], size)
-    return lambda position, size: _Stored(part, position)
+        return _Pixels(part)
+    return _Files(part) if isinstance(part, ImageFiles) else _Stored(part)
 
 
-class _Place:
-    """An image.  Each step gives something to compare, or None where the image cannot be read."""
+class _Files(_Reader):
+    def __init__(self, images: ImageFiles) -> None:
+        self._root, self._paths = os.path.join(images.root, ""), images.paths
 
-    __slots__ = ()
+    def path(self, position: int) -> str:
+        return self._root + self._paths[position]
 
-    def tail(self) -> Hashable | None:
-        raise NotImplementedError
-
-    def content(self) -> Hashable | None:
-        raise NotImplementedError
-
-
-class _File(_Place):
-    __slots__ = ("bytes", "path")
-
-    def __init__(self, path: str, size: int) -> None:
-        self.path, self.bytes = path, size
-
-    def tail(self) -> Hashable | None:
+    def tail(self, position: int, size: int) -> Hashable | None:
         try:
-            file = os.open(self.path, os.O_RDONLY)
+            file = os.open(self._root + self._paths[position], os.O_RDONLY)
             try:
-                return os.pread(file, TAIL, max(0, self.bytes - TAIL))
+                return os.pread(file, TAIL, max(0, size - TAIL))
             finally:
                 os.close(file)
         except OSError:
             return None
 
-    def content(self) -> Hashable | None:
-        if self.bytes <= TAIL:
+    def content(self, position: int, size: int) -> Hashable | None:
+        if size <= TAIL:
             return True  # compared already
         try:
-            with open(self.path, "rb") as file:
+            with open(self.path(position), "rb") as file:
                 return hashlib.file_digest(file, "blake2b").digest()
         except OSError:
             return None
 
-    def equals(self, other: _File) -> bool:
-        """Whether all bytes are the same."""
-        if self.bytes <= TAIL:
-            return True
-        try:
-            with open(self.path, "rb", buffering=0) as one, open(other.path, "rb", buffering=0) as two:
-                while (some := one.read(_CHUNK)) == two.read(_CHUNK):
-                    if not some:
-                        return True
-        except OSError:
-            pass
-        return False
 
-
-class _Stored(_Place):
+class _Stored(_Reader):
     """Of a prepared set."""
 
-    __slots__ = ("images", "position")
+    def __init__(self, images: PreparedImages) -> None:
+        self._images = images
 
-    def __init__(self, images: PreparedImages, position: int) -> None:
-        self.images, self.position = images, position
+    def _bytes(self, position: int) -> memoryview:
+        return self._images.part.read(int(self._images.rows[position]))[0].data
 
-    def _bytes(self) -> memoryview:
-        return self.images.part.read(int(self.images.rows[self.position]))[0].data
+    def tail(self, position: int, size: Any) -> Hashable | None:
+        return self._bytes(position)[-TAIL:].tobytes()
 
-    def tail(self) -> Hashable | None:
-        return self._bytes()[-TAIL:].tobytes()
-
-    def content(self) -> Hashable | None:
-        return hashlib.blake2b(self._bytes()).digest()
+    def content(self, position: int, size: Any) -> Hashable | None:
+        return hashlib.blake2b(self._bytes(position)).digest()
 
 
-class _Pixels(_Place):
-    __slots__ = ("images", "position")
+class _Pixels(_Reader):
+    def __init__(self, images: ImageArrays) -> None:
+        self._images = images.images
 
-    def __init__(self, images: ImageArrays, position: int) -> None:
-        self.images, self.position = images.images, position
+    def tail(self, position: int, size: Any) -> Hashable | None:
+        return self._images[position, -1].tobytes()
 
-    def tail(self) -> Hashable | None:
-        return self.images[self.position, -1].tobytes()
-
-    def content(self) -> Hashable | None:
-        return hashlib.blake2b(self.images[self.position].tobytes()).digest()
+    def content(self, position: int, size: Any) -> Hashable | None:
+        return hashlib.blake2b(self._images[position].tobytes()).digest()
