@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import ModuleType
@@ -51,12 +51,19 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # pytest-xdist begins with the files that have most tests: those are quick
     if sys.platform == "win32":
         return
     for end in (_arrived, _told):
         end.setblocking(False)
     signal.set_wakeup_fd(_told.fileno(), warn_on_full_buffer=False)  # whoever handles a signal, its number lands here
     signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("SIGTERM", returncode=128 + number))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: at the end no core waits long for another one's file."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -174,6 +181,64 @@ def finished(tiny: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("finished") / "run"
     train(tiny, folder, Runtime("cpu", trackers=()))
     return folder
+
+
+@pytest.fixture(scope="session")
+def cells_forked() -> Iterator[None]:
+    """Comparisons that tests start in this process fork their cells from where other programs are forked, too.
+
+    Of itself each ``fsgl compare`` imports everything once for its own cells: tests/comparison/test_warm_start.py.
+    """
+    import contextlib
+
+    from tests import forked
+
+    from fsgl.comparison import warm_start
+
+    its_own = warm_start.local_launcher
+
+    def launch(command: list[str], log: Path, environment: Mapping[str, str]) -> tuple[Callable[[], Any], ...]:
+        with log.open("ab") as file:
+            process = forked.start(
+                *command[3:], env={**os.environ, **environment}, stdin=forked.DEVNULL, stdout=file.fileno(),
+                stderr=file.fileno(), start_new_session=True,
+            )  # fmt: skip
+        return process.poll, process.terminate
+
+    @contextlib.contextmanager
+    def launcher(devices: list[str]) -> Iterator[Callable[..., Any]]:
+        with its_own(devices) as imports_anew:
+
+            def start(command: list[str], log: Path, environment: Mapping[str, str]) -> Any:
+                # Threads are counted when libraries are loaded, and a GPU does not survive a fork.
+                ours = os.environ["OMP_NUM_THREADS"]
+                alike = environment.get("OMP_NUM_THREADS", ours) == ours
+                forks = alike and all(device == "cpu" for device in devices)
+                return (launch if forks else imports_anew)(command, log, environment)
+
+            yield start
+
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("fsgl.comparison.warm_start", "fsgl.api.comparison"):
+            patch.setattr(f"{place}.local_launcher", launcher)
+        yield
+
+
+@pytest.fixture
+def trials_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for the processes of ``fsgl auto``; tests/test_auto.py starts them as it does of itself, too."""
+    from types import SimpleNamespace
+
+    from tests import forked
+
+    def start(command: list[str], stderr: Any, env: Mapping[str, str], **rest: Any) -> forked.Program:
+        assert command[:2] == [sys.executable, "-m"]
+        return forked.start(
+            module=command[2], env=env, stdin=forked.PIPE, stderr=stderr.fileno(), start_new_session=True, binary=True
+        )
+
+    standing_in = SimpleNamespace(Popen=start, PIPE=forked.PIPE)
+    monkeypatch.setattr("fsgl.automatic.workers.subprocess", standing_in)
 
 
 class Browser:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forked
 
 from fsgl.engine.checkpoint import list_checkpoints
 from fsgl.recipes import make_experiment
@@ -33,7 +33,7 @@ def experiment() -> Experiment:
     )
 
 
-def attempt(folder: Path, resume: bool, die_at: tuple[str, int] | None) -> None:
+def attempt(folder: str, resume: bool, die_at: tuple[str, int] | None) -> None:
     """One process's share of the training; die_at: (function of os, number of the call) at which to be killed."""
     import torch
 
@@ -55,23 +55,22 @@ def attempt(folder: Path, resume: bool, die_at: tuple[str, int] | None) -> None:
             return real(*arguments)
 
         setattr(fsgl.files.os, name, deadly)
-    train(experiment(), folder, Runtime("cpu", trackers=(), checkpoint_seconds=0.06), resume)
+    train(experiment(), Path(folder), Runtime("cpu", trackers=(), checkpoint_seconds=0.06), resume)
 
 
 def run_until_it_ends(
     folder: Path, resume: bool, die_at: tuple[str, int] | None = None, kill_after: float | None = None
 ) -> int | None:
     """The exit code. kill_after: seconds after its first checkpoint at which to kill it from outside."""
-    process = multiprocessing.get_context("spawn").Process(target=attempt, args=(folder, resume, die_at))
     before = newest(folder)
-    process.start()
+    process = forked.start(code=f"from tests.test_kill import attempt; attempt({str(folder)!r}, {resume}, {die_at})")
     if kill_after is not None:
-        while process.is_alive() and newest(folder) == before:
+        while process.poll() is None and newest(folder) == before:
             time.sleep(0.01)
         time.sleep(kill_after)
         process.kill()
-    process.join()
-    return process.exitcode
+    process.communicate()
+    return process.returncode
 
 
 def newest(folder: Path) -> Path | None:

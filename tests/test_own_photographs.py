@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests import forked
 
 from fsgl.commands.cli import main
 
@@ -106,8 +105,8 @@ def test_mistakes_are_one_line(photos: Path, arguments: str, message: str, capsy
 def test_preparing_is_stopped_and_gone_on_with(photos: Path, number: int) -> None:
     for i in range(900):  # four shards
         Image.new("RGB", (300, 200), (i % 256, 0, 0)).save(photos / "train" / "cat" / f"more{i}.jpg")
-    command = [sys.executable, "-m", "fsgl", "prepare", "photos", "out", "--workers", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = ["prepare", "photos", "out", "--workers", "1"]
+    process = forked.start(*command, stdout=forked.DEVNULL)
     while process.poll() is None and not list(Path("out").glob("*.json")):
         time.sleep(0.02)
     process.send_signal(number)
@@ -119,5 +118,5 @@ def test_preparing_is_stopped_and_gone_on_with(photos: Path, number: int) -> Non
     kept = {path.name for path in Path("out").glob("*.bin")}
     assert kept
     if process.returncode != 0:
-        assert main(command[3:]) == 0
+        assert main(command) == 0
     assert main(["prepare", "out", "--verify"]) == 0

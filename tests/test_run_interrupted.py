@@ -7,14 +7,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import torch
+from tests import forked
 
 import fsgl.runs.train
 from fsgl.engine.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
@@ -211,10 +210,7 @@ with sole_user(Path({str(tmp_path / "run")!r})):
     print("in", flush=True)
     sys.stdin.readline()
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
-    ) as other:
+    with forked.start(code=code, stdin=forked.PIPE) as other:
         assert other.stdout is not None
         assert other.stdin is not None
         assert other.stdout.readline() == "in\n"

@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from tests import forked
 
 from fsgl.commands.cli import main
 from fsgl.data.load import DataSpec, load_data
@@ -177,8 +176,7 @@ def address(run: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     before = sorted(path.name for path in run.iterdir())
-    command = [sys.executable, "-m", "fsgl", "serve", str(run), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = forked.start("serve", run, "--port", str(port))
     url = f"http://127.0.0.1:{port}"
     for _ in range(300):
         try:
@@ -201,10 +199,7 @@ def test_the_command_serves_and_a_taken_port_is_one_line(
     answer = httpx.post(f"{address}/predict", content=digit, headers={"Content-Type": "image/png"})
     assert len(answer.json()["predictions"]) == 5
     port = address.rpartition(":")[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "fsgl", "serve", str(run), "--port", port, "--no-nearest"],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = forked.run("serve", run, "--port", port, "--no-nearest")
     assert done.returncode == 2
     assert "cannot be listened on" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests import forked
 
 from fsgl.engine.environment import differences, environment
 from fsgl.runs.folder import recorded
@@ -32,12 +31,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_and_signal(run: Path, images: Path, number: signal.Signals, times: int) -> tuple[int, str]:
     """Exit code and standard error of a training whose whole group is signalled after its first epoch."""
-    command = [sys.executable, "-m", "fsgl", "train", "cross-entropy", "--data", str(images), "--run", str(run)]
-    environment_ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command + ARGUMENTS.split(), env=environment_, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
+    command = ["train", "cross-entropy", "--data", images, "--run", run, *ARGUMENTS.split()]
+    with forked.start(*command, stdout=forked.DEVNULL, start_new_session=True) as process:
         history = run / "metrics.jsonl"
         while process.poll() is None and not (history.exists() and history.read_text()):
             time.sleep(0.05)
@@ -47,7 +42,7 @@ def run_and_signal(run: Path, images: Path, number: signal.Signals, times: int) 
                 os.killpg(process.pid, number)
                 time.sleep(0.1)
         _, said = process.communicate(timeout=300)
-    return process.returncode, said
+        return process.wait(), said
 
 
 @pytest.mark.slow

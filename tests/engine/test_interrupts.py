@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from tests import forked
 
 from fsgl.engine.interrupts import NOTICE, Interrupts
 
@@ -82,11 +81,7 @@ sys.exit(main(sys.argv[1:]))
 def test_two_ctrl_c_in_a_long_step_leave_at_once_and_say_how_to_go_on(tmp_path: Path) -> None:
     """The first one waits for the step, and says so; the second does not wait."""
     arguments = ["train", "fsgl", "--data", "digits", "--epochs", "3", "--track", "none", "--run", "a run"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", SLOW, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=tmp_path, env=environment,
-    ) as process:  # fmt: skip
+    with forked.start(*arguments, code=SLOW, cwd=tmp_path) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert any("in the step" in line for line in process.stdout)

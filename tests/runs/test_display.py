@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forked
 
 from fsgl.engine.fit import StepReport
 from fsgl.runs import display as module
@@ -148,7 +149,7 @@ def test_items_are_packed_whole() -> None:
     assert pack([], 10) == []
 
 
-TRAIN = [sys.executable, "-m", "fsgl", "train", "fsgl", "--data", "digits", "--epochs", "2", "--device", "cpu"]
+TRAIN = ["train", "fsgl", "--data", "digits", "--epochs", "2", "--device", "cpu"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals on this system")
@@ -157,16 +158,15 @@ def test_training_on_a_terminal(width: int, tmp_path: Path) -> None:
     """The program on a pseudo-terminal: what it leaves there when it has ended, and while it ran."""
     import fcntl
     import pty
-    import subprocess
     import termios
 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     removed = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"}
     environment = {name: value for name, value in os.environ.items() if name not in removed}
-    environment |= {"TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {"TERM": "xterm-256color"}
     command = [*TRAIN, "--track", "none", "--run", "run"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment)
+    process = forked.start(*command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment)
     os.close(theirs)
     shown = b""
     try:

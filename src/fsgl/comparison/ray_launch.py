@@ -6,10 +6,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fsgl.comparison.grid import Launch, Poll
 from fsgl.errors import UserError, first_line
+
+if TYPE_CHECKING:  # Ray's workers import this file, and have no use for torch: they start a process for the cell
+    from fsgl.comparison.grid import Launch, Poll
 
 
 @contextlib.contextmanager
