@@ -57,7 +57,8 @@ def only_run(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_published_cifar10_command(main_py: ModuleType, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main_py.main([*CIFAR10, "--max-steps", "1"]) == 0
+    assert main_py.experiment_of(main_py.parse(CIFAR10)).optim.batch_size == 64
+    assert main_py.main([*CIFAR10, "--max-steps", "1", "-b", "4"]) == 0
     out = capsys.readouterr().out
     run = only_run(clone)
     assert out.startswith("behaviour fsgl: fsgl on cifar10 (IF 50, draw release), resnet34, seed 3407 -> output/")
@@ -71,9 +72,9 @@ def test_published_cifar10_command(main_py: ModuleType, clone: Path, capsys: pyt
 
 @pytest.mark.slow
 def test_published_cifar100_command(main_py: ModuleType, clone: Path) -> None:
-    assert main_py.main([*CIFAR100, "--max-steps", "2", "-b", "4"]) == 0
+    assert main_py.main([*CIFAR100, "--max-steps", "1", "-b", "2"]) == 0
     content = record(only_run(clone))
-    assert content["result"]["steps"] == 2
+    assert content["result"]["steps"] == 1
     assert content["settings"]["method"]["feature_scaling"]["gamma"] == 1
     assert content["cost"]["passes_per_step"] == 4
 
@@ -112,12 +113,12 @@ def test_published_imagenet_command(
     main_py: ModuleType, imagenet: Path, capsys: pytest.CaptureFixture[str], refusal: Refusal
 ) -> None:
     assert "1000 classes" in refusal([*IMAGENET, "--num_classes", "999"])
-    assert main_py.main([*IMAGENET, "--max-steps", "2", "-b", "2", "-j", "0"]) == 0
+    assert main_py.main([*IMAGENET, "--max-steps", "1", "-b", "2", "-j", "0"]) == 0
     assert capsys.readouterr().out.startswith("behaviour fsgl: fsgl on imagenet-lt (its own tail), resnext50_32x4d")
     run = only_run(imagenet)
     assert run.name.startswith("ImageNet-LT_resnext50_32x4d_fsgl_")
     content = record(run)
-    assert content["result"]["steps"] == 2
+    assert content["result"]["steps"] == 1
     assert (content["data"]["classes"], content["data"]["train"], content["data"]["test"]) == (1000, 1000, 3)
 
 
