@@ -173,5 +173,5 @@ def _cost_figure(entries: Sequence[Entry], docs: Path, name: str) -> str:
     """A line of Markdown with the figure of accuracy against cost; "" where costs do not differ."""
     if len(entries) < 2 or not (panels := cost.panels(entries)):
         return ""
-    write_files(draw(cost_fronts(panels, HEADLINE), (4.2 * len(panels), 3.6)), docs, name)
+    write_files(draw(cost_fronts(panels, HEADLINE), (3.2 * len(panels), 3.2)), docs, name)
     return f"\n![{cost.in_words(panels)}]({name}.svg)\n"

@@ -50,6 +50,14 @@ GRID = [run("ce", seed, value) for seed, value in enumerate((70.0, 72.0, 71.0))]
 GRID += [run("fsgl", seed, value) for seed, value in enumerate((75.0, 76.5, 76.2))]
 
 
+def test_runs_from_before_a_setting_was_renamed_or_added_are_of_the_same_row() -> None:
+    earlier = run("fsgl", 0, 70.0, method={"name": "glmc", "beta": 0.5}, sam={"rho": 0.05, "climb": "global"})
+    now = run("fsgl", 1, 71.0, method={"name": "glmc", "beta": 0.5}, sam={"rho": 0.05, "ascent": "global"})
+    other = run("fsgl", 2, 71.0, method={"name": "glmc", "beta": 0.5}, sam={"rho": 0.05, "ascent": "each"})
+    assert [entry.seeds for entry in make_entries([now, earlier])] == [[0, 1]]
+    assert len(make_entries([earlier, now, other])) == 2
+
+
 def test_entries_are_by_label_best_first_and_seeds_in_order() -> None:
     entries = make_entries([*reversed(GRID), run("ce", 0, 71.5, adjustment="tau-norm")], {"mixup": [0, 2]})
     assert [entry.label for entry in entries] == ["fsgl", "ce+tau-norm", "ce", "mixup"]

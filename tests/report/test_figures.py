@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import scipy.stats
 from fsgl.evaluation.metrics import shot_groups
 from fsgl.evaluation.reliability import reliability_curve
 from fsgl.report import figures
+from fsgl.report.comparison_figures import cost_fronts
 from fsgl.report.drawing import GROUP_COLOURS, INK, Draw, as_svg, draw, write_files
 
 COUNTS = np.array([5, 500, 60, 7])
@@ -123,6 +125,13 @@ def test_risk_reaches_over_all_coverages() -> None:
     line = drawn(figures.risk_coverage(np.array([0.0, 0.0, 33.3, 25.0]))).axes[0].lines[0]
     assert line.get_xdata().tolist() == [25, 50, 75, 100]
     assert line.get_ydata().tolist() == [0.0, 0.0, 33.3, 25.0]
+
+
+def test_numbers_on_logarithmic_axes_are_plain() -> None:
+    points = [("a", 1.3, 40.0, True), ("b", 57.0, 41.0, True)]
+    text = as_svg(draw(cost_fronts([("seconds", points), ("passes", [("a", 3e6, 40.0, True)])], "top-1")), "costs", "c")
+    assert "mathdefault" not in text
+    assert {"2", "5", "10", "20", "50"} <= set(re.findall(r">([^<>]+)</text>", text))
 
 
 def test_forest_sorts_and_colours_by_what_is_held_of_a_difference() -> None:

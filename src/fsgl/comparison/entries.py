@@ -18,12 +18,14 @@ import numpy as np
 from fsgl.comparison.grid import TUNED
 from fsgl.data.load import DataSpec
 from fsgl.evaluation.statistics import Interval, mean_interval
+from fsgl.methods import METHODS
 from fsgl.optim.averaging import AveragingSpec
+from fsgl.optim.sam import SamSpec
 from fsgl.optim.schedule import Schedule
 from fsgl.recipes.experiment import EvaluationSpec, OptimSpec
 from fsgl.report.table import EMPTY
 from fsgl.report.transfers import describe_transfer, transfer_key
-from fsgl.settings import default_of
+from fsgl.settings import default_of, rule_of
 
 Run = Mapping[str, Any]
 _OF_A_METHOD = ("recipe", "method", "sam", "seed", "transfer", "averaging", "tuning")
@@ -55,16 +57,23 @@ def ranked_with(run: Run, any_epochs: bool = False) -> str:
     """
     shared = {name: part for name, part in run["settings"].items() if name not in _OF_A_METHOD}
     for part, kind in _PARTS.items():
-        later = {item.name: default_of(item) for item in fields(kind) if item.metadata.get("later")}
-        shared[part] = {
-            name: value for name, value in shared.get(part, {}).items()
-            if (part, name) not in _TUNED and not (name in later and _is_default(value, later[name]))
-        }  # fmt: skip
+        found = _as_compared(shared.get(part, {}), kind)
+        shared[part] = {name: value for name, value in found.items() if (part, name) not in _TUNED}
     if any_epochs:
         shared["optim"].pop("epochs")
     tuning = run["settings"].get("tuning") or {}
     kind = [budget_of(run), tuning.get("on", "")]
     return _key([shared["data"]["name"], shared, run["data"]["split_hash"], transfer_key(run), kind])
+
+
+def _as_compared(settings: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    """Of a part of an experiment, by today's names, without what came later and stands at its default."""
+    now = {rule_of(item).formerly or item.name: item.name for item in fields(kind)}
+    named = {now.get(name, name): value for name, value in settings.items()}
+    later = {item.name: default_of(item) for item in fields(kind) if item.metadata.get("later")}
+    return {
+        name: value for name, value in named.items() if not (name in later and _is_default(value, later[name]))
+    }  # fmt: skip
 
 
 def _key(content: list[Any]) -> str:
@@ -83,7 +92,12 @@ def _is_default(value: Any, default: Any) -> bool:
 def method_of(run: Run) -> str:
     """Equal for runs that differ in their seed only, of those that may be ranked against each other."""
     settings = run["settings"]
-    own = [settings[name] for name in ("recipe", "method", "sam")]
+    method = METHODS.get(settings["method"].get("name"))
+    own = [
+        settings["recipe"],
+        settings["method"] if method is None else _as_compared(settings["method"], method),
+        _as_compared(settings["sam"], SamSpec),
+    ]
     adjusted = (run.get("adjustment") or {}).get("name")
     averaging = {**asdict(AveragingSpec()), **(settings.get("averaging") or {})}
     return _key([*own, averaging, adjusted, tuned(run)])

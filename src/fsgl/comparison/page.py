@@ -164,7 +164,7 @@ def draw_costs(report: ComparisonReport, entries: Sequence[Entry], suffix: str) 
     if len(entries) < 2 or not (panels := cost.panels(entries)):
         return
     report.draw(
-        f"cost{suffix}", comparison_figures.cost_fronts(panels, HEADLINE), (4.2 * len(panels), 3.6),
+        f"cost{suffix}", comparison_figures.cost_fronts(panels, HEADLINE), (3.2 * len(panels), 3.2),
         cost.in_words(panels),
         "Above and to the left is better. In blue the Pareto front: for its cost nothing here is more accurate. "
         "Seconds are those of each row's fastest seed; multiply-adds are counted forward and backward.",

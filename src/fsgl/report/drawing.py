@@ -42,8 +42,23 @@ def draw(drawing: Draw, size: tuple[float, float] = (8.0, 3.4), font_size: float
     with matplotlib.rc_context({**_SETTINGS, "font.size": font_size}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is shown
         drawing(figure := Figure(figsize=size, layout="constrained"))
+        _write_plain_numbers(figure)
         figure.canvas.draw()
     return figure
+
+
+def _write_plain_numbers(figure: Figure) -> None:
+    """On logarithmic axes, whose ticks would be TeX, which is not set here: class names may have dollar signs."""
+    from matplotlib.ticker import FuncFormatter, LogFormatter, LogLocator, MaxNLocator, NullLocator
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatter):
+                low, high = axis.get_view_interval()
+                wide = high > 10 * low
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if wide else MaxNLocator(4, steps=[1, 2, 5, 10]))
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_locator(NullLocator())
 
 
 def as_svg(figure: Figure, alt: str, name: str) -> str:
