@@ -55,8 +55,8 @@ def _write_plain_numbers(figure: Figure) -> None:
         for axis in (axes.xaxis, axes.yaxis):
             if isinstance(axis.get_major_formatter(), LogFormatter):
                 low, high = axis.get_view_interval()
-                wide = high > 10 * low
-                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if wide else MaxNLocator(4, steps=[1, 2, 5, 10]))
+                few = MaxNLocator(4, steps=[1, 2, 5, 10])
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if high > 10 * low else few)
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axis.set_minor_locator(NullLocator())
 
