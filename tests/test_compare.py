@@ -29,8 +29,9 @@ pytestmark = pytest.mark.usefixtures("cells_forked")
 
 
 @pytest.fixture(scope="module")
-def grid(cells_forked: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def grid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two recipes and an adjustment by two seeds."""
+    request.getfixturevalue("cells_forked")
     runs = tmp_path_factory.mktemp("grid") / "runs"
     words = ["cross-entropy", "balanced-softmax", "cross-entropy+logit-adjustment"]
     assert compare(*words, "--runs", str(runs), "--record", str(runs / "records")) == 0

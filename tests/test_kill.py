@@ -63,7 +63,8 @@ def run_until_it_ends(
 ) -> int | None:
     """The exit code. kill_after: seconds after its first checkpoint at which to kill it from outside."""
     before = newest(folder)
-    process = forked.start(code=f"from tests.test_kill import attempt; attempt({str(folder)!r}, {resume}, {die_at})")
+    name = attempt.__name__
+    process = forked.start(code=f"from tests.test_kill import {name}; {name}({str(folder)!r}, {resume}, {die_at})")
     if kill_after is not None:
         while process.poll() is None and newest(folder) == before:
             time.sleep(0.01)

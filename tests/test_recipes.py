@@ -31,8 +31,12 @@ def two_steps(experiment: Experiment, folder: Path) -> None:
     assert network.measure(network.data.test, logits)["top1"] == pytest.approx(record["result"]["last"]["top1"])
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("data", ["digits", "cifar10", "cifar100"])
+# Of the CIFAR sets three recipes, the release's with a normalisation of its own: what others take is in their settings.
+@pytest.mark.parametrize(
+    ("recipe", "data"),
+    [(recipe, "digits") for recipe in RECIPES]
+    + [(recipe, data) for data in ("cifar10", "cifar100") for recipe in ("cross-entropy", "fsgl", "release")],
+)
 def test_every_recipe_takes_two_steps(recipe: str, data: str, tmp_path: Path, make_cifar) -> None:
     root = tmp_path / "data"
     if data != "digits":
@@ -45,10 +49,14 @@ def test_every_recipe_takes_two_steps(recipe: str, data: str, tmp_path: Path, ma
 
 
 @pytest.mark.parametrize("backbone", [name for name, info in BACKBONES.items() if info.image_size == 32])
-def test_every_small_backbone_takes_two_steps(backbone: str, tmp_path: Path, make_cifar) -> None:
-    make_cifar(tmp_path / "data", "cifar10")
-    experiment = make_experiment("fsgl", "cifar10", str(tmp_path / "data"))
-    changes = (f"backbone={backbone}", "optim.batch_size=4", "data.imbalance_factor=1", "data.val=0")
+def test_every_small_backbone_takes_two_steps(backbone: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    parts = {"train": 8, "val": 4, "test": 4}
+    arrays = {f"{part}_images": random.integers(0, 256, (count, 8, 8, 3), np.uint8) for part, count in parts.items()}
+    arrays |= {f"{part}_labels": np.arange(count)[:, None] % 4 for part, count in parts.items()}
+    np.savez(tmp_path / "small.npz", **arrays)
+    experiment = make_experiment("fsgl", "own", str(tmp_path / "small.npz"), side=8, scratch=True)
+    changes = (f"backbone={backbone}", "optim.batch_size=4")
     two_steps(override(experiment, *changes), tmp_path / "run")
 
 
@@ -62,7 +70,10 @@ def test_large_backbone_takes_two_steps_on_image_files(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join(lines))
     lists = (str(tmp_path / "list.txt"),) * 2
     experiment = override(
-        make_experiment("fsgl", "imagenet-lt", str(images), *lists), "optim.batch_size=2", "data.val=0"
+        make_experiment("fsgl", "imagenet-lt", str(images), *lists),
+        "optim.batch_size=2",
+        "data.val=0",
+        "transfer.image_size=64",
     )
     assert experiment.backbone == "resnext50_32x4d"
     two_steps(experiment, tmp_path / "run")

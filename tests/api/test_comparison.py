@@ -18,7 +18,8 @@ RECIPES = ["cross-entropy", "cross-entropy+logit-adjustment"]
 
 
 @pytest.mark.slow
-def test_arrays_are_compared_and_can_be_looked_at_afterwards(tail: Tail, cells_forked: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("cells_forked")
+def test_arrays_are_compared_and_can_be_looked_at_afterwards(tail: Tail, tmp_path: Path) -> None:
     (data, test), folder = tail(), tmp_path / "runs"
     settings: dict[str, Any] = {
         "test": test, "seeds": 2, "epochs": 1, "runs": folder, "device": "cpu", "show": False,

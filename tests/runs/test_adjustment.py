@@ -63,10 +63,16 @@ def test_logit_adjustment_by_hand(run: Path, tmp_path: Path) -> None:
     scores_again(tmp_path / "new")
 
 
-@pytest.mark.parametrize("recipe", ["cross-entropy", "lws", "fsgl"])
+@pytest.fixture(scope="module", params=["cross-entropy", "lws", "fsgl"])
+def of_recipe(request: pytest.FixtureRequest, run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A recipe and a run of it."""
+    recipe = request.param
+    return recipe, run if recipe == "cross-entropy" else trained(recipe, tmp_path_factory.mktemp("parent") / "run")
+
+
 @pytest.mark.parametrize(("name", "value"), [("tau-norm", 0.6), ("max-norm", 0.4)])
-def test_rows_by_hand(recipe: str, name: str, value: float, run: Path, tmp_path: Path) -> None:
-    parent = run if recipe == "cross-entropy" else trained(recipe, tmp_path / "parent")
+def test_rows_by_hand(of_recipe: tuple[str, Path], name: str, value: float, tmp_path: Path) -> None:
+    recipe, parent = of_recipe
     adjust(parent, tmp_path / "new", name, value)
     network = load_network(parent)
     data, classifier = network.data, network.model.classifier

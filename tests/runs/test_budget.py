@@ -103,7 +103,7 @@ def test_spans_of_time_in_words() -> None:
 def test_a_budget_is_kept_on_the_command_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["cross-entropy", "--data", "digits", "--backbone", "resnet8-strided", "--epochs", "5000"]
-    assert main(["train", *words, "--track", "none", "--device", "cpu", "--run", str(run), "--time-budget", "0.3"]) == 0
+    assert main(["train", *words, "--track", "none", "--device", "cpu", "--run", str(run), "--time-budget", ".15"]) == 0
     found = json.loads((run / "experiment.json").read_text())
     assert 1 <= found["settings"]["optim"]["epochs"] < 5000
     assert found["status"] == "complete"
