@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import resource
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests import forked
 
 from fsgl.commands.cli import main
 from fsgl.engine.checkpoint import _digest, list_checkpoints
@@ -29,7 +27,9 @@ FILES = ("model.safetensors", "best-val.safetensors", "predictions.npz")
 
 
 def experiment(*changes: str) -> Experiment:
-    return override(make_experiment("fsgl", "digits"), "optim.epochs=3", "data.imbalance_factor=60", *changes)
+    return override(
+        make_experiment("fsgl", "digits"), "optim.epochs=3", "optim.batch_size=64", "data.imbalance_factor=60", *changes
+    )
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("steps", [1, 9, 20])
+@pytest.mark.parametrize("steps", [1, 4, 10])
 def test_stopped_within_any_epoch_and_resumed(steps: int, alone: Path, tmp_path: Path) -> None:
     stopped = train(experiment(), tmp_path / "run", replace(QUIET, max_steps=steps))
     assert stopped["status"].startswith(f"stopped after {steps} steps")
@@ -65,11 +65,8 @@ def last_line(text: str) -> str:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
     folder = tmp_path / "a run"
-    command = [sys.executable, "-m", "fsgl", "train", "fsgl", "--data", "digits", "--epochs", "400", "--track", "none"]
-    process = subprocess.Popen(
-        [*command, "--run", str(folder), "evaluation.every=1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+    command = ["train", "fsgl", "--data", "digits", "--epochs", "400", "--track", "none", "evaluation.every=1000"]
+    process = forked.start(*command, "--run", folder)
     deadline = time.monotonic() + 400
     while not list_checkpoints(folder / "checkpoints"):
         assert process.poll() is None
@@ -91,7 +88,7 @@ def test_damaged_checkpoint_is_refused_by_name_and_the_one_before_offered(
     damage: str, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    train(experiment(), folder, replace(QUIET, max_steps=20))
+    train(experiment(), folder, replace(QUIET, max_steps=10))
     newest, before = list_checkpoints(folder / "checkpoints")
     content = bytearray(newest.read_bytes())
     if damage == "renamed":
@@ -141,16 +138,18 @@ def _saved(value: object) -> bytes:
 
 def test_full_disk_loses_nothing_that_was_saved(alone: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    train(experiment(), folder, replace(QUIET, max_steps=9))
+    train(experiment(), folder, replace(QUIET, max_steps=4))
     kept = {path: path.read_bytes() for path in list_checkpoints(folder / "checkpoints")}
     small = max(map(len, kept.values())) // 2
 
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (small, small))
-
-    command = [sys.executable, "-m", "fsgl", "train", "--run", str(folder), "--resume", "--track", "none"]
-    full = subprocess.run(command, capture_output=True, text=True, timeout=300, preexec_fn=limit)
+    limit = f"""
+import resource, signal, sys
+from fsgl.commands.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({small}, {small}))
+sys.exit(main())
+"""
+    full = forked.run("train", "--run", folder, "--resume", "--track", "none", code=limit)
     assert full.returncode == 2
     assert full.stderr.count("\n") == 1
     assert "cannot be written" in full.stderr
@@ -165,7 +164,7 @@ def test_loss_that_is_no_number_stops_in_that_step_and_is_named(
     value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    train(experiment(), folder, replace(QUIET, max_steps=14))
+    train(experiment(), folder, replace(QUIET, max_steps=7))
     good = list_checkpoints(folder / "checkpoints")[0]
     content = good.read_bytes()
     honest = Glmc.loss
