@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests import forked
 from torch import nn
 
 from fsgl.commands.cli import main
@@ -78,18 +79,32 @@ for case in cases:
 
 
 def environment() -> dict[str, str]:
+    """That of what starts others, which import everything anew."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
+def as_slurm_starts(count: int) -> list[dict[str, str]]:
+    """The environments of the processes of a job."""
+    if count == 1:
+        return [dict(os.environ)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        common = {"SLURM_NTASKS": str(count), "SLURM_NNODES": "1", "MASTER_ADDR": "127.0.0.1",
+                  "MASTER_PORT": str(free.getsockname()[1])}  # fmt: skip
+    places = [{"SLURM_PROCID": str(index), "SLURM_LOCALID": str(index)} for index in range(count)]
+    return [{**os.environ, **common, **place} for place in places]
 
 
 @pytest.fixture(scope="module")
 def ten_steps(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], list[dict]]:
     """What each of so many processes has after them, by case."""
     folder = tmp_path_factory.mktemp("steps")
-    script = folder / "steps.py"
-    script.write_text(STEPS)
     for devices, cases in ((1, ["23-global", "13-global"]), (2, ["23-global", "13-global", "23-local"])):
-        command = [sys.executable, str(script), str(devices), str(folder / "of"), *cases]
-        subprocess.run(command, env=environment(), check=True, timeout=400, capture_output=True)
+        words = [str(devices), folder / "of", *cases]
+        job = [forked.start(*words, code=STEPS, env=place) for place in as_slurm_starts(devices)]
+        for process in job:
+            _, said = process.communicate(timeout=400)
+            assert process.returncode == 0, said
     return lambda case, devices: [
         torch.load(folder / f"of-{case}-{devices}-{index}.pt", weights_only=True) for index in range(devices)
     ]
@@ -114,11 +129,6 @@ def test_a_local_climb_is_another_step_but_leaves_the_processes_alike(ten_steps:
     assert 1e-5 < distance < 0.1
 
 
-def fsgl(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fsgl", *arguments]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=400, **options)
-
-
 TRAIN = ("train", "fsgl", "--data", "digits", "--batch-size", "32", "--device", "cpu", "--track", "none",
          "--backbone", "resnet8-slim", "--imbalance-factor", "100")  # fmt: skip
 
@@ -128,7 +138,8 @@ def test_training_with_batch_norm_evaluation_and_resuming_alone(
 ) -> None:
     """One folder, every test image counted once, and one process goes on where two stopped, and says that it does."""
     run = tmp_path / "run"
-    done = fsgl(*TRAIN, "--epochs", "2", "--devices", "2", "--max-steps", "12", "--run", str(run))
+    words = [*TRAIN, "--epochs", "2", "--devices", "2", "--max-steps", "12", "--run", str(run)]
+    done = forked.run(*words, env=environment())
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("run folder") == 1  # one process talks
     assert done.stderr == ""
@@ -147,10 +158,6 @@ def test_training_with_batch_norm_evaluation_and_resuming_alone(
     assert all(torch.isfinite(value).all() for value in load_file(run / "model.safetensors").values())
 
 
-def started(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -159,8 +166,8 @@ def children_of(pid: int) -> list[int]:
 @pytest.mark.parametrize("who", ["launcher", "other"])
 def test_a_death_ends_the_run_with_a_usable_checkpoint(who: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "fsgl", *TRAIN, "--epochs", "500", "--devices", "2", "--run", str(run)]
-    with started(command) as first:
+    command = [*TRAIN, "--epochs", "500", "--devices", "2", "--run", str(run)]
+    with forked.start(*command, env=environment()) as first:
         try:
             deadline = time.monotonic() + 400
             while not list(run.glob("checkpoints/*.pt")):
@@ -188,8 +195,8 @@ def test_a_death_ends_the_run_with_a_usable_checkpoint(who: str, tmp_path: Path)
 
 def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "fsgl", *TRAIN, "--epochs", "500", "--devices", "2", "--run", str(run)]
-    with started(command) as first:
+    command = [*TRAIN, "--epochs", "500", "--devices", "2", "--run", str(run)]
+    with forked.start(*command, env=environment()) as first:
         deadline = time.monotonic() + 400
         while not list(run.glob("checkpoints/*.pt")):
             assert time.monotonic() < deadline
@@ -252,17 +259,15 @@ def test_where_all_meet_under_slurm(listed: str, first: str) -> None:
 
 def test_torchrun_starts_it_without_other_flags(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "fsgl"]
-    done = subprocess.run(
-        [*command, *TRAIN, "--epochs", "1", "--max-steps", "3", "--run-folder", str(run)],
-        env=environment(), capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+    command = ["--standalone", "--nproc-per-node", "2", "-m", "fsgl", *TRAIN, "--epochs", "1", "--max-steps", "3"]
+    done = forked.run(*command, "--run-folder", run, module="torch.distributed.run", env=environment())
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "experiment.json").read_text())["environment"]["processes"] == 2
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
-    few = fsgl("train", "fsgl", "--data", "digits", "--device", "cpu", "--devices", "2", "--batch-size", "3")
+    words = ["train", "fsgl", "--data", "digits", "--device", "cpu", "--devices", "2", "--batch-size", "3"]
+    few = forked.run(*words, env=environment())
     assert few.returncode == 2
     assert "too small to be divided among 2 processes" in few.stderr
 
