@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from benchmarks.pages.results import results_sections
+from tests import forked
 
 from fsgl.data.draw.split import split_hash
 from fsgl.data.images.sources import ImageArrays
@@ -42,6 +44,22 @@ def paper_run() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS)  # as for a script that is started there
         yield importlib.import_module("paper_run")
+
+
+@pytest.fixture(autouse=True)
+def cells_forked(paper_run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells begin with everything imported; tests/benchmarks/test_gpu_day.py starts one as the script does."""
+
+    def start(command: list[str], **streams: Any) -> forked.Program:
+        script = Path(paper_run.__file__ or "")
+        assert command[:2] == [sys.executable, str(script.resolve())]
+        code = f"import sys; sys.path.insert(0, {str(script.parent)!r}); import paper_run; "
+        code += "sys.exit(paper_run.main(sys.argv[1:]))"
+        files = {name: getattr(file, "fileno", lambda file=file: file)() for name, file in streams.items()}
+        return forked.start(*command[2:], code=code, **files)
+
+    cells = importlib.import_module("cells")
+    monkeypatch.setattr(cells, "subprocess", SimpleNamespace(Popen=start, DEVNULL=forked.DEVNULL))
 
 
 @pytest.fixture(scope="module")

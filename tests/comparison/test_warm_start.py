@@ -45,16 +45,6 @@ def test_codes_and_words_are_those_of_a_process(launch: Launch, tmp_path: Path) 
     assert [code for code, _ in ends["forked"].values()] == [0, 2, 2]
 
 
-def test_it_has_its_own_variables(tmp_path: Path) -> None:
-    """Threads are counted when libraries are loaded, so that each set of variables has a process to be forked."""
-    with local_launcher(["cpu"]) as launch:
-        poll, _ = launch([*TRAIN, "--max-steps", "1", "--run", str(tmp_path / "run")], tmp_path / "log", {
-            "OMP_NUM_THREADS": "2"})  # fmt: skip
-        assert end_of(poll) == 0, (tmp_path / "log").read_text()
-    record = (tmp_path / "run" / "experiment.json").read_text()
-    assert '"threads": 2' in record
-
-
 def wait_for(there: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 300
     while not there():
@@ -63,8 +53,10 @@ def wait_for(there: Callable[[], bool]) -> None:
 
 
 def test_asked_to_stop_it_saves_and_so_does_what_the_end_of_the_grid_leaves(launch: Launch, tmp_path: Path) -> None:
-    def begin(name: str, start: Launch) -> tuple[Poll, Callable[[], None]]:
-        handles = start([*TRAIN, "--epochs", "500", "--run", str(tmp_path / name)], tmp_path / f"{name}.log", {})
+    """And each set of variables has a process to be forked: threads are counted when libraries are loaded."""
+
+    def begin(name: str, start: Launch, **own: str) -> tuple[Poll, Callable[[], None]]:
+        handles = start([*TRAIN, "--epochs", "500", "--run", str(tmp_path / name)], tmp_path / f"{name}.log", own)
         metrics = tmp_path / name / "metrics.jsonl"
         wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0)
         return handles
@@ -75,8 +67,9 @@ def test_asked_to_stop_it_saves_and_so_does_what_the_end_of_the_grid_leaves(laun
     assert end_of(poll) == 128 + signal.SIGTERM
     assert list((tmp_path / "stopped").glob("checkpoints/*.pt"))
     with local_launcher(["cpu"]) as other:
-        begin("left", other)
+        begin("left", other, OMP_NUM_THREADS="2")
     assert "--resume" in (tmp_path / "left.log").read_text()
+    assert '"threads": 2' in (tmp_path / "left" / "experiment.json").read_text()
 
 
 def test_where_what_is_forked_dies_the_cells_have_failed(tmp_path: Path) -> None:
