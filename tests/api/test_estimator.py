@@ -124,7 +124,7 @@ class OnTables(fsgl.LongTailClassifier):
 
     def __init__(
         self, recipe: str = "cross-entropy", *, epochs: int = 1, val: float = 0.1, device: str = "cpu",
-        show: bool = False, backbone: str = "resnet8-slim", lr: float = 0.05, batch_size: int = 16,
+        show: bool = False, backbone: str = "resnet8-slim", lr: float = 0.05, batch_size: int = 64,
     ) -> None:  # fmt: skip
         super().__init__(recipe, epochs=epochs, val=val, device=device, show=show)
         self.backbone, self.lr, self.batch_size = backbone, lr, batch_size

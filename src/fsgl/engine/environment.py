@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import os
 import platform
 import subprocess
@@ -45,6 +47,16 @@ def commit() -> str | None:
 
 def environment(device: torch.device) -> dict[str, object]:
     """Versions and machine, as recorded with every run."""
+    return {
+        **copy.deepcopy(_of_this_process()),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+    }
+
+
+@functools.cache
+def _of_this_process() -> dict[str, object]:
+    """What stays as it is: code that changes while this process runs is not what this process runs."""
     packages = ("fsgl", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "timm")
     versions = {}
     for name in packages:
@@ -57,8 +69,6 @@ def environment(device: torch.device) -> dict[str, object]:
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
     }
 
 

@@ -8,6 +8,7 @@ this experiment is an error that names the nearest one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -204,9 +205,16 @@ def override(experiment: Experiment, *assignments: str) -> Experiment:
     return _replaced(experiment, values, "")
 
 
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of a class's fields."""
+    return typing.get_type_hints(kind)
+
+
 def _replaced(value: Any, texts: dict[str, str], prefix: str) -> Any:
     changed = {}
-    hints = typing.get_type_hints(type(value))
+    kind: Any = type(value)
+    hints = _hints(kind)
     for item in dataclasses.fields(value):
         name, old = prefix + item.name, getattr(value, item.name)
         if dataclasses.is_dataclass(old):
@@ -244,7 +252,7 @@ def _read(kind: Any, settings: Any, where: str, prefix: str) -> Any:
         if not isinstance(name, str) or name not in METHODS:
             raise UserError(f"{where}: {unknown('method', str(name), METHODS)}")
         kind, settings = METHODS[name], {key: value for key, value in settings.items() if key != "name"}
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for name, item in fields.items():
         if (formerly := rule_of(item).formerly) in settings and name not in settings:
