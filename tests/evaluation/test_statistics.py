@@ -87,6 +87,9 @@ def test_bootstrap_is_the_plain_one() -> None:
     assert paired_bootstrap(b, a).interval.mean == pytest.approx(-gain.mean())
     same = paired_bootstrap(a, a)
     assert (same.p_value, same.effect_size) == (1.0, None)
+    for alone in (([1], [1]), ([1, 0], [0, 1], [0, 1])):  # one image of all, or of each class
+        found = paired_bootstrap(*alone)
+        assert (found.interval.mean, found.interval.low, found.p_value) == (0, None, None)
     with pytest.raises(ValueError, match="pairs are needed"):
         paired_bootstrap(a[0], b[0, :-1])
 

@@ -154,7 +154,9 @@ def paired_bootstrap(
     p_value = float(min(1.0, max(2 * beyond, 1 / resamples)))
     # Of one image drawn at random it would be the deviation of the gains; of a mean over classes its like.
     deviation = math.sqrt(variance * len(gain)) / len(parts)
-    if variance == 0 and mean != 0:  # one image, or the same gain on all: every resample is the same, and none can tell
+    # One image, the same gain on all, or one image of each class: every resample is the same, and none can tell. Of two
+    # and more images that both answer alike there is nothing to tell.
+    if variance == 0 and (gain.any() or len(gain) == 1):
         return Difference(Interval(mean, None, None, len(gain)), None, None)
     return Difference(
         Interval(mean, float(low), float(high), len(gain)), p_value, mean / deviation if deviation > 0 else None
