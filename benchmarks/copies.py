@@ -47,7 +47,10 @@ done = time.process_time(), time.perf_counter()
 print(json.dumps([read[0] - start[0], done[0] - read[0], read[1] - start[1], done[1] - read[1], found["copies"]]))
 """
 
-COMMAND = ["train", "cross-entropy", "--backbone", "resnet18-imagenet", "--epochs", "1", "--device", "cpu", "--workers", "0", "--track", "none"]
+COMMAND = [
+    "train", "cross-entropy", "--backbone", "resnet18-imagenet", "--epochs", "1", "--device", "cpu", "--workers", "0",
+    "--track", "none",
+]  # fmt: skip
 START = f"""
 import json, os, sys, time
 def begin(*some, **more):
@@ -79,11 +82,11 @@ def make_folder(folder: Path, files: int) -> None:
             file.write(original.to_bytes(8, "little"))
 
 
-def compare(folder: str, sources: Path) -> dict[str, Any]:
+def compare(folder: str, sources: Path, turns: int) -> dict[str, Any]:
     """Seconds of the start by these sources and by others, in turns."""
     seconds: dict[str, list[float]] = {name: [] for way in WAYS for name in (way, f"{way}_processor")}
     own = Path(fsgl.__file__).parents[1]
-    for turn in range(TURNS + 1):
+    for turn in range(turns + 1):
         for way in WAYS:
             place = {"PYTHONPATH": str(sources if way == "before" else own), "OMP_NUM_THREADS": "1"}
             place["XDG_CACHE_HOME"] = f"{folder}-cache-{turn}"
@@ -95,7 +98,7 @@ def compare(folder: str, sources: Path) -> dict[str, Any]:
             if turn:  # the first turn reads a cold disk
                 seconds[way].append(ready - began)
                 seconds[f"{way}_processor"].append(processor)
-        shutil.rmtree(f"{folder}-cache-{turn}")
+        shutil.rmtree(f"{folder}-cache-{turn}", ignore_errors=True)  # a search of a second keeps nothing
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratios = {f"{way}{unit}": medians[f"{way}{unit}"] / medians[f"before{unit}"] - 1
               for way in WAYS[1:] for unit in ("", "_processor")}  # fmt: skip
@@ -111,6 +114,7 @@ def main() -> None:
     """Measure, print, and record where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--turns", type=int, default=TURNS, help=f"that count, after one that warms the disk ({TURNS})")
     parser.add_argument("--against", type=Path, metavar="SRC", help="sources of another commit")
     parser.add_argument("--record", type=Path, help="folder of records")
     options = parser.parse_args()
@@ -119,14 +123,14 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         make_folder(Path(folder), options.files)
         if options.against:
-            content = {"files": options.files, **compare(folder, options.against.resolve())}
+            content = {"files": options.files, **compare(folder, options.against.resolve(), options.turns)}
             print(json.dumps(content, indent=2))
             if options.record:
                 command_line = f"python benchmarks/copies.py --files {options.files} --against SRC"
                 name = f"start-of-{options.files}"
                 write_record(options.record, "start", name, command_line, environment(torch.device("cpu")), content)
             return
-        for turn in range(TURNS + 1):
+        for turn in range(options.turns + 1):
             command, seconds = [sys.executable, "-c", CODE, folder], []
             own = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": f"{folder}-cache-{turn}"}
             for _ in range(2):

@@ -157,9 +157,9 @@ def estimate_prior_em(
     Expectation maximisation from ``assumed`` on, extrapolated after every two steps (SQUAREM, scheme S3; Varadhan and
     Roland, Scand. J. Stat. 2008), until a step changes no frequency by more than ``tolerance``. The likelihood is
     concave, and an extrapolation that lowers it is not taken. Of classes that the probabilities hardly tell apart it
-    moves on for long where nothing is to be gained; after so many extrapolations it is taken where the log-likelihood of
-    all images is within ``INDISTINCT`` of the highest. Probabilities must be calibrated to be of use. Raises ValueError
-    for no images or where it did not settle by then.
+    moves on for long where nothing is to be gained; after so many extrapolations it is taken as it stands where the
+    log-likelihood of all images is within ``INDISTINCT`` of the highest. Probabilities must be calibrated to be of use.
+    Raises ValueError for no images or where it did not settle by then.
 
     >>> import fsgl, numpy as np
     >>> sure = np.array([[0.99, 0.01]] * 8 + [[0.01, 0.99]] * 2)
