@@ -86,6 +86,14 @@ def test_in_parts_too(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_images_to_be_handed_in_are_of_no_class_also_in_a_folder_of_the_parts_name(tmp_path: Path) -> None:
+    """As Kaggle's zip files unpack: test/test/1.jpg beside train/train/cat/1.jpg."""
+    make(tmp_path, "train/train/cat/1.png", "train/train/dog/1.png", "test/test/1.png")
+    listing = read_class_folders(tmp_path)
+    assert pairs(listing) == [("train/train/cat/1.png", "cat"), ("train/train/dog/1.png", "dog")]
+    assert listing.notes == ["passed over: images in no class's folder (1, in 'test')"]
+
+
 def test_links_do_not_lead_out_or_round(tmp_path: Path) -> None:
     outside = make(tmp_path / "outside", "secret/1.png")
     pets = make(tmp_path / "pets", "cat/1.png", "dog/1.png")

@@ -143,6 +143,7 @@ def test_layouts_that_have_one_meaning(tmp_path: Path, files: list[str], found: 
         (two("train", "bus", inner=("day", "night")), ("hold the same", "where both are classes, --class-level 1")),
         (two("eval", "learn"), ("--parts train=learn,test=eval",)),  # not the other way round
         # pictures and what belongs to them, whatever lies in or above them
+        (["original/1.png", "Segmented/1.png"], ("named like pictures", "--exclude Segmented")),
         (["images/1.png", "masks/1.png"], ("named like pictures and what belongs to them", "--exclude masks")),
         (two("images", "annotations", inner=("training", "validation")), ("named like pictures", "--class-level 1")),
         (two("train", "test", inner=("Img", "GT")), ("named like pictures", "--exclude GT", "--class-level 2")),
@@ -302,7 +303,7 @@ def test_what_the_docs_call_recognised_is() -> None:
     for kind in ("path", "label", "split"):
         known = set().union(*COLUMNS[kind])
         named = words[f"column of {'parts' if kind == 'split' else kind + 's'}"]
-        assert {word for word in named if word != "is_test"} <= known
+        assert {word for word in named if word not in ("is_test", "test")} <= known
     assert all(f"`{option}" in table for option in (
         "--parts", "--class-level", "--exclude", "--path-column", "--label-column", "--split-column",
         "--unlabelled skip", "--joined-labels whole", "--follow-links", "--lost-classes skip",

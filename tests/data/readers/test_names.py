@@ -59,6 +59,10 @@ def test_numbering_is_of_all_columns_together_and_loses_nothing(columns: list[li
             {"Cat": 3, "cat": 4, "dog": 1},
             ["'Cat' (3) and 'cat' (4) differ only in letter case or spaces: different classes"],
         ),
+        (
+            {"cat": 3, "cat\u200b": 4},  # of no width
+            ["'cat' (3) and 'cat?' (4) differ only in letter case or spaces: different classes"],
+        ),
         ({"sea  lion": 1, "Sea lion": 2, " sea lion": 3}, ["' sea lion' (3) and 'Sea lion' (2) and 'sea  lion' (1)"]),
         ({NFC: 2, NFD: 3}, ["is written in two Unicode forms (2 and 3 times): one class"]),
         ({"007": 2, "7": 1, "8": 1}, ["'007' (2) and '7' (1) are one number: different classes"]),

@@ -63,8 +63,28 @@ def test_parts_by_their_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("column", "yes"), [("is_test", "True"), ("test", "1"), ("Testing", "yes"), ("Validation", "1.0")]
+)
+def test_columns_that_say_yes_or_no_of_a_part(tmp_path: Path, column: str, yes: str) -> None:
+    no = {"True": "False", "1": "0", "yes": "no", "1.0": ""}[yes]
+    found = read(csv(tmp_path, f"path,label,{column}\n1,a,{no}\n2,a,{yes}\n3,b,{no}\n"))
+    part = "val" if column == "Validation" else "test"
+    assert found == {"train": Labelled(["1", "3"], ["a", "b"]), part: Labelled(["2"], ["a"])}
+
+
+def test_a_column_that_is_called_like_a_part_and_says_something_else_is_none(tmp_path: Path) -> None:
+    assert read(csv(tmp_path, "path,label,test\n1,a,blood\n2,b,1\n")) == {"train": Labelled(["1", "2"], ["a", "b"])}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_known_without_a_mark(tmp_path: Path, encoding: str) -> None:
+    assert read(csv(tmp_path, "path,label\na/1.jpg,cat\nb 2.jpg,7\n".encode(encoding))) == TWO
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("path,label\n1,a\0\n", r"line 1: not a table \(it holds NUL characters"),
         ("", "t.csv: empty; a table begins with the names of its columns"),
         ("\n", "t.csv: empty"),
         ("path,label\n", None),

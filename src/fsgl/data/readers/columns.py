@@ -68,7 +68,7 @@ def find_columns(
     """The columns of the table ``path``. sample: the first values of one. Raises UserError for what is missing."""
     label = _column(path, names, "label", reading.label_column)
     group = None if reading.group_column is None else _named(path, names, "group_column", reading.group_column)
-    split, flag_of = (None, None) if not parts_matter else _split(path, names, reading)
+    split, flag_of = (None, None) if not parts_matter else _split(path, names, reading, sample, label)
     image, backslashes = _path_column(path, names, reading, root, sample, label)
     for wanted, place in (("path", image), ("label", label)):
         if place is None:
@@ -131,20 +131,25 @@ def _named(path: Path, names: Sequence[str], option: str, given: str) -> int:
     raise UserError(f"{path}: no column '{shorten(given)}' ({flag(option)}) among {shown}")
 
 
-def _split(path: Path, names: Sequence[str], reading: Reading) -> tuple[int | None, str | None]:
+def _split(
+    path: Path, names: Sequence[str], reading: Reading, sample: Callable[[int], list[str]], label: int | None
+) -> tuple[int | None, str | None]:
     place = _column(path, names, "split", reading.split_column)
     if place is not None:
-        return place, _flag_of(names[place])
-    flags = [(place, part) for place, name in enumerate(names) if (part := _flag_of(name))]
+        return place, _flag_of(names[place], sample(place))
+    others = [(place, name) for place, name in enumerate(names) if place != label]
+    flags = [(place, part) for place, name in others if (part := _flag_of(name, sample(place)))]
     if len(flags) > 1:
         raise _two(path, names, [place for place, _ in flags], "split")
     return flags[0] if flags else (None, None)
 
 
-def _flag_of(name: str) -> str | None:
-    """ "test" for a column "is_test"."""
+def _flag_of(name: str, values: Sequence[str]) -> str | None:
+    """ "test" for a column "is_test", and for a column "test" that says yes or no."""
     match = _FLAG.fullmatch(_plain(name))
-    found = part_name(match["part"]) if match else None
+    found = part_name(match["part"] if match else _plain(name))
+    if not match and not (_YES | _NO).issuperset(value.strip().casefold() for value in values):
+        return None
     return None if found is None or found.rest else "test" if found.part == "eval" else found.part
 
 

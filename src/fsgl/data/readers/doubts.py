@@ -16,9 +16,13 @@ from fsgl.errors import UserError
 # What lies beside pictures and is none of their class.
 _BESIDE = frozenset({
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations", "groundtruth",
-    "ground_truth", "ground truth", "gt", "bbox", "bboxes", "depth", "heatmap", "heatmaps",
+    "ground_truth", "ground truth", "gt", "bbox", "bboxes", "depth", "heatmap", "heatmaps", "seg", "segmented",
+    "segmentationclass", "segmentationobject", "overlay", "overlays", "saliency", "edges", "output",
 })  # fmt: skip
-_PICTURES = frozenset({"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "rgb", "input"})
+_PICTURES = frozenset({
+    "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "rgb", "input", "original", "originals",
+    "raw", "jpegimages",
+})  # fmt: skip
 
 
 def refuse_parts_of_parts(path: Path, parts: Mapping[str, str], classes: Node) -> None:

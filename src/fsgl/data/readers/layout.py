@@ -152,7 +152,11 @@ def _parts_above(path: Path, node: Node) -> dict[str, str]:
 
 def _holds_classes(name: PartName, node: Node) -> bool:
     """Whether the images of a folder of that name lie in folders. Those straight in "train" make it a class, among
-    buses and trams, unless they are few; those straight in "test" are images without classes."""
+    buses and trams, unless they are few; those straight in "test", or in "test/test", are images without classes."""
+    if len(node.children) == 1 and not node.straight and name.part != "train":
+        ((inner, below),) = node.children.items()
+        if (again := part_name(inner)) and again.part == name.part and not below.children:
+            return False
     return node.deep > 0 and ((name.part != "train" and not name.rest) or 10 * node.straight <= node.deep)
 
 

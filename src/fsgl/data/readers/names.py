@@ -90,9 +90,14 @@ def label_notes(counts: Mapping[str, int]) -> list[str]:
     if numbers and (dotted := next((key for key in keys if _bare(key) != key), None)):
         notes.append(f"labels such as '{shorten(dotted)}' are taken for the number, '{shorten(_bare(dotted))}'")
     notes += _nearly(totals, lambda name: name.lstrip("+").lstrip("0") or "0", "are one number") if numbers else []
-    alike = _nearly(totals, lambda name: " ".join(unicodedata.normalize("NFKC", name).casefold().split()),
-                    "differ only in letter case or spaces")  # fmt: skip
+    alike = _nearly(totals, _as_seen, "differ only in letter case or spaces")
     return [*notes, *([] if numbers else alike)]
+
+
+def _as_seen(name: str) -> str:
+    """Without letter case, spaces, and signs that are not seen (such as one of no width)."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join("".join(sign for sign in text if unicodedata.category(sign) != "Cf").split())
 
 
 def _nearly(totals: Mapping[str, int], key: object, how: str) -> list[str]:

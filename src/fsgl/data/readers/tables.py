@@ -116,6 +116,8 @@ class _Lines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self._lines:
+            if "\0" in line:
+                raise csv.Error("it holds NUL characters, which are no text")
             self._since.append(line)
             yield line
 
@@ -133,9 +135,13 @@ def _is_quoted(row: str, place: int, delimiter: str) -> bool:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-8, or UTF-16 where the first bytes say so, as in what Excel calls Unicode text."""
+    """UTF-8, or UTF-16 where the first bytes say so, as in what Excel calls Unicode text, or every other one is 0."""
     with path.open("rb") as file:
-        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        head = file.read(4)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    zeros = tuple(byte == 0 for byte in head)
+    return {(False, True) * 2: "utf-16-le", (True, False) * 2: "utf-16-be"}.get(zeros, "utf-8-sig")
 
 
 def _delimiter(header: str) -> str:
