@@ -140,8 +140,8 @@ def _encoding(path: Path) -> str:
         head = file.read(4)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
-    zeros = tuple(byte == 0 for byte in head)
-    return {(False, True) * 2: "utf-16-le", (True, False) * 2: "utf-16-be"}.get(zeros, "utf-8-sig")
+    zeros = [place for place, byte in enumerate(head) if byte == 0]
+    return "utf-16-le" if zeros == [1, 3] else "utf-16-be" if zeros == [0, 2] else "utf-8-sig"
 
 
 def _delimiter(header: str) -> str:
