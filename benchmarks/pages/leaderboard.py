@@ -33,7 +33,8 @@ REFERENCE = "cross-entropy"
 DIGITS, HEADS, STAMPS = "digits", "heads", "stamps"  # folders in results/
 ABOUT = {
     DIGITS: "1,797 digits of 8 x 8 pixels, trained from scratch (`make leaderboard`): a test of the code and of large "
-    "differences, not of what a method is worth on photographs.",
+    "differences, not of what a method is worth on photographs. GLMC's, FSGL's and the later rivals' rows were trained "
+    "beside other work, and their seconds are too long: passes and multiply-adds tell costs apart.",
     HEADS: "Heads alone, on cached features of a frozen network with ImageNet's weights (one view of an image, shown "
     "at 128 pixels, no augmentation): what a method does to the classifier, not to the representation, and less than "
     "fine-tuning reaches. Methods that mix pixels (GLMC, FSGL, mixup, cutmix), need several views of an image (BCL, "
