@@ -12,6 +12,7 @@ spending        who looks at a test again and again, and stops when it finds som
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -104,6 +105,12 @@ def _spent(seeds: int, planned: int, alpha: float) -> float:
     return alpha * math.log(1 + (math.e - 1) * seeds / planned)
 
 
+@functools.cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    """And weights of Gauss and Legendre, which take far longer to find than to use."""
+    return np.polynomial.legendre.leggauss(NODES)
+
+
 def _power(effect: float, seeds: int, alpha: float) -> float:
     """P(|Z + shift| > critical s) for s the sample deviation over the true one, integrated over the quantiles of s.
 
@@ -112,6 +119,6 @@ def _power(effect: float, seeds: int, alpha: float) -> float:
     from scipy.stats import chi2, norm, t
 
     critical, shift = t.isf(alpha / 2, seeds - 1), effect * math.sqrt(seeds)
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    nodes, weights = _nodes()
     reach = critical * np.sqrt(chi2.ppf((nodes + 1) / 2, seeds - 1) / (seeds - 1))
     return float(weights / 2 @ (norm.sf(reach - shift) + norm.cdf(-reach - shift)))
