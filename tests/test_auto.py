@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from tests import forked
 
 import fsgl
 from fsgl.commands.cli import main
@@ -37,15 +35,14 @@ def fish(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trials_forked")
 def test_a_signal_ends_it_with_the_best_so_far_and_the_same_command_goes_on(
     fish: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(fish.parent)
     monkeypatch.setenv("XDG_CACHE_HOME", str(fish.parent / "cache"))
     command = ["auto", "fish", "--minutes", "5", *TINY]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fsgl", *command], stdout=subprocess.PIPE, text=True, env={**os.environ}
-    )
+    process = forked.start(*command)
     trials, deadline = Path("runs/auto-fish/auto/trials.jsonl"), time.monotonic() + 120
     while not (trials.exists() and len(trials.read_text().splitlines()) >= 4):
         assert process.poll() is None
@@ -99,6 +96,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trials_forked")
 def test_from_python_on_arrays_and_silent_where_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ NOT_BLOCKS = {"softmax", "confidences", "groups_that_tell"}
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] if name in ("auto", "compare") else []) for name in WITH_EXAMPLE],
 )
+@pytest.mark.usefixtures("cells_forked", "trials_forked")
 def test_example_of(name: str) -> None:
     block = getattr(fsgl, name)
     (found,) = doctest.DocTestFinder(recurse=False).find(block, name)
