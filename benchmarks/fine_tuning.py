@@ -53,7 +53,7 @@ def measure(images: Path, work: Path) -> list[dict[str, Any]]:
             "test": {name: test[name] for name in FIGURES},
             "settings": {name: found["settings"][name] for name in ("optim", "schedule", "transfer")},
             "pretrained": found["pretrained"], "split_hash": found["data"]["split_hash"],
-            "commit": found["environment"]["commit"],
+            "commit": found["environment"]["commit"], "view": found["settings"]["data"].get("view", "middle"),
         }  # fmt: skip
         rows.append(row)
         figures = "  ".join(f"{name} {test[name]:.1f}" for name in ("top1", "few", "balanced"))

@@ -74,6 +74,7 @@ def measure(images: Path, work: Path) -> list[dict[str, Any]]:
         row = {
             "recipe": recipe, "seconds": seconds, "test": {name: test[name] for name in FIGURES},
             "settings": {name: found["settings"][name] for name in ("optim", "schedule", "transfer")},
+            "view": found["settings"]["data"].get("view", "middle"),
             "pretrained": found["pretrained"], "split_hash": found["data"]["split_hash"],
         }  # fmt: skip
         rows.append(row)

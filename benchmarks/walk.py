@@ -130,8 +130,9 @@ def main(arguments: list[str]) -> int:
             shutil.copytree(options.images or fetch(folder), folder / "photos")
             content = {"images": PACKAGE, "load": [os.getloadavg()[0]]}
             steps = walk_page(folder)
-            found = json.loads((folder / "runs/photos/experiment.json").read_text())["result"]["last"]
-            content |= {"test": {key: found[key] for key in FIGURES}, "steps": steps}
+            record = json.loads((folder / "runs/photos/experiment.json").read_text())
+            test, view = record["result"]["last"], record["settings"]["data"].get("view", "middle")
+            content |= {"test": {key: test[key] for key in FIGURES}, "view": view, "steps": steps}
             content["load"].append(os.getloadavg()[0])
         else:
             write_folder(folder / "photos", options.root)

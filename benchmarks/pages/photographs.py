@@ -38,12 +38,38 @@ def photographs_page(results: Path) -> str:
             "few points between rows say nothing. No search of the defaults' rate, decay and epochs is recorded. "
             f"The first row's seconds include the features of all images; {environment['processor']}, "
             f"{environment['threads']} threads, torch {versions['torch']}, commit {environment['commit'][:12]}; "
-            f"{content['note']} ({content['load'][0]:.1f} and {content['load'][1]:.1f}).\n\n"
+            f"{content['note']} ({content['load'][0]:.1f} and {content['load'][1]:.1f}).{middle_alone(first)}\n\n"
             f"Weights: {first['pretrained']['source']}, licence {first['pretrained']['licence']}.\n"
         )
+    parts += map(_views, read_records(results, "views"))
     parts += map(_fine_tuning, read_records(results, "fine-tuning"))
     parts += map(_auto, read_records(results, "auto"))
     return "\n".join(parts)
+
+
+def middle_alone(row: Mapping[str, Any]) -> str:
+    """What must be said of a figure from before the second view was the default."""
+    earlier = " Recorded when the middle of an image was all that was shown of it by default (`data.view=middle`)."
+    return "" if "view" in row else earlier
+
+
+def _views(record: Mapping[str, Any]) -> str:
+    """What the second view of a photograph is worth, on folds."""
+    content = record["content"]
+    deals = len(content["rows"][0]["scores"])
+    lines = [["`data.view`", *(f"deal {deal + 1}" for deal in range(deals)), "mean over classes", "features, seconds"]]
+    lines.append(["---"] * len(lines[0]))
+    for row in content["rows"]:
+        scores = [f"{score:.1f}" for score in row["scores"]]
+        lines.append([row["view"], *scores, f"{np.mean(row['scores']):.1f}", f"{row['seconds_of_features']:.0f}"])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"## {content['images']}: one view of an image, or two\n\n{table}\n\n`{record['command']}`: "
+        f"{content['recipe']} on {content['folds']} folds of the {content['rows'][0]['images']:,} training images, "
+        f"dealt {deals} times; test images played no part. The machine was shared: seconds are upper bounds, "
+        "and those of features that an earlier command kept are of reading them. "
+        f"Commit {str(record['environment']['commit'])[:12]}.\n"
+    )
 
 
 def _fine_tuning(record: Mapping[str, Any]) -> str:
@@ -64,7 +90,7 @@ def _fine_tuning(record: Mapping[str, Any]) -> str:
         f"{content['side']} pixels, {rows[0]['test']['n']} test images, **one seed**; the last two of "
         f"{rows[-1]['settings']['optim']['epochs']} epochs. {verdict} frozen features here in the mean over classes, "
         "as far as one seed says. The machine was shared and its load changed, so that seconds are upper bounds and "
-        f"tell no ways apart. Commit {str(rows[0]['commit'])[:12]}.\n"
+        f"tell no ways apart. Commit {str(rows[0]['commit'])[:12]}.{middle_alone(rows[0])}\n"
     )
 
 
@@ -106,5 +132,12 @@ def _auto(record: Mapping[str, Any]) -> str:
         f"{means['auto']:.1f}); its figure is {', '.join(against)} auto's own 95 % interval, seed by seed. auto itself "
         f"expected {expected}, from folds of the training images, and chose: {chosen}. "
         f"{record['environment']['processor']}, "
-        f"{record['environment']['cores']} cores, commit {str(record['environment']['commit'])[:12]}.\n"
+        f"{_cores(record)}, commit {str(record['environment']['commit'])[:12]}.{middle_alone(rows[0])}\n"
     )
+
+
+def _cores(record: Mapping[str, Any]) -> str:
+    """Of the machine, and how many of them were used where those were fewer."""
+    there = record["environment"]["cores"]
+    used = record["content"].get("cores_used", there)
+    return f"{there} cores" if used == there else f"{used} core{'s'[: used > 1]} of {there}, on a shared machine"

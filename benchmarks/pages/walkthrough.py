@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages.photographs import middle_alone
+
 from fsgl.files import read_json
 
 RECORD = "walk-stamps.json"
@@ -53,5 +55,5 @@ def _foot(record: Mapping[str, Any]) -> str:
         f"{environment['processor']}, {environment['threads']} thread"
         f"{'s' if environment['threads'] != 1 else ''}, on a shared machine (load average {content['load'][0]:.1f} and "
         f"{content['load'][1]:.1f}), so that they are upper bounds. One seed; a few-shot figure rests on a handful of "
-        "images.\n"
+        f"images.{middle_alone(content)}\n"
     )

@@ -89,6 +89,7 @@ ON_OTHER_DATA: dict[str, tuple[str, str, Any]] = {
     "data.test": ("own", "0.3", 0.3),
     "data.test_seed": ("own", "7", 7),
     "data.copies": ("own", "apart", "apart"),
+    "data.view": ("own", "middle", "middle"),
     "data.white_level": ("own", "4095", 4095.0),
     "data.augmentation": ("own", "classic", "classic"),
     "data.bad_images": ("own", "error", "error"),

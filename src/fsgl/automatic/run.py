@@ -4,12 +4,14 @@ images. All of it in a run folder that is like any other, with ``auto/`` for wha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from fsgl.automatic.asked import Asked, Plan, plan
 from fsgl.automatic.candidates import Candidate, space_of
@@ -31,6 +33,7 @@ from fsgl.recipes.experiment import override
 from fsgl.runs.begin import featured
 from fsgl.runs.network import ModelWithData, build_network
 
+MEASURED = 8  # images by which it is foretold what features cost
 SECOND_VIEW = 0.05  # of the time left, that features of augmented images may take
 PATIENCE = 150  # trials without a better one, after which more would only find luckier ones
 LARGEST_SHARE = 0.05  # of the time left, that a proposed trial may take
@@ -96,10 +99,24 @@ class _Auto:
         views, before = 1, self.clock.spent
         most = max(each.transfer.cached_views for each in self.planned.bases.values())
         network = self._featured(views)
-        while views < most and self.clock.spent - before <= SECOND_VIEW * self.clock.left:
+        # Features that were kept took no time, and say nothing of what others will take.
+        cost = max(self.clock.spent - before, len(self.data.train) * self._forward(network))
+        while views < most and cost <= SECOND_VIEW * self.clock.left:
             views, before = views + 1, self.clock.spent
             network = self._featured(views)
+            cost = self.clock.spent - before
         return network
+
+    def _forward(self, network: ModelWithData) -> float:
+        """Seconds of an image on its way through the backbone, measured on a few that are grey; reading it comes on
+        top."""
+        model, side = network.model, network.data.image_size
+        assert isinstance(model, RecognitionNet)
+        shown = torch.zeros(MEASURED, len(network.data.mean), side, side, device=self.placement.device)
+        with torch.inference_mode():
+            start = time.perf_counter()
+            model.eval().features(shown).sum().item()
+        return (time.perf_counter() - start) / MEASURED
 
     def _featured(self, views: int) -> ModelWithData:
         experiment = override(self.planned.first, f"transfer.cached_views={views}")

@@ -38,6 +38,7 @@ from fsgl.errors import UserError
 from fsgl.settings import check, setting
 
 SMALL_AUGMENTATIONS = ("crop-flip", "autoaugment-cutout")
+MIDDLE, BOTH = "middle", "middle-and-whole"  # of a photograph, what is shown at test
 NORMALIZATIONS = ("own", "release")
 # The release normalises CIFAR-100 by these, neither its mean nor its deviation; its CIFAR-10 values are the set's own.
 RELEASE_CIFAR100 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -89,6 +90,10 @@ class DataSpec:
         # The default is what runs did that say nothing of it; make_experiment says "together" for one's own images.
         "apart", "of your own images, copies: together on one side of a split (what every recipe says for them); "
         "alike, also what only looks alike of more than 5,000; or apart, as they fall", choices=COPIES, later=True,
+    )  # fmt: skip
+    view: str = setting(
+        MIDDLE, "what is shown of a photograph at test: its middle; or its middle and the whole of it, pressed into "
+        "the same square, whose features are averaged", choices=(MIDDLE, BOTH), later=True,
     )  # fmt: skip
     val_fold: int = setting(0, "of folds for validation that share no image", at_least=0, later=True)
     reading: Reading = setting(Reading, "", later=True)
@@ -199,7 +204,8 @@ class LoadedData:
             return array_batches(part.images, self.mean, self.std, device)
         if isinstance(part, ImageFeatures):
             return feature_batches(part, device)
-        return decoded_batches(part, self.mean, self.std, device, workers, self.image_size, bad=self.bad)
+        whole = self.spec.view == BOTH
+        return decoded_batches(part, self.mean, self.std, device, workers, self.image_size, bad=self.bad, whole=whole)
 
     def unreadable(self, part: Images | ImageFeatures) -> np.ndarray:
         """``N`` booleans: the images of ``val`` or ``test`` that were found unreadable."""
@@ -279,15 +285,18 @@ def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False)
     train, val, without_validation, notes = with_validation(source, spec.val, spec.val_seed, spec.val_fold)
     test = source.test
     assert test is not None  # only somebody's own images may come without
-    mean, std = source.mean, source.std
-    if spec.normalization == "release" and spec.name == "cifar100":
-        mean, std = RELEASE_CIFAR100
+    released = spec.normalization == "release" and spec.name == "cifar100"
+    mean, std = RELEASE_CIFAR100 if released else (source.mean, source.std)
     parts: dict[str, Images | tuple[str, ...]] = {"train": train, "test": test}
     if val is not None:
         parts["val"] = val
     if spec.name in OWN:
         parts["classes"] = source.class_names
     size = train.array_size
+    if size is not None and spec.view != MIDDLE:
+        raise UserError(
+            f"data.view={spec.view} is for photographs; images in memory are shown as they are: leave it off"
+        )
     sized: dict[str, Any] = {} if size is None else {"image_size": size[0], "array_size": size}
     return LoadedData(
         spec=replace(spec, imbalance_factor=spec.imbalance_factor or kind.default_factor),

@@ -31,6 +31,7 @@ from fsgl.deploy.predict import ImageFile, predict_views, scaled_for
 from fsgl.deploy.view_graph import VIEW, with_view
 from fsgl.errors import UserError, first_line
 from fsgl.files import write_atomically
+from fsgl.models.assemble import seen
 from fsgl.runs.saved import TrainedModel
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
@@ -58,8 +59,9 @@ class InferenceGraph(nn.Module):
 
     def __init__(self, trained: TrainedModel, preprocess: bool) -> None:
         super().__init__()
-        self.backbone, self.classifier = trained.model.backbone, trained.model.classifier
-        self.register_buffer("temperature_K", trained.model.temperature_K)  # of a run that was so adjusted
+        model = trained.model
+        self.backbone, self.classifier, self.stacked = model.backbone, model.classifier, model.stacked
+        self.register_buffer("temperature_K", model.temperature_K)  # of a run that was so adjusted
         self.preprocess, self.mirror = preprocess, trained.experiment.evaluation.mirror
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (trained.mean, trained.std))
         self.register_buffer("scale", (1 / (255 * std)).float(), persistent=preprocess)
@@ -73,7 +75,7 @@ class InferenceGraph(nn.Module):
         return self._logits(images)
 
     def _logits(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.backbone(images))
+        logits: Tensor = self.classifier(seen(self.backbone, images, self.stacked))
         if self.temperature_K is not None:
             logits = logits / self.temperature_K[logits.argmax(dim=1)][:, None]
         return logits
@@ -103,9 +105,8 @@ def compared(ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> Parity:
     scale = float(np.abs(ours).max())
     allowed = tolerance * max(1.0, scale)
     ahead = ours.max(axis=1) - np.take_along_axis(ours, theirs.argmax(axis=1)[:, None], axis=1)[:, 0]
-    return Parity(
-        len(ours), float(np.abs(ours - theirs).max()), scale, allowed, int((ahead > 2 * allowed).sum())
-    )  # fmt: skip
+    changed = int((ahead > 2 * allowed).sum())
+    return Parity(len(ours), float(np.abs(ours - theirs).max()), scale, allowed, changed)
 
 
 def describe(
@@ -113,7 +114,8 @@ def describe(
 ) -> dict[str, Any]:
     """What whoever uses the file must know; JSON in its metadata."""
     height, width = trained.input_size
-    photograph = "shorter side to 8/7 of the input's, bilinear with antialiasing, centre crop"
+    below = "; below it the whole image, pressed into the same square" if trained.model.stacked else ""
+    photograph = f"shorter side to 8/7 of the input's width, bilinear with antialiasing, centre crop{below}"
     array = "centre crop to the input's proportions, resized to it, bilinear with antialiasing; grey as one channel"
     if preprocess and form == "onnx":
         given = "uint8 N x height x width x 3, upright RGB pixels of any size; the graph resizes and normalises"
@@ -221,7 +223,7 @@ def _views(trained: TrainedModel, files: Sequence[ImageFile]) -> tuple[list[Imag
     readable, views = [], []
     for file in files:
         with contextlib.suppress(BadImage):
-            image = open_in_set(file.root, file.relative, 2 * max(trained.input_size), trained.scale)
+            image = open_in_set(file.root, file.relative, trained.shape.enough, trained.scale)
             views.append(view(image, trained.shape))
             readable.append(file)
     if not views:

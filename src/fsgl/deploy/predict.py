@@ -133,7 +133,7 @@ def predict_files(
 
     def load(file: ImageFile) -> np.ndarray | BadImage:
         try:
-            image = open_in_set(file.root, file.relative, 2 * max(trained.input_size), trained.scale, file.follow)
+            image = open_in_set(file.root, file.relative, trained.shape.enough, trained.scale, file.follow)
             return view(image, trained.shape)
         except BadImage as error:
             return BadImage(file.shown, error.reason)

@@ -78,7 +78,7 @@ class Classifier:
         normalises by itself; else float32 ``1 x C x H x W``. Raises ImageProblem, or what Pillow does, for no image."""
         file = io.BytesIO(image) if isinstance(image, bytes) else Path(image) if isinstance(image, str) else image
         scale = own_scale(file) if self._scale is None else self._scale
-        rgb = upright_rgb(file, scale, 2 * max(self._shape[:2]))
+        rgb = upright_rgb(file, scale, self._shape.enough)
         if self.metadata["preprocess"]:
             return np.asarray(rgb)[None]
         normal = (view(rgb, self._shape) / 255 - np.array(self.metadata["mean"])) / np.array(self.metadata["std"])

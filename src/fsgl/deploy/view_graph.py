@@ -72,7 +72,7 @@ def with_view(network: onnx.ModelProto, shape: Shape) -> onnx.ModelProto:
 
 
 def _photograph(op: _Builder, height: str, width: str, count: str, shape: Shape) -> str:
-    short = shape.height * 8 // 7
+    short = shape.width * 8 // 7
     smaller = op("Min", height, width)
     scale = op("Div", op.const([short], np.float64), op("Cast", smaller, to=11))  # 11: float64, as Python reckons
     sides = []
@@ -80,8 +80,12 @@ def _photograph(op: _Builder, height: str, width: str, count: str, shape: Shape)
         longer = op("Cast", op("Mul", op("Cast", side, to=11), scale), to=7)
         sides.append(op("Where", op("Equal", side, smaller), op.const([short]), longer))
     resized = _resized(op, "images", op("Concat", count, *sides, op.const([3]), axis=0))
-    starts = [_half_to_even(op, op("Sub", side, op.const([shape.height]))) for side in sides]
-    return _cut(op, resized, starts, [op("Add", start, op.const([shape.height])) for start in starts])
+    starts = [_half_to_even(op, op("Sub", side, op.const([shape.width]))) for side in sides]
+    middle = _cut(op, resized, starts, [op("Add", start, op.const([shape.width])) for start in starts])
+    if not shape.whole:
+        return middle
+    whole = _resized(op, "images", op("Concat", count, op.const([shape.width, shape.width, 3]), axis=0))
+    return op("Concat", middle, whole, axis=1)
 
 
 def _fitted(op: _Builder, height: str, width: str, count: str, shape: Shape) -> str:

@@ -23,6 +23,7 @@ class RecognitionNet(nn.Module):
     compute_dtype: torch.bfloat16 runs the backbone under autocast; what is on top, and the losses, stay in float32,
     where they cost nothing and a rounded logit could cost a rank. None is no autocast.
     frozen: the backbone's weights stay as they are; see ``freeze_backbone``.
+    stacked: images twice as high as wide are two, one above the other, whose features are averaged (``data.view``).
     frozen_batch_norm: the backbone's BatchNorm normalises by its running statistics, which stay as they are.
     temperature_K: divides an image's logits by that of the class predicted (posthoc.py); None for no such buffer.
     """
@@ -31,6 +32,7 @@ class RecognitionNet(nn.Module):
 
     backbone: nn.Module
     compute_dtype: torch.dtype | None = None
+    stacked: bool = False
     frozen: bool = False
     frozen_statistics: bool = False
     frozen_batch_norm: bool = False
@@ -90,11 +92,20 @@ class RecognitionNet(nn.Module):
         if images_BCHW.ndim == 2:
             return images_BCHW
         if self.compute_dtype is None:
-            plain: Tensor = backbone(images_BCHW)
-            return plain
+            return seen(backbone, images_BCHW, self.stacked)
         with torch.autocast(images_BCHW.device.type, self.compute_dtype):
-            rounded: Tensor = backbone(images_BCHW)
+            rounded = seen(backbone, images_BCHW, self.stacked)
         return rounded.float()
+
+
+def seen(backbone: nn.Module, images_BCHW: Tensor, stacked: bool) -> Tensor:
+    """Features ``B x D``. stacked: as of ``RecognitionNet``; square images are one each."""
+    if stacked and images_BCHW.shape[2] == 2 * images_BCHW.shape[3]:
+        upper, lower = images_BCHW.chunk(2, dim=2)
+        mean: Tensor = (backbone(upper) + backbone(lower)) / 2
+        return mean
+    features: Tensor = backbone(images_BCHW)
+    return features
 
 
 class FourHeadNet(RecognitionNet):

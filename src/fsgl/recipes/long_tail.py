@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from fsgl.data.known import DATA_SETS, OWN
-from fsgl.data.load import DataSpec
+from fsgl.data.load import BOTH, DataSpec
 from fsgl.data.readers.small_images import SMALL_SIDE
 from fsgl.errors import UserError, unknown
 from fsgl.methods import Glmc
@@ -202,6 +202,8 @@ def make_experiment(
     settings = _THUMBNAILS if small else SETTINGS[data]
     if settings is _PHOTOGRAPHS and scratch:
         settings = _PHOTOGRAPHS_FROM_SCRATCH
+    if settings is _PHOTOGRAPHS and side is None:
+        spec = replace(spec, view=BOTH)  # docs/auto.md has what it is worth
     experiment = _transferred(RECIPES[name](spec, settings), settings.transfer)
     if name == recipe:
         return experiment

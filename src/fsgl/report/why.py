@@ -46,7 +46,8 @@ class Why:
 def attention(network: ModelWithData | TrainedModel, images_BCHW: Tensor, classes_B: np.ndarray) -> np.ndarray | None:
     """Where the network looked for these classes, ``B x h x w`` in [0, 1]; None without feature maps.
 
-    All 0 where nothing speaks for the class. Another thread may use the model meanwhile.
+    All 0 where nothing speaks for the class. Of two views of an image, one above the other, the maps stand likewise.
+    Another thread may use the model meanwhile.
     """
     model, maps, here = network.model, [], threading.get_ident()
     backbone: nn.Module = model.get_submodule("backbone")
@@ -66,12 +67,17 @@ def attention(network: ModelWithData | TrainedModel, images_BCHW: Tensor, classe
             chosen = logits.gather(1, torch.from_numpy(classes_B).to(logits.device)[:, None])
             if not maps:
                 return None
-            (gradient,) = torch.autograd.grad(chosen.sum(), maps[-1])
+            passes = 2 if model.stacked and images_BCHW.shape[2] == 2 * images_BCHW.shape[3] else 1
+            last = [maps[len(maps) * (one + 1) // passes - 1] for one in range(passes)]
+            gradients = torch.autograd.grad(chosen.sum(), last)
     finally:
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    found = torch.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps[-1]).sum(dim=1)).detach()
+    spoken = [
+        (gradient.mean(dim=(2, 3), keepdim=True) * of).sum(dim=1) for gradient, of in zip(gradients, last, strict=True)
+    ]
+    found = torch.relu(torch.cat(spoken, dim=1)).detach()
     most = found.amax(dim=(1, 2), keepdim=True)
     return np.asarray((found / most.clamp(min=1e-12)).float().cpu().numpy())
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fsgl.data.images.sources import Images
-from fsgl.data.load import LoadedData
+from fsgl.data.load import BOTH, MIDDLE, LoadedData
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.engine.environment import seeded
 from fsgl.engine.predict import predict_features, predict_logits
@@ -108,6 +108,10 @@ def build_model(
                     f"{experiment.method.name} has other heads than one linear classifier: leave "
                     "transfer.classifier=cosine off"
                 ) from None
+    if experiment.data.view == BOTH:
+        if not isinstance(model, RecognitionNet):
+            raise UserError(f"{experiment.method.name} is shown one view of an image at test: data.view={MIDDLE}")
+        model.stacked = True
     if transfer.weights is not None and pretrained:
         origin = load_weights(backbone, experiment.backbone, transfer.weights)
     experiment.method.begin(model, origin is not None)

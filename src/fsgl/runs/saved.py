@@ -153,12 +153,12 @@ class TrainedModel:
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of what the network is given."""
-        return self.array_size or (self.image_size, self.image_size)
+        return self.array_size or (self.image_size * (1 + self.model.stacked), self.image_size)
 
     @property
     def shape(self) -> Shape:
         """What it is shown of an image at test."""
-        return Shape(*self.input_size, self.channels, photograph=self.array_size is None)
+        return Shape(*self.input_size, self.channels, photograph=self.array_size is None, whole=self.model.stacked)
 
 
 def load_model(folder: Path, weights: str = "last", device: torch.device | str = "cpu") -> TrainedModel:

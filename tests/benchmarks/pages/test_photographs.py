@@ -59,3 +59,15 @@ def test_auto_stands_beside_the_recipes_seed_by_seed(tmp_path: Path, drawn: str,
     assert "glmc has the highest mean (66.5; auto 65.0); its figure is within, outside auto's own" in page
     assert "choice of seed 0; choice of seed 1" in page
     assert f"159 test images, {said}." in page.replace("*", "")
+
+
+def test_what_a_second_view_is_worth_stands_with_its_deals(tmp_path: Path) -> None:
+    rows = [
+        {"view": "middle", "scores": [60.0, 62.0], "seconds_of_features": 20.4, "images": 1200},
+        {"view": "middle-and-whole", "scores": [63.0, 66.0], "seconds_of_features": 41.0, "images": 1200},
+    ]
+    content = {"images": "x", "recipe": "balanced-softmax", "folds": 5, "rows": rows}
+    write_record(tmp_path, "views", "views-x", "the command", {"commit": "f" * 40}, content)
+    page = photographs_page(tmp_path)
+    assert "| middle-and-whole | 63.0 | 66.0 | 64.5 | 41 |" in page
+    assert "on 5 folds of the 1,200 training images, dealt 2 times" in page

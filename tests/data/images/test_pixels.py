@@ -221,3 +221,12 @@ def test_views_of_networks_of_small_images_are_the_middle_resized(size: tuple[in
     square = image.crop((left, top, left + side, top + side)).resize((8, 8), Image.Resampling.BILINEAR)
     shown = view(image, Shape(8, 8, 1, photograph=False))
     np.testing.assert_array_equal(shown[..., 0], np.asarray(square.convert("L")))
+
+
+def test_a_photograph_shown_whole_has_its_middle_above_and_all_of_it_pressed_into_a_square_below() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8))
+    shape = Shape(32, 16, 3, photograph=True, whole=True)
+    shown = view(image, shape)
+    np.testing.assert_array_equal(shown[:16], view(image, Shape(16, 16, 3, photograph=True)))
+    np.testing.assert_array_equal(shown[16:], np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR)))
+    assert shape.enough == 32

@@ -41,12 +41,20 @@ class Shape(NamedTuple):
 
     height, width: in pixels.  channels: 1 for grey, 3 for RGB.  photograph: the shorter side is resized to 8/7 of that
     of the network's before the middle is cut out, as photographs are evaluated; False resizes it to the network's own.
+    whole: below a photograph's middle, its whole is shown as well, pressed into a square of the same side: height is
+    then twice the width.
     """
 
     height: int
     width: int
     channels: int
     photograph: bool
+    whole: bool = False
+
+    @property
+    def enough(self) -> int:
+        """Pixels of an image's shorter side that are decoded at least, where it has them."""
+        return 2 * max(self.width, 0 if self.whole else self.height)
 
 
 def upright_rgb(file: Path | BinaryIO, scale: Scale | None = None, at_least: int | None = None) -> Image.Image:
@@ -128,7 +136,7 @@ def view(image: Image.Image, shape: Shape) -> np.ndarray:
     unless it is to be seen as a photograph.
     """
     if shape.photograph:
-        return photograph_view(image, shape.height)
+        return photograph_view(image, shape.width, shape.whole)
     width, height = image.size
     if (height, width) != (shape.height, shape.width):
         # The largest middle part of the wanted proportions, in whole pixels; a graph can do the same.
@@ -141,14 +149,20 @@ def view(image: Image.Image, shape: Shape) -> np.ndarray:
     return pixels.reshape(shape.height, shape.width, shape.channels)
 
 
-def photograph_view(image: Image.Image, size: int) -> np.ndarray:
-    """uint8 ``size x size x 3`` of an RGB image: short side to 8/7 of the size (bilinear, antialiased), middle."""
+def photograph_view(image: Image.Image, size: int, whole: bool = False) -> np.ndarray:
+    """uint8 ``size x size x 3`` of an RGB image: short side to 8/7 of the size (bilinear, antialiased), middle.
+
+    whole: below it all of the image, pressed into the same square; ``2 size x size x 3``.
+    """
     short = size * 8 // 7
     scale = short / min(image.size)
     width, height = (short if side == min(image.size) else int(side * scale) for side in image.size)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
+    middle = np.asarray(resized.crop((left, top, left + size, top + size)))
+    if not whole:
+        return middle
+    return np.concatenate([middle, np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))])
 
 
 def round_half_up(numerator: int, denominator: int) -> int:

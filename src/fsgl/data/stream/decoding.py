@@ -66,28 +66,27 @@ class Decoded:
         return Decoded(self.pixels.pin_memory(), draws, self.bad)
 
 
-def evaluation_view(pixels_HWC: np.ndarray, size: int) -> np.ndarray:
-    """uint8 ``size x size x 3`` of a uint8 RGB image: short side to 8/7 of the size (bilinear, antialiased), middle."""
-    from PIL import Image
-
-    return photograph_view(Image.fromarray(pixels_HWC), size)
-
-
 class _Views(Dataset[Any]):
     """Answers a Request with (views, draws, bad images). An error is answered, too: raised in a worker it would reach
     the user wrapped in the worker's traceback."""
 
-    def __init__(self, images: Decodable, views: ViewSpec, kind: str, classic: Callable[[Any], Tensor] | None) -> None:
-        self._images, self._views, self._kind, self._classic = images, views, kind, classic
+    def __init__(
+        self, images: Decodable, views: ViewSpec, kind: str, classic: Callable[[Any], Tensor] | None,
+        whole: bool = False,
+    ) -> None:  # fmt: skip
+        self._images, self._views, self._kind, self._classic, self._whole = images, views, kind, classic, whole
 
     def __getitem__(self, request: Request) -> tuple[list[Any], list[Draw], list[BadImage]]:
         position, seeds = request
         if not seeds:
+            from PIL import Image
+
+            size = self._views.size
             try:
-                pixels = self._images.pixels(position, 2 * self._views.size)
+                pixels = self._images.pixels(position, 2 * size)
             except BadImage as error:
-                return [np.zeros((self._views.size, self._views.size, 3), np.uint8)], [], [error]
-            return [evaluation_view(pixels, self._views.size)], [], []
+                return [np.zeros((size * (1 + self._whole), size, 3), np.uint8)], [], [error]
+            return [photograph_view(Image.fromarray(pixels), size, self._whole)], [], []
         readable, bad = self._open_or_another(position)
         if readable is None:
             return [], [], bad
@@ -292,11 +291,15 @@ def decoded_batches(
     size: int = 224,
     batch_size: int = 100,
     bad: BadImages | None = None,
+    whole: bool = False,
 ) -> Iterator[Tensor]:
-    """The images in order under the test-time transform, for evaluation; an unreadable one is black."""
+    """The images in order under the test-time transform, for evaluation; an unreadable one is black.
+
+    whole: as of ``photograph_view``.
+    """
     count, on_gpu = len(images.labels), torch.device(device).type == "cuda"
     every: list[Request] = [(position, ()) for position in range(count)]
     steps = (every[start : start + batch_size] for start in range(0, count, batch_size))
-    answers = _Views(images, ViewSpec(size), "whole", None)
+    answers = _Views(images, ViewSpec(size), "whole", None, whole)
     for decoded in _Loader(answers, workers, on_gpu, bad or BadImages("error")).load(steps):
         yield normalise(to_device(decoded.pixels[:, 0], torch.device(device)), mean, std, device)

@@ -175,7 +175,7 @@ class _Answering:
 
     def _opened(self, file: io.BytesIO) -> tuple[Image, list[str]]:
         """The image, and what should be known of how it is shown. Raises BadImage."""
-        enough, scale, notes = 2 * max(self._trained.input_size), self._trained.scale, []
+        enough, scale, notes = self._trained.shape.enough, self._trained.scale, []
         if scale is None and (scale := scale_alone(file)) is not None:
             notes = [f"more than 8 bits a channel: white at {scale.white:,g}, by this image alone (--white-level)"]
         return rgb_of(file, "the upload", enough, scale), notes
