@@ -257,3 +257,9 @@ def test_damaged_bytes_give_an_image_or_one_line(
     path.write_bytes(content[: max(1, int(share * len(content)))])
     with contextlib.suppress(BadImage):
         assert opened(path).ndim == 3
+
+
+def test_the_former_place_of_the_opener_is_known() -> None:
+    from fsgl.data import image_files
+
+    assert image_files.open_rgb is open_rgb
