@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from benchmarks.copies import WAYS, make_folder
+
 from fsgl.data.draw.together import keep_together
 from fsgl.data.readers.own import find_source
 
