@@ -17,6 +17,7 @@ from fsgl.recipes.budget import ENOUGH_EPOCHS, is_short
 from fsgl.report.drawing import GROUP_COLOURS, GROUP_MARKERS, draw, write_files
 from fsgl.report.render import Table
 from fsgl.report.table import EMPTY
+from fsgl.report.transfers import transfer_key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +44,8 @@ def front_part(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], d
     for title, records in comparisons:
         runs = [record["content"] for record in records]
         entries = with_enough_seeds(make_entries(runs))
-        if runs[0]["settings"]["data"]["name"] == "digits" or is_short(runs) or not entries:
+        small = runs[0]["settings"]["data"]["name"] == "digits" or transfer_key(runs[0]) is not None  # or heads alone
+        if small or is_short(runs) or not entries:
             continue
         name = f"results-{runs[0]['settings']['data']['name']}"
         drawing = draw(lambda figure, entries=entries: groups_figure(figure, entries), (8.0, 3.2))  # type: ignore[misc]
