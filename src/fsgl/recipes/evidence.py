@@ -38,26 +38,26 @@ EVIDENCE: dict[str, str] = {
     "fsgl-same": (
         "Command: fsgl train fsgl-same --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 91.4 ± 2.8 (n = 4; AMD EPYC, 1 "
-        "thread, 83 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 91.0 ± 2.2 (n = 5; AMD EPYC, 1 "
+        "thread, 42 s the fastest run)\n"
     ),
     "fsgl-half": (
         "Command: fsgl train fsgl-half --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 93.7 ± 2.9 (n = 4; AMD EPYC, 1 "
-        "thread, 102 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 93.0 ± 2.6 (n = 5; AMD EPYC, 1 "
+        "thread, 40 s the fastest run)\n"
     ),
     "fsgl-inverse": (
         "Command: fsgl train fsgl-inverse --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.0 ± 1.2 (n = 4; AMD EPYC, 1 "
-        "thread, 122 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.8 ± 0.9 (n = 5; AMD EPYC, 1 "
+        "thread, 44 s the fastest run)\n"
     ),
     "glmc-balanced-softmax": (
         "Command: fsgl train glmc-balanced-softmax --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.8 ± 1.2 (n = 4; AMD EPYC, 1 "
-        "thread, 29 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.6 ± 1.0 (n = 5; AMD EPYC, 1 "
+        "thread, 20 s the fastest run)\n"
     ),
     "cross-entropy": (
         "Command: fsgl train cross-entropy --data cifar100 --val 0\n"
@@ -82,7 +82,7 @@ EVIDENCE: dict[str, str] = {
     "bcl": (
         "Command: fsgl train bcl --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.4 ± 1.9 (n = 4; AMD EPYC, 1 "
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.1 ± 1.5 (n = 5; AMD EPYC, 1 "
         "thread, 17 s the fastest run)\n"
     ),
     "class-balanced": (
@@ -110,8 +110,8 @@ EVIDENCE: dict[str, str] = {
     "disalign": (
         "Command: fsgl train disalign --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.6 ± 1.9 (n = 4; AMD EPYC, 1 "
-        "thread, 21 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.6 ± 1.3 (n = 5; AMD EPYC, 1 "
+        "thread, 13 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 40 epochs: 56.5 ± 0.6 (n = 5; AMD "
         "EPYC, 1 thread, 1 s the fastest run)\n"
     ),
@@ -134,8 +134,8 @@ EVIDENCE: dict[str, str] = {
     "logit-adjustment": (
         "Command: fsgl train logit-adjustment --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.6 ± 1.4 (n = 4; AMD EPYC, 1 "
-        "thread, 20 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.7 ± 1.0 (n = 5; AMD EPYC, 1 "
+        "thread, 14 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 40 epochs: 62.3 ± 4.7 (n = 5; AMD "
         "EPYC, 1 thread, 1 s the fastest run)\n"
     ),
@@ -164,13 +164,13 @@ EVIDENCE: dict[str, str] = {
     "paco": (
         "Command: fsgl train paco --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 89.0 ± 2.0 (n = 4; AMD EPYC, 1 "
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 89.5 ± 1.9 (n = 5; AMD EPYC, 1 "
         "thread, 14 s the fastest run)\n"
     ),
     "sade": (
         "Command: fsgl train sade --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.8 ± 1.3 (n = 4; AMD EPYC, 1 "
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.4 ± 1.4 (n = 5; AMD EPYC, 1 "
         "thread, 15 s the fastest run)\n"
     ),
     "vector-scaling": (
@@ -184,7 +184,7 @@ EVIDENCE: dict[str, str] = {
     "weight-averaging": (
         "Command: fsgl train weight-averaging --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.8 ± 1.4 (n = 4; AMD EPYC, 1 "
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.7 ± 0.9 (n = 5; AMD EPYC, 1 "
         "thread, 18 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 40 epochs: 56.6 ± 1.3 (n = 5; AMD "
         "EPYC, 1 thread, 1 s the fastest run)\n"
