@@ -155,6 +155,10 @@ def test_folders_are_read_as_meant(base: Path, case: tuple[list[str], list[tuple
     if isinstance(found, str):
         assert not sure, found
         return
+    # A class that is called as what programs leave behind ("CACHE") is passed over, and named.
+    left = {c for c in {c for _, _, c in meant} - set(found.class_names) if any(repr(c) in n for n in found.notes)}
+    assert not (sure and left)
+    meant = {each for each in meant if each[2] not in left}
     assert contents(found) == meant
     assert list(found.class_names) == in_order({name for _, _, name in meant})
     if len(files) > len(meant) or links:
