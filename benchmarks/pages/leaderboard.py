@@ -43,8 +43,8 @@ ABOUT = {
     STAMPS: "796 drawings and photographs in 16 folders, 247 to 3 each (Debian's tuxpaint-stamps-default), as `fsgl "
     "train RECIPE --data FOLDER` has them but for the test images, shown once: heads on cached features of a frozen "
     "network with ImageNet's weights, of two views for all, which GLMC and FSGL mix as features. The smallest classes "
-    "have one test image each: the mean over classes moves by 6.7 points with one of them. Seeds change the order of "
-    "training and the first weights, not the split.",
+    "have one test image each, with which the mean over classes jumps. Seeds change the order of training and the "
+    "first weights, not the split.",
 }
 OWN_NAMES = {STAMPS: "stamps"}  # a folder of one's own has none in its records
 

@@ -51,7 +51,9 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     path = options.output or options.run / f"model-exported{SUFFIXES[options.format]}"
     with tempfile.TemporaryDirectory() as scratch:
         if options.images:
-            files, what, problem = find_images(options.images)[0][:COMPARED], "given images", None
+            given, notes = find_images(options.images)
+            print("".join(f"note: {note}\n" for note in notes), end="", file=sys.stderr)
+            files, what, problem = given[:COMPARED], "given images", None
         else:
             files, what, problem = sample_files(trained, Path(scratch))
         if problem:

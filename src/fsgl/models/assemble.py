@@ -98,9 +98,14 @@ class RecognitionNet(nn.Module):
         return rounded.float()
 
 
+def views_in(images_BCHW: Tensor, stacked: bool) -> int:
+    """Views in each image, one above the other. stacked: as of ``RecognitionNet``; square images are one each."""
+    return 2 if stacked and images_BCHW.shape[2] == 2 * images_BCHW.shape[3] else 1
+
+
 def seen(backbone: nn.Module, images_BCHW: Tensor, stacked: bool) -> Tensor:
-    """Features ``B x D``. stacked: as of ``RecognitionNet``; square images are one each."""
-    if stacked and images_BCHW.shape[2] == 2 * images_BCHW.shape[3]:
+    """Features ``B x D``, the mean over an image's views. stacked: as of ``RecognitionNet``."""
+    if views_in(images_BCHW, stacked) == 2:
         upper, lower = images_BCHW.chunk(2, dim=2)
         mean: Tensor = (backbone(upper) + backbone(lower)) / 2
         return mean

@@ -25,6 +25,7 @@ from fsgl.data.images.sources import Images
 from fsgl.data.images.thumbnails import thumbnail
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.errors import UserError
+from fsgl.models.assemble import views_in
 from fsgl.runs.network import ModelWithData
 from fsgl.runs.saved import TrainedModel
 
@@ -67,7 +68,7 @@ def attention(network: ModelWithData | TrainedModel, images_BCHW: Tensor, classe
             chosen = logits.gather(1, torch.from_numpy(classes_B).to(logits.device)[:, None])
             if not maps:
                 return None
-            passes = 2 if model.stacked and images_BCHW.shape[2] == 2 * images_BCHW.shape[3] else 1
+            passes = views_in(images_BCHW, bool(model.stacked))
             last = [maps[len(maps) * (one + 1) // passes - 1] for one in range(passes)]
             gradients = torch.autograd.grad(chosen.sum(), last)
     finally:

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import accumulate, repeat
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -136,14 +136,12 @@ def _equal(one: str, other: str) -> bool:
     return False
 
 
-class _Reader:
+class _Reader(Protocol):
     """Of a part.  Each step gives something of an image to compare, or None where it cannot be read."""
 
-    def tail(self, position: int, size: Any) -> Hashable | None:
-        raise NotImplementedError
+    def tail(self, position: int, size: Any) -> Hashable | None: ...
 
-    def content(self, position: int, size: Any) -> Hashable | None:
-        raise NotImplementedError
+    def content(self, position: int, size: Any) -> Hashable | None: ...
 
 
 _Group = tuple[Hashable, list[int]]  # what they share of sizes, and their places
@@ -157,7 +155,7 @@ def _reader(part: Images) -> _Reader:
     return _Files(part) if isinstance(part, ImageFiles) else _Stored(part)
 
 
-class _Files(_Reader):
+class _Files:
     def __init__(self, images: ImageFiles) -> None:
         self._root, self._paths = os.path.join(images.root, ""), images.paths
 
@@ -184,7 +182,7 @@ class _Files(_Reader):
             return None
 
 
-class _Stored(_Reader):
+class _Stored:
     """Of a prepared set."""
 
     def __init__(self, images: PreparedImages) -> None:
@@ -200,7 +198,7 @@ class _Stored(_Reader):
         return hashlib.blake2b(self._bytes(position)).digest()
 
 
-class _Pixels(_Reader):
+class _Pixels:
     def __init__(self, images: ImageArrays) -> None:
         self._images = images.images
 
