@@ -103,9 +103,9 @@ def main(arguments: list[str]) -> int:
         }  # fmt: skip
     if options.record:
         title = "clip-art" if options.clip_art else images.name
+        command = "python -m benchmarks.views" + " --clip-art" * options.clip_art
         write_record(
-            options.record, "views", f"views-{title}", "python -m benchmarks.views", environment(torch.device("cpu")),
-            content,
+            options.record, "views", f"views-{title}", command, environment(torch.device("cpu")), content
         )  # fmt: skip
     return 0
 
