@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from fsgl.commands.cli import main
 from fsgl.comparison.grid import Cell
 from fsgl.data.readers.cifar import load_cifar
 from fsgl.files import read_json, write_json
+from fsgl.models.backbones import BACKBONES
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def programs() -> Iterator[dict[str, ModuleType]]:
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, mock.patch.dict(BACKBONES):  # trials add theirs for the whole process
         patch.syspath_prepend(BENCHMARKS)  # as for a script that is started there
         yield {name: importlib.import_module(name) for name in ("trials", "settings_search", "long_runs")}
 

@@ -30,9 +30,46 @@ def test_second_ctrl_c_leaves_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_ctrl_c_out_of_patience_shows_nothing_of_what_is_tidied_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a finalizer, such as that of torch's decoding processes, and on the way out, in the block and after it."""
+    swallowed: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", swallowed.append)
+    monkeypatch.setattr("fsgl.engine.interrupts._own_process", True)
+
+    def ctrl_c() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    class Finalized:
+        def __del__(self) -> None:
+            finalized.append(None)
+            ctrl_c()
+
+    finalized: list[None] = []
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt), Interrupts(), Interrupts():  # noqa: PT012
+            ctrl_c()
+            Finalized()
+            assert finalized == [None]
+            try:
+                ctrl_c()
+            finally:
+                ctrl_c()
+                Finalized()
+        ctrl_c()
+        Finalized()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert finalized == [None] * 3
+    assert swallowed == []
+
+
 def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(ZeroDivisionError), Interrupts():
+    with pytest.raises(ZeroDivisionError), Interrupts():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)  # of a process that is not a command's own
         raise ZeroDivisionError
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 

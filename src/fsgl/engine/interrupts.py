@@ -17,6 +17,10 @@ NOTICE = b"\nfsgl: stopping after this step, once it is saved; Ctrl-C again leav
 class Interrupts:
     """Within: a first SIGINT or SIGTERM is noted in ``signal_number``; a SIGINT after it interrupts at once.
 
+    One after that, or within a finalizer (``__del__``, where Python swallows what is raised, with a traceback), is
+    passed over, as the program is on its way out. In a process that is a command's own it is so after the block too,
+    where a signal ended it: what is left to be tidied up may take a second, and none of it should be seen.
+
     quiet: say nothing of it, as another process does.
     Outside the main thread signals cannot be caught; then nothing is noted and nothing changes.
     """
@@ -24,6 +28,7 @@ class Interrupts:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self.signal_number: int | None = None
+        self._leaving = False
         self._before: dict[int, object] = {}
         self._last_save = time.monotonic()
 
@@ -36,12 +41,15 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        ends = error is not None and self.signalled and _own_process
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            if signal.getsignal(number) == self._note:  # a block within this one may have made the process deaf
+                signal.signal(number, signal.SIG_IGN if ends and number == signal.SIGINT else handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None:
-            if number == signal.SIGINT:
+            if number == signal.SIGINT and not self._leaving and not _in_finalizer(frame):
+                self._leaving = True
                 raise KeyboardInterrupt
             return
         self.signal_number = number
@@ -60,6 +68,12 @@ class Interrupts:
 
     def seconds_since_save(self) -> float:
         return time.monotonic() - self._last_save
+
+
+def _in_finalizer(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 _own_process = False
