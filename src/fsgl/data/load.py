@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsgl.collector import without_collector
 from fsgl.data.draw.grouped import group_numbers
 from fsgl.data.draw.holdout import require_trainable, with_test, with_validation
 from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
@@ -239,6 +240,7 @@ class LoadedData:
         return described
 
 
+@without_collector()
 def read_own(spec: DataSpec) -> Source:
     """Somebody's own images ("own" or "lists"), small ones of one size decoded."""
     if spec.name == "own":
@@ -257,6 +259,7 @@ _READERS: dict[str, Callable[[DataSpec], Source]] = {
 }
 
 
+@without_collector()
 def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False) -> LoadedData:
     """Read, draw and part a data set. source: what ``spec`` names, where it has been read already.
 
@@ -292,11 +295,8 @@ def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False)
         parts["val"] = val
     if spec.name in OWN:
         parts["classes"] = source.class_names
-    size = train.array_size
-    if size is not None and spec.view != MIDDLE:
-        raise UserError(
-            f"data.view={spec.view} is for photographs; images in memory are shown as they are: leave it off"
-        )
+    if (size := train.array_size) is not None and spec.view != MIDDLE:
+        raise UserError(f"data.view={spec.view} is for photographs; images in memory are shown as they are: omit it")
     sized: dict[str, Any] = {} if size is None else {"image_size": size[0], "array_size": size}
     return LoadedData(
         spec=replace(spec, imbalance_factor=spec.imbalance_factor or kind.default_factor),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fsgl.collector import without_collector
 from fsgl.data.images.sources import Images
 from fsgl.data.load import BOTH, MIDDLE, LoadedData
 from fsgl.data.stream.features import ImageFeatures
@@ -75,6 +76,7 @@ def readable(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return logits[kept], labels[kept]
 
 
+@without_collector()
 def build_network(
     experiment: Experiment, data: LoadedData, device: torch.device, pretrained: bool = True
 ) -> ModelWithData:
