@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fsgl.comparison.all_cells import local_devices, threads_each
 from fsgl.engine import environment as module
-from fsgl.engine.environment import commit, environment, seeded
+from fsgl.engine.environment import commit, environment, seeded, usable_cores
 
 
 def test_seeded_depends_on_seed_and_place_alone() -> None:
@@ -47,13 +48,22 @@ def test_environment_can_be_recorded() -> None:
     assert versions["numpy"] == importlib.metadata.version("numpy")
 
 
+def test_runs_at_a_time_are_of_the_cores_that_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5}, raising=False)
+    assert usable_cores() == 2
+    assert (local_devices("cpu"), threads_each(["cpu"])) == (["cpu", "cpu"], 2)
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    assert usable_cores() == 64
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that takes the place of the package's own, with git settings of nobody's."""
     folder = tmp_path / "site-packages" / "engine"
     folder.mkdir(parents=True)
-    (folder / "reproducible.py").write_text("first")
-    monkeypatch.setattr(module, "__file__", str(folder / "reproducible.py"))
+    (folder / "environment.py").write_text("first")
+    monkeypatch.setattr(module, "__file__", str(folder / "environment.py"))
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
@@ -71,13 +81,13 @@ def test_commit_names_the_source(package: Path) -> None:
     assert commit() is None  # outside git
     git(package, "init", "-q")
     assert commit() is None  # installed into a folder of somebody else's repository
-    git(package, "add", "reproducible.py")
+    git(package, "add", "environment.py")
     git(package, "commit", "-qm", "one")
     head = git(package, "rev-parse", "HEAD")
     assert commit() == head
     (package / "untracked.py").touch()
     assert commit() == head
-    (package / "reproducible.py").write_text("second")
+    (package / "environment.py").write_text("second")
     assert commit() == f"{head}+changes"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from fsgl.automatic.candidates import HEADS
 from fsgl.data.images.sources import Source
 from fsgl.data.load import LoadedData, load_data
+from fsgl.engine.environment import usable_cores
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
 from fsgl.models.packaged import missing
@@ -59,9 +59,7 @@ class Asked:
     @property
     def processes(self) -> int:
         """How many trials at a time."""
-        if self.jobs is not None:
-            return self.jobs
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.jobs if self.jobs is not None else usable_cores()
 
 
 @dataclass(frozen=True)

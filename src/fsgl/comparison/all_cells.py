@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from fsgl.comparison.grid import Cell, Launch, Word, launch_process, run_grid
 from fsgl.comparison.looks import Looks
 from fsgl.comparison.outlook import outlook
 from fsgl.comparison.page import ComparisonReport, report_on_runs
+from fsgl.engine.environment import usable_cores
 from fsgl.engine.runtime import Runtime
 from fsgl.runs.saved import read_record
 
@@ -31,13 +31,13 @@ def local_devices(device: str, jobs: int | None = None) -> list[str]:
     else:
         devices = [str(Runtime(device).torch_device())]
     if jobs is None:
-        jobs = len(devices) if devices[0] != "cpu" else os.cpu_count() or 1
+        jobs = len(devices) if devices[0] != "cpu" else usable_cores()
     return [devices[i % len(devices)] for i in range(jobs)]
 
 
 def threads_each(devices: Sequence[str]) -> int | None:
     """CPU threads of each run where they share the cores; None leaves it to them."""
-    return None if devices[0] != "cpu" else max(1, (os.cpu_count() or 1) // len(devices))
+    return None if devices[0] != "cpu" else max(1, usable_cores() // len(devices))
 
 
 def report_on_cells(

@@ -45,6 +45,11 @@ def commit() -> str | None:
     return f"{head}+changes" if head and git("status", "--porcelain", "--untracked-files=no") else head
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on: fewer than the machine's under Slurm, ``taskset`` and in some containers."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment(device: torch.device) -> dict[str, object]:
     """Versions and machine, as recorded with every run."""
     return {

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from fsgl.engine.environment import usable_cores
 from fsgl.engine.processes import ConnectedProcesses, Processes
 from fsgl.errors import UserError, first_line
 
@@ -94,7 +95,7 @@ def _start(devices: int, nodes: int) -> NoReturn:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // devices)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SAVING_SECONDS))
     # A signal goes to the whole group of each process, its decoding workers too, which heed SIGTERM and not SIGINT.
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGINT"

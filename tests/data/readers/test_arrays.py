@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from fsgl.data.images.sources import ImageArrays, Source
 from fsgl.data.readers.arrays import as_pixels, read_arrays, save_arrays
@@ -45,6 +45,11 @@ class Pairs:
 class Stream(IterableDataset):
     def __iter__(self) -> Any:
         yield from zip(X, Y, strict=True)
+
+
+class Unmeasured(Dataset):
+    def __getitem__(self, place: int) -> Any:
+        return X[place], int(Y[place])
 
 
 @pytest.mark.parametrize(
@@ -107,6 +112,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no labels": (X, "a pair"),
     "nothing": (None, "NoneType"),
     "stream": (Stream(), "no length"),
+    "dataset without a length": (Unmeasured(), "no length"),
     "loader": (DataLoader(TensorDataset(torch.tensor(X), torch.tensor(Y)), batch_size=2), "loader.dataset"),
     "one class": ((X, [3] * 6), "all training images are of one class, 3"),
     "too few labels": ((X, Y[:5]), "6 training images and 5 labels"),

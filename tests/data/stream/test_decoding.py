@@ -150,7 +150,10 @@ def test_evaluation_views_are_the_fields(tmp_path: Path, width: int, height: int
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_evaluation_batches_are_all_files_in_order(files: ImageFiles, workers: int) -> None:
+def test_evaluation_batches_are_all_files_in_order(
+    files: ImageFiles, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch._utils.cpu_count", lambda: 1)  # nor does torch warn there of two workers
     batches = list(decoded_batches(files, MEAN, STD, workers=workers, size=16, batch_size=4))
     assert [len(batch) for batch in batches] == [4, 4, 3]
     transform = Compose([Resize(18), CenterCrop(16), ToTensor(), Normalize(MEAN, STD)])

@@ -179,20 +179,20 @@ def _pair(given: Any, what: str) -> tuple[Any, Any, Sequence[str] | None]:
         return given[0], given[1], None
     if isinstance(given, (tuple, list, Mapping)) or hasattr(given, "__array__"):
         raise UserError(f"the {what} data are {_KINDS}; arrays come as a pair (images, labels)")
-    if hasattr(given, "__getitem__") and hasattr(given, "__len__"):
+    if hasattr(given, "__getitem__"):
         return _read_dataset(given, what)
     if hasattr(given, "dataset") and hasattr(given, "batch_size"):
         raise UserError(f"the {what} data are a DataLoader; give its Dataset, loader.dataset")
     if hasattr(given, "__iter__"):
         raise UserError(f"the {what} Dataset has no length; give one with __len__ and __getitem__, or arrays")
-    raise UserError(f"the {what} data are {_KINDS}, but {type(given).__name__}")
+    raise UserError(f"the {what} data are of type {type(given).__name__}, {_KINDS}")
 
 
 def _read_dataset(dataset: Any, what: str) -> tuple[Any, Any, Sequence[str] | None]:
     try:
         count = len(dataset)
-    except TypeError:  # torch's own IterableDataset has a __len__ that raises
-        raise UserError(f"the {what} Dataset has no length; give one that has, or arrays") from None
+    except (TypeError, NotImplementedError):
+        raise UserError(f"the {what} Dataset has no length; give it a __len__, or give arrays") from None
     if not count:
         raise UserError(f"there are no {what} images: the Dataset is empty")
     images: list[np.ndarray] = []

@@ -9,6 +9,8 @@ the torchvision pipeline (classic.py), the reference. Each view's random numbers
 from __future__ import annotations
 
 import atexit
+import contextlib
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -139,6 +141,14 @@ def _quiet_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
+@contextlib.contextmanager
+def _as_many_as_asked() -> Iterator[None]:
+    """Within: torch does not warn of more workers than cores, which is how it is on a machine with one core."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
+
+
 class _Requests:
     """The batch sampler of a DataLoader whose workers outlive an epoch: what it yields is set anew for each."""
 
@@ -154,23 +164,26 @@ class _Loader:
 
     def __init__(self, views: _Views, workers: int, pin: bool, bad: BadImages) -> None:
         self._requests, self._bad = _Requests(), bad
-        self._loader: DataLoader[Any] = DataLoader(
-            views,
-            batch_sampler=self._requests,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=_collate,
-            worker_init_fn=_quiet_worker,
-            pin_memory=pin,
-            generator=torch.Generator(),  # or the loader would seed its workers from torch's global one, and move it
-        )
+        with _as_many_as_asked():
+            self._loader: DataLoader[Any] = DataLoader(
+                views,
+                batch_sampler=self._requests,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                collate_fn=_collate,
+                worker_init_fn=_quiet_worker,
+                pin_memory=pin,
+                generator=torch.Generator(),  # or it would seed its workers from torch's global one, and move it
+            )
         if workers:
             atexit.register(_end_workers, weakref.ref(self._loader))
 
     def load(self, steps: Iterable[list[Request]]) -> Iterator[Decoded]:
         self._requests.steps = steps
         try:
-            for decoded in self._loader:
+            with _as_many_as_asked():
+                batches = iter(self._loader)
+            for decoded in batches:
                 if isinstance(decoded, str):
                     raise UserError(decoded)
                 self._bad.note(decoded.bad)
