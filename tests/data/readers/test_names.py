@@ -41,6 +41,14 @@ def test_labels_are_numbered_and_keep_their_names(
     assert column.dtype == np.int64
 
 
+def test_a_folder_may_be_called_as_pandas_writes_a_number() -> None:
+    found, (column,) = number_labels([["10.0", "7", "1.0", "01", "1"]], cells=False)
+    assert found == ("01", "1", "1.0", "7", "10.0")
+    assert column.tolist() == [4, 3, 2, 0, 1]
+    (said,) = label_notes({"10.0": 2, "7": 1, "1.0": 3, "01": 4, "1": 5}, cells=False)
+    assert said == "'01' (4) and '1' (5) and '1.0' (3) are one number: different classes"
+
+
 @given(st.lists(st.lists(st.integers(-(10**17), 10**17).map(str) | st.text(max_size=3), max_size=9), max_size=3))
 def test_numbering_is_of_all_columns_together_and_loses_nothing(columns: list[list[str]]) -> None:
     names, numbered = number_labels(columns)

@@ -62,7 +62,7 @@ def read_class_folders(path: Path, reading: Reading | None = None) -> Listing:
     if ungrouped:
         notes.append(f"{ungrouped:,} images lie above level {reading.group_level} and are in no group")
     parts = {part: labelled for part, labelled in parts.items() if labelled.paths or part == "train"}
-    return Listing(path, path, layout.kind, parts, notes, follow)
+    return Listing(path, path, layout.kind, parts, notes, follow, cells=False)
 
 
 def _outside(layout: Layout, steps: Sequence[str]) -> str:

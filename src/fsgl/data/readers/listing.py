@@ -35,7 +35,7 @@ class Listing:
 
     path: what was read, for messages.  root: where the paths start.  kind: what it is, in words.  parts: by the keys of
     ``PARTS``; only those that are there.  notes: what else a person should know, a sentence each.  follow: links may
-    lead out of the root.
+    lead out of the root.  cells: labels were written in a file, by pandas perhaps, and are no folders' names.
     """
 
     path: Path
@@ -44,6 +44,7 @@ class Listing:
     parts: dict[str, Labelled]
     notes: list[str] = field(default_factory=list)
     follow: bool = False
+    cells: bool = True
 
 
 def source_of(listing: Listing) -> Source:
@@ -51,7 +52,7 @@ def source_of(listing: Listing) -> Source:
     if "train" not in listing.parts:
         given = " and ".join(PARTS[part] for part in listing.parts)
         raise UserError(f"{listing.path}: no training images" + (f", only {given} images" if given else ""))
-    names, labels = number_labels(part.labels for part in listing.parts.values())
+    names, labels = number_labels((part.labels for part in listing.parts.values()), listing.cells)
     counts = Counter(label for labelled in listing.parts.values() for label in labelled.labels)
     images = {
         part: ImageFiles(listing.root, tuple(labelled.paths), numbers, follow=listing.follow)
@@ -65,7 +66,7 @@ def source_of(listing: Listing) -> Source:
         *IMAGENET_STATISTICS,
         val=images.get("val"),
         found=describe(listing.kind, len(names), {part: len(found) for part, found in images.items()}),
-        notes=(*listing.notes, *label_notes(counts)),
+        notes=(*listing.notes, *label_notes(counts, listing.cells)),
         groups={part: tuple(labelled.groups) for part, labelled in listing.parts.items() if labelled.groups},
     )
 

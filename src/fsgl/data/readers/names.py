@@ -22,19 +22,20 @@ def normal(label: str) -> str:
     return label if label.isascii() else unicodedata.normalize("NFC", label)
 
 
-def number_labels(columns: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], list[np.ndarray]]:
+def number_labels(columns: Iterable[Sequence[str]], cells: bool = True) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """Names of the classes, and every column of labels as int64 indices into them.
 
     A name is the label as it is written, in normal form C. Where all are whole numbers the classes stand in the order
-    of the numbers ("007" before "10"), and the ".0" of pandas is no part of the name; otherwise in the order of the
-    names. Bytes of a folder's name that are no text become ``\\xff`` in it, and no two classes have one name.
+    of the numbers ("007" before "10"), otherwise in the order of the names; and then the ".0" of pandas is no part of
+    the name of cells, while a folder may be called so. Bytes of a folder's name that are no text become ``\\xff`` in
+    it, and no two classes have one name.
     """
     columns = list(columns)
     written = {label for column in columns for label in column}
     key_of = {label: normal(label) for label in written}
     if _all_numbers(key_of.values()):
-        key_of = {label: _bare(key) for label, key in key_of.items()}
-        order = sorted(set(key_of.values()), key=lambda key: (int(key), key))
+        key_of = {label: _bare(key) if cells else key for label, key in key_of.items()}
+        order = sorted(set(key_of.values()), key=lambda key: (int(_bare(key)), key))
     else:
         order = sorted(set(key_of.values()))
     place = {key: index for index, key in enumerate(order)}
@@ -73,8 +74,9 @@ def _as_text(keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def label_notes(counts: Mapping[str, int]) -> list[str]:
-    """What a person should know of labels that nearly meet, with their counts. counts: by label as it is written."""
+def label_notes(counts: Mapping[str, int], cells: bool = True) -> list[str]:
+    """What a person should know of labels that nearly meet, with their counts. counts: by label as it is written.
+    cells: as of ``number_labels``."""
     notes = []
     keys: dict[str, list[str]] = defaultdict(list)
     for label in counts:
@@ -86,12 +88,12 @@ def label_notes(counts: Mapping[str, int]) -> list[str]:
     totals: Counter[str] = Counter()
     numbers = _all_numbers(keys)
     for key, labels in keys.items():
-        totals[_bare(key) if numbers else key] += sum(counts[label] for label in labels)
-    if numbers and (dotted := next((key for key in keys if _bare(key) != key), None)):
+        totals[_bare(key) if numbers and cells else key] += sum(counts[label] for label in labels)
+    if numbers and cells and (dotted := next((key for key in keys if _bare(key) != key), None)):
         notes.append(f"labels such as '{shorten(dotted)}' are taken for the number, '{shorten(_bare(dotted))}'")
-    notes += _nearly(totals, lambda name: name.lstrip("+").lstrip("0") or "0", "are one number") if numbers else []
-    alike = _nearly(totals, _as_seen, "differ only in letter case or spaces")
-    return [*notes, *([] if numbers else alike)]
+    if numbers:
+        return notes + _nearly(totals, lambda name: _bare(name).lstrip("+").lstrip("0") or "0", "are one number")
+    return notes + _nearly(totals, _as_seen, "differ only in letter case or spaces")
 
 
 def _as_seen(name: str) -> str:
