@@ -25,6 +25,7 @@ from fsgl.report.run_page import write_report
 from fsgl.report.table import per_class_table, protocol_table, render_protocol
 from fsgl.report.tested import of_classes
 from fsgl.runs.adjustment import adjust
+from fsgl.runs.feature_cache import as_it_was_scored
 from fsgl.runs.folder import unused_folder
 from fsgl.runs.prediction_sets import exported_sets, prediction_sets
 from fsgl.runs.saved import TrainedModel, experiment_of, load_model, load_network, read_history, read_record
@@ -121,16 +122,20 @@ class Run:
         members = np.take_along_axis(sets.members(logits), order, axis=1)
         return [self.classes[places[held]] for places, held in zip(order, members, strict=True)]
 
-    def evaluate(self, data: Any = None, weights: str = "last") -> dict[str, Any]:
+    def evaluate(
+        self, data: Any = None, weights: str = "last", *, feature_cache: Path | str | None = None
+    ) -> dict[str, Any]:
         """All figures (``fsgl.evaluate_predictions``) on other labelled images, or on the run's own test images.
 
         data: (images, labels) or a torch Dataset, with labels as in training; a path as for training, of which the test
         part counts where it has one, else all images; None is the run's test images.
         weights: "last", or "best-val" for the epoch that was best on validation images.
+        feature_cache: folder of a frozen network's features; None is where the run kept those of its own images.
         """
         device = self._torch_device()
         if data is None:
             network = load_network(self.folder, weights, device, self._data)
+            network = as_it_was_scored(network, self.record, _folder(feature_cache), device, parts=("test",))
             return network.measure(network.data.test, network.logits(network.data.test, device))
         trained = self.trained if weights == "last" else load_model(self.folder, weights, device)
         if is_path(data):
@@ -142,30 +147,35 @@ class Run:
         boundaries = trained.experiment.evaluation
         return evaluate_predictions(logits, places, trained.class_counts, many=boundaries.many, few=boundaries.few)
 
-    def report(self, out: Path | str | None = None, images: bool = True) -> Path:
+    def report(
+        self, out: Path | str | None = None, images: bool = True, *, feature_cache: Path | str | None = None
+    ) -> Path:
         """Write the page, figures and tables of ``fsgl report``, by default into the run folder. Returns report.html.
 
-        images: False leaves out what needs the test images.
+        images: False leaves out what needs the test images.  feature_cache: as of ``evaluate``.
         """
-        folder = None if out is None else Path(out)
-        return write_report(self.folder, folder, images, self._torch_device(), data=self._data).page
+        device, kept = self._torch_device(), _folder(feature_cache)
+        return write_report(self.folder, _folder(out), images, device, data=self._data, feature_cache=kept).page
 
     def adjust(
         self, name: str, value: float | None = None, *, prior: Any = None, unlabelled: Any = None,
-        estimator: str = "em", out: Path | str | None = None,
+        estimator: str = "em", out: Path | str | None = None, feature_cache: Path | str | None = None,
     ) -> Run:  # fmt: skip
         """The run corrected without training, as a new run: tau-norm, max-norm, logit-adjustment, temperature,
         group-temperature, aggregation or prior (docs/adjust.md).
 
         value: None tunes it on the validation images.  prior, unlabelled, estimator: of "prior": class weights as of
         ``predict_proba``, or images as of ``predict`` to estimate them from.  out: the new folder, by default beside
-        this one.
+        this one.  feature_cache: as of ``evaluate``.
         """
         device = self._torch_device()
         folder = Path(out) if out else unused_folder(self.folder.with_name(f"{self.folder.resolve().name}+{name}"))
         weights = None if prior is None else prior_weights(self.trained, prior)
         logits = None if unlabelled is None else self._logits(unlabelled)
-        adjust(self.folder, folder, name, value, weights, logits, estimator, device, data=self._data)
+        adjust(
+            self.folder, folder, name, value, weights, logits, estimator, device, data=self._data,
+            feature_cache=_folder(feature_cache),
+        )  # fmt: skip
         return Run(folder, self._data, self._device)
 
     def export(
@@ -231,3 +241,7 @@ class Run:
 
     def _logits(self, images: Any) -> np.ndarray:
         return logits_of(self.trained, images, self._torch_device(), white=self._white())
+
+
+def _folder(given: Path | str | None) -> Path | None:
+    return None if given is None else Path(given)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from fsgl.commands.arguments import FORM, add_device, add_run, add_threads, add_workers, folder, within
+from fsgl.commands.arguments import (
+    FORM,
+    add_device,
+    add_feature_cache,
+    add_run,
+    add_threads,
+    add_workers,
+    folder,
+    within,
+)
 from fsgl.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -46,6 +55,7 @@ def add(commands: Any) -> None:
     command.add_argument("--out", type=folder, metavar="FOLDER", help="the new run folder (default: RUN+ADJUSTMENT)")
     add_device(command)
     add_workers(command)
+    add_feature_cache(command)
     add_threads(command)
 
 
@@ -77,8 +87,9 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
         if options.unlabelled:
             unlabelled = _logits(options, trained, device, workers)
     after = adjust(
-        options.run, out, options.adjustment, options.value, prior, unlabelled, options.estimator, device, workers
-    )
+        options.run, out, options.adjustment, options.value, prior, unlabelled, options.estimator, device, workers,
+        feature_cache=options.feature_cache,
+    )  # fmt: skip
     done = after["adjustment"]
     told = ("name", "tuned_on", "assumed_prior", "prior", "as_all_images")
     figures = {key: value for key, value in done.items() if key not in told}

@@ -73,6 +73,14 @@ def add_workers(command: Any, what: str = "processes that decode image files") -
     command.add_argument("--workers", type=int, default=2, metavar="N", help=f"{what} (2)")
 
 
+def add_feature_cache(command: Any) -> None:
+    """``--feature-cache``, of runs that are trained on features."""
+    command.add_argument(
+        "--feature-cache", metavar="FOLDER", type=folder,
+        help="where a frozen network's features are (default: where the run kept them)",
+    )  # fmt: skip
+
+
 def add_threads(command: Any) -> None:
     """``--threads``, which the command line sets before the command runs."""
     command.add_argument("--threads", type=int, metavar="N", help="CPU threads of this process")

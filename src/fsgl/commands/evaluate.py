@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
 from typing import Any
 
-from fsgl.commands.arguments import add_device, add_run, add_threads, add_weights, add_workers, within
+from fsgl.commands.arguments import (
+    add_device,
+    add_feature_cache,
+    add_run,
+    add_threads,
+    add_weights,
+    add_workers,
+    within,
+)
 
 
 def add(commands: Any) -> None:
@@ -16,6 +26,7 @@ def add(commands: Any) -> None:
     add_weights(command)
     add_device(command)
     add_workers(command)
+    add_feature_cache(command)
     add_threads(command)
     command.add_argument("--json", action="store_true", help="print the metrics as JSON instead of tables")
 
@@ -24,10 +35,15 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl evaluate RUN``: the test set once more, by the saved weights."""
     from fsgl.engine.runtime import Runtime
     from fsgl.report.summary import print_metrics
-    from fsgl.runs.saved import load_network
+    from fsgl.runs.feature_cache import as_it_was_scored
+    from fsgl.runs.saved import load_network, read_record
 
     device, workers = Runtime(options.device).torch_device(), within("--workers", options.workers, 0)
     network = load_network(options.run, options.weights, device)
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):  # standard output is the JSON alone
+        network = as_it_was_scored(
+            network, read_record(options.run), options.feature_cache, device, workers, parts=("test",)
+        )
     data = network.data
     metrics = network.measure(data.test, network.logits(data.test, device, workers))
     if options.json:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from fsgl.commands.arguments import FORM, add_device, add_run, add_threads, add_workers, folder, within
+from fsgl.commands.arguments import (
+    FORM,
+    add_device,
+    add_feature_cache,
+    add_run,
+    add_threads,
+    add_workers,
+    folder,
+    within,
+)
 
 DESCRIPTION = """\
 Accuracy by class, curves, confusion, reliability, features and their norms, and the tail's worst mistakes.
@@ -25,6 +34,7 @@ def add(commands: Any) -> None:
     command.add_argument("--no-images", action="store_true", help="from the saved files alone, without the test images")
     add_device(command)
     add_workers(command)
+    add_feature_cache(command)
     add_threads(command)
 
 
@@ -34,7 +44,9 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     from fsgl.report.run_page import write_report
 
     workers, device = within("--workers", options.workers, 0), Runtime(options.device).torch_device()
-    written = write_report(options.run, options.out, not options.no_images, device, workers)
+    written = write_report(
+        options.run, options.out, not options.no_images, device, workers, feature_cache=options.feature_cache
+    )
     out = written.page.parent
     for reason in written.left_out:
         print(f"left out    {reason}")

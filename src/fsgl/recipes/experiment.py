@@ -158,6 +158,13 @@ class Experiment:
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def as_hashed(spec: Any) -> dict[str, Any]:
+    """The settings of a part of an experiment, such as its data, as they count in a hash: equal for equal settings,
+    whether from a recipe or from a file, and from before a later one was there."""
+    again = _read(type(spec), dataclasses.asdict(spec), type(spec).__name__, "")
+    return _as_hashed(again, dataclasses.asdict(again))
+
+
 def _as_hashed(spec: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings of a dataclass, by their first names, without those added later that stand at their defaults."""
     kept = dict(settings)

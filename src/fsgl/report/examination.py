@@ -16,8 +16,9 @@ from fsgl.errors import UserError
 from fsgl.evaluation.metrics import confidences
 from fsgl.models.assemble import FourHeadNet
 from fsgl.report.why import Reasons, Why
+from fsgl.runs.feature_cache import as_it_was_scored
 from fsgl.runs.network import ModelWithData, readable
-from fsgl.runs.saved import load_network
+from fsgl.runs.saved import load_network, read_record
 
 THUMBNAIL = 96  # pixels
 MISTAKES = 24
@@ -54,15 +55,19 @@ class Mistake:
 
 
 def examine(
-    folder: Path, device: torch.device | str = "cpu", workers: int = 0, data: LoadedData | None = None
-) -> ExaminedRun:
+    folder: Path, device: torch.device | str = "cpu", workers: int = 0, data: LoadedData | None = None,
+    feature_cache: Path | None = None,
+) -> ExaminedRun:  # fmt: skip
     """Load a run with its images and compute its test features.
 
-    data: as of ``load_network``, whose UserErrors it raises.
+    data: as of ``load_network``, whose UserErrors it raises.  feature_cache: as of ``as_it_was_scored``.
     """
     network, device = load_network(folder, device=device, data=data), torch.device(device)
     data, model = network.data, network.model
-    features, labels = readable(network.features(data.test, device, workers), data.test.labels)
+    # The images stay in ``network``: some will be shown.
+    scored = as_it_was_scored(network, read_record(folder), feature_cache, device, workers, parts=("test",))
+    test = scored.data.test
+    features, labels = readable(scored.features(test, device, workers), test.labels)
     lengths = np.linalg.norm(features.astype(np.float64), axis=1)
     total = np.bincount(labels, minlength=data.num_classes)
     norms = np.bincount(labels, weights=lengths, minlength=data.num_classes) / np.where(total > 0, total, np.nan)

@@ -44,12 +44,13 @@ def write_report(
     device: torch.device | str = "cpu",
     workers: int = 0,
     data: LoadedData | None = None,
+    feature_cache: Path | None = None,
 ) -> Written:
     """Write report.html, figures/ and tables/ of a run into ``out``, by default its own folder.
 
     images: False leaves out what needs the test images, features and pictures; so it is where they cannot be had.
-    data: the run's images, where they are in memory. Raises UserError where there is nothing to report yet, or ``out``
-    is no folder.
+    data: the run's images, where they are in memory.  feature_cache: as of ``as_it_was_scored``. Raises UserError
+    where there is nothing to report yet, or ``out`` is no folder.
     """
     record = read_record(run)
     require_result(run, record)
@@ -64,7 +65,7 @@ def write_report(
         report.left_out.append(f"Sets of classes: {error}")
     if images:
         try:
-            report.examined = examine(run, device, workers, data)
+            report.examined = examine(run, device, workers, data, feature_cache)
         except UserError as error:
             report.left_out.append(f"Features and pictures: {error}")
     else:

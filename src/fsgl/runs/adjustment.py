@@ -32,6 +32,7 @@ from fsgl.evaluation.posthoc import (
 from fsgl.models.assemble import RecognitionNet
 from fsgl.models.heads import ScaledLinear
 from fsgl.runs.aggregate import aggregate
+from fsgl.runs.feature_cache import as_it_was_scored
 from fsgl.runs.folder import RunFolder
 from fsgl.runs.network import ModelWithData, readable
 from fsgl.runs.saved import assumed_prior, load_network, read_history, read_record, require_complete
@@ -166,12 +167,14 @@ def adjust(
     device: torch.device | str = "cpu",
     workers: int = 0,
     data: LoadedData | None = None,
+    feature_cache: Path | None = None,
 ) -> dict[str, Any]:
     """Write the run ``out``, which is ``run`` with this adjustment, and return its record.
 
     name: of ``ADJUSTMENTS``.  value: tau, the radius or the temperature; None tunes it on the validation images.
     "prior" takes ``prior_K`` (weights of any sum), or estimates it from ``unlabelled`` images' logits ``N x K`` by an
-    estimator of ``ESTIMATORS``.  data: the run's, where they are in memory.  Raises UserError.
+    estimator of ``ESTIMATORS``.  data: the run's, where they are in memory.  feature_cache: as
+    of ``as_it_was_scored``.  Raises UserError.
     """
     if name not in ADJUSTMENTS:
         raise unknown("adjustment", name, ADJUSTMENTS)
@@ -183,6 +186,8 @@ def adjust(
     record = read_record(run)
     require_complete(run, record, "only what is complete can be adjusted")
     network = load_network(run, device=device, data=data)
+    if feature_cache is not None and network.experiment.transfer.cached_views:
+        record["feature_cache"] = str(feature_cache.absolute())
     files, device = RunFolder(out), torch.device(device)
     files.claim(network.experiment)
     model = network.model
@@ -193,7 +198,9 @@ def adjust(
         weights = aggregate(network, device, workers)
         prior = assumed_prior(record, network.experiment, network.data.counts)
         done = Adjustment(name, None, "test images, without labels", {"weights": weights}, prior)
+        network = as_it_was_scored(network, record, feature_cache, device, workers)
         return _write(files, run, record, network, done, device, workers)
+    network = as_it_was_scored(network, record, feature_cache, device, workers)
     subject = _subject(run, record, network, device, workers)
     temperatures = None
     if name == "group-temperature":

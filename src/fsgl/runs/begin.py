@@ -71,7 +71,7 @@ def begin_heads(network: ModelWithData, runtime: Runtime, placement: Placement) 
 
 def featured(network: ModelWithData, runtime: Runtime, placement: Placement) -> ModelWithData:
     """The network with cached features, the leader first: it computes those that are missing."""
-    processes, folder = placement.processes, Path(runtime.feature_cache or default_folder())
+    processes, folder = placement.processes, folder_of_features(runtime)
     set_compute_dtype(network.model, placement.precision)
     processes.begin_alike(network.model)
     network.model.eval()
@@ -83,6 +83,11 @@ def featured(network: ModelWithData, runtime: Runtime, placement: Placement) -> 
     first = found() if processes.leader else None
     processes.agree(None)
     return first or found()
+
+
+def folder_of_features(runtime: Runtime) -> Path:
+    """Where this execution keeps them."""
+    return Path(runtime.feature_cache or default_folder())
 
 
 def probe_of(experiment: Experiment) -> Experiment:

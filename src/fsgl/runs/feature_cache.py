@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,14 @@ from fsgl.errors import UserError
 from fsgl.files import read_json, replacing, write_json
 from fsgl.models.assemble import RecognitionNet
 from fsgl.models.weights import digest
+from fsgl.recipes.experiment import as_hashed
 from fsgl.runs.network import ModelWithData
 
 BATCH = 64  # images of a step of the stream that shows augmented ones, and of a forward pass on a GPU
 CPU_BATCH = 8  # of a forward pass on a CPU: activations that fit its caches, and malloc's reuse, are twice as fast
 TELL_EVERY = 10.0  # seconds
+WHERE = ("root", "images", "train_list", "val_list", "test_list")  # what lies there is in hashes of its own
+PARTS = ("train", "val", "test")
 
 
 def default_folder() -> Path:
@@ -48,22 +51,43 @@ def default_folder() -> Path:
 
 
 def with_cached_features(
-    network: ModelWithData, folder: Path, device: torch.device, workers: int = 0, quiet: bool = False
-) -> ModelWithData:
-    """The network with features in place of its images, taken from ``folder`` or computed and kept there.
+    network: ModelWithData, folder: Path, device: torch.device, workers: int = 0, quiet: bool = False,
+    parts: Sequence[str] = PARTS,
+) -> ModelWithData:  # fmt: skip
+    """The network with features in place of the images of these parts, from ``folder`` or computed and kept there.
 
     Images that cannot be read are left out and listed in the data's ``bad``, as in training on images. Raises UserError
     where none is left or the disk does not take the features.
     """
     cache = _Cache(network, folder, device, workers, quiet)
-    data = network.data
-    views = network.experiment.transfer.cached_views
-    train = cache.features("train", data.train, views)
-    val = None if data.val is None else cache.features("val", data.val, 1)
-    test = cache.features("test", data.test, 1)
+    views = {"train": network.experiment.transfer.cached_views}
+    found: dict[str, Any] = {
+        part: cache.features(part, images, views.get(part, 1))
+        for part in parts
+        if (images := getattr(network.data, part)) is not None
+    }
     if cache.computed and not quiet:
         print(f"features are kept in {folder} ({cache.computed / 2**20:,.0f} MiB new; remove what you need no more)")
-    return dataclasses.replace(network, data=dataclasses.replace(data, train=train, val=val, test=test))
+    return dataclasses.replace(network, data=dataclasses.replace(network.data, **found))
+
+
+def as_it_was_scored(
+    network: ModelWithData, record: Mapping[str, Any], folder: Path | None, device: torch.device, workers: int = 0,
+    parts: Sequence[str] = ("val", "test"),
+) -> ModelWithData:  # fmt: skip
+    """A trained run's network, with features in place of the images of ``parts`` where it was trained on features.
+
+    They are those of training where these are still there and the same would come out, else computed anew, with
+    progress on standard output. A network that was trained on images is returned as it is.
+    record: of the run.  folder: None is where the run kept them, while that is there, else the user's own cache.
+    Raises UserError, as ``with_cached_features``.
+    """
+    if not network.experiment.transfer.cached_views:
+        return network
+    kept = record.get("feature_cache")
+    if folder is None:
+        folder = Path(kept) if isinstance(kept, str) and Path(kept).is_dir() else default_folder()
+    return with_cached_features(network, folder, device, workers, parts=parts)
 
 
 def cached_features(
@@ -119,7 +143,7 @@ class _Cache:
     def _decides(self, part: str, images: Images, view: int) -> dict[str, Any]:
         """All that the figures follow from."""
         data = self._data
-        spec = {**dataclasses.asdict(data.spec), "root": None, "train_list": None, "test_list": None}
+        spec = {name: value for name, value in as_hashed(data.spec).items() if name not in WHERE}
         return {
             "backbone": self._experiment.backbone,
             "weights": self._weights,

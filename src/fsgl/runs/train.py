@@ -25,7 +25,7 @@ from fsgl.errors import UserError, first_line
 from fsgl.optim.averaging import WeightAverage
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble
-from fsgl.runs.begin import begin_heads, featured
+from fsgl.runs.begin import begin_heads, featured, folder_of_features
 from fsgl.runs.budget import Foretelling, within_budget
 from fsgl.runs.display import Display, make_display
 from fsgl.runs.folder import RunFolder, ended_by, recorded
@@ -67,9 +67,7 @@ def train(
         files.claim(experiment, resume)  # once more: another process may have begun in the meantime
         if experiment.transfer.cached_views:
             network = featured(network, runtime, placement)
-        probe = None
-        if not (resume and files.checkpoints):
-            probe = begin_heads(network, runtime, placement)
+        probe = None if resume and files.checkpoints else begin_heads(network, runtime, placement)
         if deadline is not None:
             network = within_budget(network, runtime, placement, deadline)
         session = _Session(network.experiment, files, runtime, placement, network)
@@ -115,6 +113,8 @@ class _Session:
             "status": "running",
             "result": None,
         }
+        if experiment.transfer.cached_views:
+            self.record["feature_cache"] = str(folder_of_features(runtime).absolute())
 
     @property
     def steps_taken(self) -> int:
