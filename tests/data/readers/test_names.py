@@ -69,13 +69,18 @@ def test_numbering_is_of_all_columns_together_and_loses_nothing(columns: list[li
         ),
         (
             {"cat": 3, "cat\u200b": 4},  # of no width
-            ["'cat' (3) and 'cat?' (4) differ only in letter case or spaces: different classes"],
+            ["'cat' (3) and 'cat\\u200b' (4) differ only in letter case or spaces: different classes"],
         ),
         ({"sea  lion": 1, "Sea lion": 2, " sea lion": 3}, ["' sea lion' (3) and 'Sea lion' (2) and 'sea  lion' (1)"]),
         ({NFC: 2, NFD: 3}, ["is written in two Unicode forms (2 and 3 times): one class"]),
         ({"007": 2, "7": 1, "8": 1}, ["'007' (2) and '7' (1) are one number: different classes"]),
         ({"7": 2, "7.0": 1}, ["labels such as '7.0' are taken for the number, '7'"]),
         ({"1.5": 2, "1.0": 1}, []),
+        ({"1": 2, "01": 1, "1.0": 3, "other": 1}, ["'01' (1) and '1' (2) and '1.0' (3) are one number"]),
+        ({"1e3": 2, "1000": 1, "-1": 1, "-01": 2}, ["'-01' (2) and '-1' (1); '1000' (1) and '1e3' (2) are one number"]),
+        ({"\uff11": 2, "1": 1, "\u0663": 1, "3": 1}, ["are one number"]),  # digits of other scripts
+        ({"\u0130zmir": 2, "izmir": 1, "IZMIR": 3}, ["'IZMIR' (3) and 'izmir' (1) and '\u0130zmir' (2) differ"]),
+        ({"\u2764\ufe0f": 2, "\u2764": 1}, ["differ only in letter case"]),  # as a picture, and as a sign
     ],
 )
 def test_labels_that_nearly_meet_are_told_with_counts(labels: dict[str, int], said: list[str]) -> None:

@@ -72,6 +72,24 @@ def test_columns_that_say_yes_or_no_of_a_part(tmp_path: Path, column: str, yes: 
     assert found == {"train": Labelled(["1", "3"], ["a", "b"]), part: Labelled(["2"], ["a"])}
 
 
+def test_the_first_row_may_have_its_label_in_quotation_marks(tmp_path: Path) -> None:
+    assert read(csv(tmp_path, 'path,label\n1,"NA"\n2,b\n')) == {"train": Labelled(["1", "2"], ["NA", "b"])}
+
+
+def test_two_spellings_with_spaces_are_said_where_none_is_without(tmp_path: Path) -> None:
+    rows = Rows()
+    read_table(csv(tmp_path, "path,label\n1, cat \n2,cat \n3,dog\n"), tmp_path, rows)
+    assert sum("but for spaces around it: one class" in note for note in rows.notes()) == 2
+
+
+def test_backslashes_are_slashes_where_others_write_slashes(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").touch()
+    found = read(csv(tmp_path, "path,label,split\n1/x,a,train\n2\\x,b,test\n"))
+    assert found == {"train": Labelled(["1/x"], ["a"]), "test": Labelled(["2/x"], ["b"])}
+
+
 def test_a_column_that_is_called_like_a_part_and_says_something_else_is_none(tmp_path: Path) -> None:
     assert read(csv(tmp_path, "path,label,test\n1,a,blood\n2,b,1\n")) == {"train": Labelled(["1", "2"], ["a", "b"])}
 
@@ -94,6 +112,8 @@ def test_utf_16_is_known_without_a_mark(tmp_path: Path, encoding: str) -> None:
         ("path,Label,class\n1,2,3\n", "the columns 'Label' and 'class' may both be the label"),
         ("path,label,label\n1,2,3\n", "the columns 'label' and 'label' may both be the label"),
         ("path,label\n1,a\n2\n", r"t\.csv, line 3: has 1 of 2 columns"),
+        ("path,label\n1,a\n2,cat, big\n", r"line 3: has 3 cells for 2 columns; put text that holds ',' into quotation"),
+        ("\npath,label\n1,a\n", "t.csv: its first line is empty"),
         ("path,label\n1,a\n2,\n", r"t\.csv, line 3: '2' has no label"),
         ("path,label\n1,a\n,b\n", r"t\.csv, line 3: '' must be a path inside"),
         ("path,label\n1,a\n../2,b\n", r"t\.csv, line 3: '\.\./2' must be a path inside"),

@@ -178,14 +178,17 @@ def _path_column(
 
 
 def _are_there(values: Sequence[str], root: Path) -> str:
-    """Whether some of these paths are files, "as written" or "with backslashes"; empty where none are."""
+    """Whether some of these paths are files, "as written" or, for those that have them, "with backslashes" taken for
+    slashes; empty where none are."""
+    def some_is(values: Sequence[str]) -> bool:
+        return any(not leaves_root(value) and value not in ("", ".") and os.path.isfile(root / value)
+                   for value in values)  # fmt: skip
+
     values = [clean(value, root) for value in values]
-    for how, some in (
-        ("as written", values), ("with backslashes", [value.replace("\\", "/") for value in values if "\\" in value]),
-    ):  # fmt: skip
-        if any(not leaves_root(value) and value not in ("", ".") and os.path.isfile(root / value) for value in some):
-            return how
-    return ""
+    slashed = [value for value in values if "\\" in value]
+    if some_is([value.replace("\\", "/") for value in slashed]) and not some_is(slashed):
+        return "with backslashes"
+    return "as written" if some_is(values) else ""
 
 
 def _plain(name: str) -> str:

@@ -48,13 +48,7 @@ def refuse_parts_without_classes(path: Path, root: Node) -> None:
                 f"{path}: {some(parts.values())} are named like parts of one class; put them into 'train' and the "
                 "like, with a folder for each class in it, or say --class-level 1 where these are classes"
             )
-    for name, child in root.children.items():
-        beside = child.children.keys() & (root.children.keys() - {name})
-        if len(beside) > 1:
-            raise UserError(
-                f"{path}: '{shorten(name)}' holds folders that also lie beside it ({some(beside)}); leave it out "
-                f"with --exclude {shlex.quote(name)}, or say --class-level 1 where it is a class"
-            )
+    refuse_one_beside_its_like(path, root, 0)
     if len(named) > 1 and len(by_rest[frozenset()]) > 1 and all(found and not found.rest for found in named.values()):
         raise UserError(
             f"{path}: {some(named)} are named like parts, but their images do not lie in a folder for each class; "
@@ -62,9 +56,26 @@ def refuse_parts_without_classes(path: Path, root: Node) -> None:
         )
 
 
-def ask_of_alike(path: Path, classes: Node, at: int, below: int = 2) -> None:
+def refuse_one_beside_its_like(path: Path, classes: Node, at: int) -> None:
+    """Raises UserError where one of the folders at a level holds others of that level: cat beside all/cat, and
+    train/cat beside train/val/cat."""
+    for name, child in classes.children.items():
+        beside = child.children.keys() & (classes.children.keys() - {name})
+        if len(beside) > 1:
+            raise UserError(
+                f"{path}: '{shorten(name)}' holds folders that also lie beside it ({some(beside)}); leave it out "
+                f"with --exclude {shlex.quote(name)}, or say --class-level {at + 1} where it is a class"
+            )
+
+
+def as_option(parts: Mapping[str, str]) -> str:
+    """By folder its part, as the shell takes it."""
+    return "--parts " + shlex.quote(",".join(f"{part}={name}" for name, part in parts.items()))
+
+
+def ask_of_alike(path: Path, classes: Node, at: int, below: int = 2, in_parts: bool = False) -> None:
     """Raises UserError where folders taken for classes hold the same folders. at: their place; below: that of those
-    folders, counted as levels from them plus one."""
+    folders, counted as levels from them plus one.  in_parts: parts are known, and these are none."""
     named = {name: name.casefold() for name in classes.children}
     masks = sorted(name for name, plain in named.items() if plain in _BESIDE)
     if masks and not _PICTURES.isdisjoint(named.values()) and set(named.values()) <= _PICTURES | _BESIDE:
@@ -81,12 +92,12 @@ def ask_of_alike(path: Path, classes: Node, at: int, below: int = 2) -> None:
         names, inner = found
         # A training part is the largest; one that is called "eval" is none.
         names = sorted(names, key=lambda name: (_sounds_held_out(name), -classes.children[name].all))
-        as_parts = ",".join(f"{part}={shlex.quote(name)}" for part, name in zip(("train", "test"), names, strict=False))
+        as_parts = as_option(dict(zip(names, ("train", "test"), strict=False)))
         raise UserError(
             f"{path}: {some(names)} hold the same folders ({some(inner)}); where {some(names, 2)} are the classes, "
-            f"say --class-level {at + 1}; where {some(inner, 2)} are, --class-level {at + below}, or "
-            f"--parts {as_parts} if they lie in parts{leave_out}"
-        )
+            f"say --class-level {at + 1}; where {some(inner, 2)} are, --class-level {at + below}"
+            + f", or {as_parts} if they lie in parts" * (not in_parts) + leave_out
+        )  # fmt: skip
     if len({name for name, _ in beside}) > 1:
         raise UserError(
             f"{path}: {some(dict(beside))} hold {some(out)} beside their images; --exclude {','.join(out)} leaves "

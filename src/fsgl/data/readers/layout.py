@@ -11,11 +11,19 @@ beside masks): that, and a part whose role is open, is a UserError that says how
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fsgl.data.readers.doubts import ask_of_alike, refuse_parts_of_parts, refuse_parts_without_classes, some
+from fsgl.data.readers.doubts import (
+    as_option,
+    ask_of_alike,
+    refuse_one_beside_its_like,
+    refuse_parts_of_parts,
+    refuse_parts_without_classes,
+    some,
+)
 from fsgl.data.readers.part_names import PartName, part_name
 from fsgl.data.readers.paths import shorten
 from fsgl.data.readers.reading import PARTS, Reading
@@ -98,14 +106,15 @@ def _in_parts(path: Path, node: Node, base: tuple[str, ...]) -> Layout | None:
             classes = node.children[folder]
             for _ in range(at + 1, layout.class_at_in.get(folder, layout.class_at)):
                 classes = next(iter(classes.children.values()))
+            refuse_one_beside_its_like(path, classes, layout.class_at)
             if part == "train":
                 train.children |= classes.children
         refuse_parts_of_parts(path, parts, train)
-        ask_of_alike(path, train, layout.class_at)
+        ask_of_alike(path, train, layout.class_at, in_parts=True)
         return layout
     if inside := _parts_inside(path, node):
         below = {name: joined(child.children.values()) for name, child in node.children.items()}
-        ask_of_alike(path, Node(children=below), at, 3)
+        ask_of_alike(path, Node(children=below), at, 3, in_parts=True)
         return Layout(base, at, at + 1, inside)
     return None
 
@@ -119,7 +128,7 @@ def _parts_above(path: Path, node: Node) -> dict[str, str]:
         same = [name for name, each in found.items() if each == part]
         if len(same) > 1:
             both = " and ".join(f"'{shorten(name)}'" for name in same[:2])
-            one = "--parts " + ",".join(f"{each}={name}" for name, each in found.items())
+            one = as_option(found)
             raise UserError(f"{path}: {both} are both {words} images; rename one, or join them with {one}")
     others = {name: child for name, child in tops.items() if name not in found}
     if "train" not in found.values():
@@ -129,24 +138,26 @@ def _parts_above(path: Path, node: Node) -> dict[str, str]:
             if beside := set(tops[name].children) & set(others):
                 raise UserError(
                     f"{path}: '{shorten(name)}' holds folders that also lie beside it ({some(beside)}); put the "
-                    f"training images into a folder 'train', or leave it out with --exclude {shorten(name)}"
+                    f"training images into a folder 'train', or leave it out with --exclude {shlex.quote(name)}"
                 )
         return {}
-    if set(found.values()) == {"train"}:
-        train = next(iter(found))
-        for name, child in others.items():
-            if shared(tops[train], child):
+    alone = set(found.values()) == {"train"}
+    open_part = next((part for part in ("test", "val") if part not in found.values()), "train")
+    for name, child in others.items():
+        for fellow in found:
+            if same_in := shared(tops[fellow], child):
                 raise UserError(
-                    f"{path}: '{shorten(train)}' and '{shorten(name)}' hold the same folders "
-                    f"({some(shared(tops[train], child))}); if it is a part, --parts train={train},test={name}; "
-                    f"--exclude {shorten(name)} leaves it out; where both are classes, --class-level 1"
+                    f"{path}: '{shorten(fellow)}' and '{shorten(name)}' hold the same folders ({some(same_in)}); if it "
+                    f"is a part, {as_option({**found, name: open_part})}; --exclude {shlex.quote(name)} leaves it out"
+                    + "; where both are classes, --class-level 1" * alone
                 )
-            if not part_name(name):
-                raise UserError(
-                    f"{path}: '{shorten(train)}' holds folders ({some(tops[train].children)}) and lies beside "
-                    f"{some(others)}; where these are classes alike, --class-level 1; where '{shorten(train)}' is the "
-                    f"part to train on, --parts train={train}"
-                )
+        if alone and not part_name(name):
+            train = next(iter(found))
+            raise UserError(
+                f"{path}: '{shorten(train)}' holds folders ({some(tops[train].children)}) and lies beside "
+                f"{some(others)}; where these are classes alike, --class-level 1; where '{shorten(train)}' is the "
+                f"part to train on, {as_option(found)}"
+            )
     return found
 
 
@@ -194,8 +205,9 @@ def _parts_inside(path: Path, node: Node) -> dict[str, str]:
            if name not in with_them or child.straight or set(child.children) - set(parts)]  # fmt: skip
     if odd:
         raise UserError(
-            f"{path}: the folders {some(with_them)} hold {some(parts)}, but '{shorten(odd[0])}' does not, or more; "
-            "put all images of the classes into such folders, or say --class-level 1 to take each class whole"
+            f"{path}: the folders {some(with_them)} hold {some(parts)}, but '{shorten(odd[0])}' does not, or "
+            "holds more beside them; put all images of the classes into such folders, or say --class-level 1 to take "
+            "each class whole"
         )
     return parts
 

@@ -157,8 +157,9 @@ class Rows:
         if self._unlabelled:
             words = ", ".join(f"{word or 'empty'} {count:,}" for word, count in sorted(self._unlabelled.items()))
             notes.append(f"{self._unlabelled.total():,} rows without a label passed over ({words})")
+        forms = Counter(raw.strip() for raw in self._spaced)
         for raw, count in sorted(self._spaced.items()):
-            if raw.strip() in self._plain:
+            if raw.strip() in self._plain or forms[raw.strip()] > 1:
                 spaced = f"'{shorten(raw, True)}' ({count:,})"
                 notes.append(f"{spaced} is '{shorten(raw)}' but for spaces around it: one class")
         return notes[:20]

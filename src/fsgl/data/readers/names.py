@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from fsgl.data.readers.paths import shorten
 
 # pandas writes the whole numbers of a column with gaps as 3.0. Python reads no longer ones without being asked to.
 _NUMBER = re.compile(r"([+-]?[0-9]{1,4000})(\.0+)?", re.ASCII)
+# 1.50 and 1e3, too, in digits of any script.
+_DECIMAL = re.compile(r"[+-]?\d{1,4000}(\.\d{0,4000})?([eE][+-]?\d{1,6})?")
 # How gaps of a table are written: by nobody (an empty cell), pandas, R, Excel and databases. "none" may be a class.
 GAPS = frozenset({"", "nan", "NaN", "NAN", "None", "NaT", "<NA>", "NA", "N/A", "n/a", "#N/A", "NULL", "null"})
 
@@ -91,21 +94,27 @@ def label_notes(counts: Mapping[str, int], cells: bool = True) -> list[str]:
         totals[_bare(key) if numbers and cells else key] += sum(counts[label] for label in labels)
     if numbers and cells and (dotted := next((key for key in keys if _bare(key) != key), None)):
         notes.append(f"labels such as '{shorten(dotted)}' are taken for the number, '{shorten(_bare(dotted))}'")
-    if numbers:
-        return notes + _nearly(totals, lambda name: _bare(name).lstrip("+").lstrip("0") or "0", "are one number")
-    return notes + _nearly(totals, _as_seen, "differ only in letter case or spaces")
+    notes += _nearly(totals, _as_number, "are one number")
+    alike = _nearly({name: totals[name] for name in totals if not _DECIMAL.fullmatch(name)}, _as_seen,
+                    "differ only in letter case or spaces")  # fmt: skip
+    return [*notes, *alike]
+
+
+def _as_number(name: str) -> Hashable:
+    return Decimal(name) if _DECIMAL.fullmatch(name) else name
 
 
 def _as_seen(name: str) -> str:
-    """Without letter case, spaces, and signs that are not seen (such as one of no width)."""
-    text = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join("".join(sign for sign in text if unicodedata.category(sign) != "Cf").split())
+    """Without letter case (and the dots of Turkish i), spaces, and signs that are not seen, such as one of no width."""
+    text = unicodedata.normalize("NFKC", name).casefold().replace("i\u0307", "i").replace("\u0131", "i")
+    shown = (sign for sign in text if unicodedata.category(sign) != "Cf" and not "\ufe00" <= sign <= "\ufe0f")
+    return " ".join("".join(shown).split())
 
 
-def _nearly(totals: Mapping[str, int], key: object, how: str) -> list[str]:
-    groups: dict[str, list[str]] = defaultdict(list)
+def _nearly(totals: Mapping[str, int], key: Callable[[str], Hashable], how: str) -> list[str]:
+    groups: dict[Hashable, list[str]] = defaultdict(list)
     for name in sorted(totals):
-        groups[key(name)].append(name)  # type: ignore[operator]
+        groups[key(name)].append(name)
     met = [names for names in groups.values() if len(names) > 1]
     told = [" and ".join(f"'{shorten(name, True)}' ({totals[name]:,})" for name in names) for names in met[:5]]
     more = f", and {len(met) - 5} more such" if len(met) > 5 else ""

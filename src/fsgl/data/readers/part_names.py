@@ -46,7 +46,11 @@ class PartName:
 def part_name(name: str) -> PartName | None:
     """What a name says of a part, or None where it speaks of none or of several ("train_val" is training)."""
     text = unicodedata.normalize("NFKC", name)
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).casefold()
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)  # TrainSet, but tEsT is one word
+    return _of_words(apart.casefold()) or _of_words(text.casefold())
+
+
+def _of_words(text: str) -> PartName | None:
     text = re.sub(r"h[eo]ld[\W_]*out", "holdout", text).replace("trainval", "train")
     parts, rest = set(), set()
     for word in re.findall(r"[^\W\d_]+", text):

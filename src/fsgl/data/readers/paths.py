@@ -61,7 +61,8 @@ def require_some_file(root: Path, paths: Sequence[str], where: str) -> None:
 
 
 def shorten(text: str, whole: bool = False) -> str:
-    """``text`` for a message: in one line, of 80 characters at most. whole: with the spaces around it."""
+    """``text`` for a message: in one line, of 80 characters at most. whole: with the spaces around it, and signs that
+    are not seen written as in Python."""
     text = text if whole else text.strip()
     text = text if len(text) <= 80 else text[:77] + "..."
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() if whole else "?" for c in text)

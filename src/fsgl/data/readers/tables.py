@@ -77,8 +77,10 @@ def _csv_rows(path: Path, root: Path, reading: Reading, part: str | None) -> Ite
             reader = csv.reader(raw, delimiter=delimiter)
             names = next(reader, [])
             if not any(names):
-                raise UserError(f"{path}: empty; a table begins with the names of its columns, such as path,label")
+                begins = "empty" if not names and next(reader, None) is None else "its first line is empty"
+                raise UserError(f"{path}: {begins}; a table begins with the names of its columns, such as path,label")
             names[0] = names[0].removeprefix("\ufeff")
+            raw.take()
             first = [(row, reader.line_num, raw.take()) for row in islice(reader, SAMPLED)]
 
             def sample(place: int) -> list[str]:
@@ -93,6 +95,11 @@ def _csv_rows(path: Path, root: Path, reading: Reading, part: str | None) -> Ite
                 where = f"{path}, line {line + before}"
                 if len(row) <= last:
                     raise UserError(f"{where}: has {len(row)} of {len(names)} columns")
+                if any(row[len(names) :]):  # which cells are out of their place is anybody's guess
+                    raise UserError(
+                        f"{where}: has {len(row)} cells for {len(names)} columns; put text that holds '{delimiter}' "
+                        "into quotation marks"
+                    )
                 image, label, split, group = (None if place is None else row[place] for place in wanted)
                 assert image is not None
                 assert label is not None

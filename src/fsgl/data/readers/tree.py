@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,20 +56,23 @@ def joined(nodes: Iterable[Node]) -> Node:
 
 def alike(folders: Mapping[str, Node]) -> tuple[list[str], list[str]] | None:
     """Folders that hold the same two or more folders, and these; also where most folders, or two of a few, hold mostly
-    the same, and where all hold one or more of a few that others hold, too."""
+    the same, and where all hold one or more of a few that others hold, too. Names are one that differ in letter case or
+    Unicode form."""
+    holds = {name: {plain(inner): inner for inner in node.children} for name, node in folders.items()}
+    spelt = {key: inner for inside in reversed(holds.values()) for key, inner in inside.items()}
     by_content: dict[frozenset[str], list[str]] = defaultdict(list)
-    for name, node in folders.items():
-        by_content[frozenset(node.children)].append(name)
+    for name, inside in holds.items():
+        by_content[frozenset(inside)].append(name)
     for content, names in by_content.items():
         if len(names) > 1 and len(content) > 1:
-            return names, sorted(content)
-    held = Counter(inner for node in folders.values() for inner in node.children)
-    usual = {inner for inner, count in held.items() if count > 1 and 2 * count >= len(folders)}
-    names = [name for name, node in folders.items() if usual <= node.children.keys()]
+            return names, sorted(spelt[key] for key in content)
+    held = Counter(key for inside in holds.values() for key in inside)
+    usual = {key for key, count in held.items() if count > 1 and 2 * count >= len(folders)}
+    names = [name for name, inside in holds.items() if usual <= inside.keys()]
     if len(usual) > 1 and len(names) > 1:
-        return names, sorted(usual)
+        return names, sorted(spelt[key] for key in usual)
     if len(held) > 1 and min(held.values()) > 1 and not any(node.straight for node in folders.values()):
-        return list(folders), sorted(held)  # a patient's folder holds "healthy" or "ill", not both
+        return list(folders), sorted(spelt.values())  # a patient's folder holds "healthy" or "ill", not both
     if len(folders) <= 20:
         for one, other in combinations(folders, 2):
             if both := shared(folders[one], folders[other]):
@@ -77,6 +81,13 @@ def alike(folders: Mapping[str, Node]) -> tuple[list[str], list[str]] | None:
 
 
 def shared(one: Node, other: Node) -> set[str]:
-    """The folders that two folders share, where these are two or more, and at least half of all."""
-    both = one.children.keys() & other.children.keys()
-    return both if len(both) > 1 and 2 * len(both) >= len(one.children.keys() | other.children.keys()) else set()
+    """The folders of ``one`` that ``other`` has, too, where these are two or more, and at least half of all."""
+    mine = {plain(name): name for name in one.children}
+    theirs = {plain(name) for name in other.children}
+    both = mine.keys() & theirs
+    return {mine[key] for key in both} if len(both) > 1 and 2 * len(both) >= len(mine.keys() | theirs) else set()
+
+
+def plain(name: str) -> str:
+    """A folder's name without letter case, in one Unicode form."""
+    return unicodedata.normalize("NFC", name).casefold()
