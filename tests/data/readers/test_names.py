@@ -78,6 +78,7 @@ def test_numbering_is_of_all_columns_together_and_loses_nothing(columns: list[li
         ({"1.5": 2, "1.0": 1}, []),
         ({"1": 2, "01": 1, "1.0": 3, "other": 1}, ["'01' (1) and '1' (2) and '1.0' (3) are one number"]),
         ({"1e3": 2, "1000": 1, "-1": 1, "-01": 2}, ["'-01' (2) and '-1' (1); '1000' (1) and '1e3' (2) are one number"]),
+        ({"1": 2, "1 ": 1}, ["differ only in letter case or spaces"]),
         ({"\uff11": 2, "1": 1, "\u0663": 1, "3": 1}, ["are one number"]),  # digits of other scripts
         ({"\u0130zmir": 2, "izmir": 1, "IZMIR": 3}, ["'IZMIR' (3) and 'izmir' (1) and '\u0130zmir' (2) differ"]),
         ({"\u2764\ufe0f": 2, "\u2764": 1}, ["differ only in letter case"]),  # as a picture, and as a sign

@@ -95,9 +95,7 @@ def label_notes(counts: Mapping[str, int], cells: bool = True) -> list[str]:
     if numbers and cells and (dotted := next((key for key in keys if _bare(key) != key), None)):
         notes.append(f"labels such as '{shorten(dotted)}' are taken for the number, '{shorten(_bare(dotted))}'")
     notes += _nearly(totals, _as_number, "are one number")
-    alike = _nearly({name: totals[name] for name in totals if not _DECIMAL.fullmatch(name)}, _as_seen,
-                    "differ only in letter case or spaces")  # fmt: skip
-    return [*notes, *alike]
+    return notes + _nearly(totals, _as_seen, "differ only in letter case or spaces", _as_number)
 
 
 def _as_number(name: str) -> Hashable:
@@ -111,14 +109,18 @@ def _as_seen(name: str) -> str:
     return " ".join("".join(shown).split())
 
 
-def _nearly(totals: Mapping[str, int], key: Callable[[str], Hashable], how: str) -> list[str]:
+def _nearly(
+    totals: Mapping[str, int], key: Callable[[str], Hashable], how: str, told: Callable[[str], Hashable] | None = None
+) -> list[str]:
+    """Of names with the same key, a sentence. told: those that have the same of this were told before."""
     groups: dict[Hashable, list[str]] = defaultdict(list)
     for name in sorted(totals):
         groups[key(name)].append(name)
-    met = [names for names in groups.values() if len(names) > 1]
-    told = [" and ".join(f"'{shorten(name, True)}' ({totals[name]:,})" for name in names) for names in met[:5]]
+    met = [names for names in groups.values()
+           if len(names) > 1 and not (told and len({told(name) for name in names}) == 1)]  # fmt: skip
+    listed = [" and ".join(f"'{shorten(name, True)}' ({totals[name]:,})" for name in names) for names in met[:5]]
     more = f", and {len(met) - 5} more such" if len(met) > 5 else ""
-    return [f"{'; '.join(told)}{more} {how}: different classes"] if met else []
+    return [f"{'; '.join(listed)}{more} {how}: different classes"] if met else []
 
 
 def looks_joined(counts: Mapping[str, int]) -> tuple[str, str] | None:
