@@ -262,7 +262,8 @@ def test_values_of_a_column() -> None:
 @pytest.mark.parametrize(
     "left",
     ["@eaDir", "#recycle", "$RECYCLE.BIN/S-1-5-21", "System Volume Information", "lost+found", "Thumbs", "thumbnails",
-     ".thumbnails", "__MACOSX", "cache", "@Recycle", ".ipynb_checkpoints", "#snapshot"],
+     ".thumbnails", "__MACOSX", "cache", "@Recycle", ".ipynb_checkpoints", "#snapshot", "LOST.DIR",
+     "Lightroom Previews.lrdata", "node_modules"],
 )  # fmt: skip
 def test_what_systems_leave_is_no_class_and_no_image(tmp_path: Path, left: str) -> None:
     make(tmp_path, "cat/1.png", "dog/1.png", f"{left}/1.png", f"{left}/x/1.png", f"cat/{left}/1.png", "dog/._1.png")
@@ -284,6 +285,34 @@ def test_class_that_cannot_be_read_here_stops_and_is_named(tmp_path: Path) -> No
         "passed over: files that are no images by their names (1)",
         "cannot be read here: 'dog' 1 .cr2, 'emu' 2 .dcm, 1 .mp4", "no images in 'emu', 'fox'",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("IM-0001", bytes(128) + b"DICM", "'emu' (2 without a suffix)"),
+        ("1.2.840.113", bytes(128) + b"DICM", "2 without a suffix"),
+        ("0a1b2c", b"\xff\xd8\xff\xe0", "2 without a suffix"), ("x.wmv", b"", "2 .wmv"), ("y.pef", b"", "2 .pef"),
+        ("emu.zip", b"PK", "2 .zip"), ("Makefile", b"all:", None), ("notes.xml", b"\xff\xd8\xff\xe0", None),
+    ],
+)  # fmt: skip
+def test_pictures_without_a_suffix_films_and_archives_are_named(
+    tmp_path: Path, name: str, content: bytes, said: str | None
+) -> None:
+    make(tmp_path, "cat/1.png", "dog/1.png", f"emu/{name}", f"emu/2{name}")
+    (tmp_path / "emu" / name).write_bytes(content)
+    (tmp_path / "emu" / f"2{name}").write_bytes(content)
+    if said is None:
+        assert read(tmp_path) == {"train": {"cat": 1, "dog": 1}}
+    else:
+        assert said in asked(tmp_path)
+
+
+def test_a_question_names_the_folders_that_are_links(tmp_path: Path) -> None:
+    make(tmp_path, *two("data/test", "elsewhere"))
+    (tmp_path / "data" / "train").symlink_to(tmp_path / "elsewhere")
+    assert "links, which --follow-links takes: 'train'" in asked(tmp_path / "data")
+    assert read(tmp_path / "data", links="follow") == {"train": BOTH, "test": BOTH}
 
 
 def test_heic_names_its_extra_where_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,13 @@ def read_class_folders(path: Path, reading: Reading | None = None) -> Listing:
     reading.require("folder", str(path))
     follow = reading.links == "follow"
     walk = Walk(path, follow, reading.excluded())
-    layout = find_layout(path, tree_of(walk.images), reading)
+    try:
+        layout = find_layout(path, tree_of(walk.images), reading)
+    except UserError as error:
+        if walk.folder_links:
+            left = some_of(f"'{shorten(link)}'" for link in sorted(walk.folder_links))
+            raise UserError(f"{error} (of folders that are links, which --follow-links takes: {left})") from None
+        raise
     parts = {part: Labelled() for part in PARTS if part in (layout.part_of.values() or ("train",))}
     used, ungrouped, classless, below = set(), 0, Counter[str](), Counter[str]()
     for folder, names in walk.images.items():

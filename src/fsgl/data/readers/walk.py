@@ -16,13 +16,19 @@ from fsgl.data.images.leftovers import leftover
 from fsgl.data.readers.paths import shorten
 from fsgl.errors import UserError
 
-# Pictures and films that nothing here reads; they are named, while other files are only counted.
+# Pictures, films and archives of them that nothing here reads; they are named, while other files are only counted.
 _MEDIA = frozenset({
-    ".heic", ".heif", ".hif", ".avif", ".webp", ".jp2", ".j2k", ".jxl", ".jxr", ".raw", ".cr2", ".cr3", ".nef", ".arw",
-    ".dng", ".orf", ".rw2", ".raf", ".dcm", ".dicom", ".nii", ".mha", ".nrrd", ".mp4", ".mov", ".avi", ".mkv", ".webm",
-    ".m4v", ".3gp", ".svg", ".psd", ".xcf", ".exr", ".hdr", ".fits", ".fit", ".npy", ".svs", ".ndpi", ".czi", ".pdf",
-    ".eps", ".wdp", ".pcx", ".djvu", ".dds",
+    ".heic", ".heif", ".hif", ".avif", ".webp", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".jxl", ".jxr", ".wdp",
+    ".raw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".srw", ".dng", ".orf", ".rw2", ".rwl",
+    ".raf", ".pef", ".x3f", ".3fr", ".iiq", ".kdc", ".dcr", ".erf", ".mef", ".mos", ".mrw",
+    ".dcm", ".dicom", ".nii", ".mha", ".mhd", ".nrrd", ".svs", ".ndpi", ".czi", ".lif", ".nd2", ".fits", ".fit", ".npy",
+    ".exr", ".hdr", ".svg", ".psd", ".psb", ".xcf", ".kra", ".pdf", ".eps", ".pcx", ".djvu", ".dds", ".qoi",
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".3gp", ".wmv", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts", ".ogv",
+    ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar",
 })  # fmt: skip
+_NAMELESS = "without a suffix"
+# How pictures begin; DICOM says so after 128 bytes.
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 _EXTRAS = {".heic": "heif", ".heif": "heif", ".hif": "heif"}
 
 
@@ -64,6 +70,7 @@ class Walk:
         """Take the images of a folder. chain: the real folders that links led into. Returns the folders in it."""
         inner: Waiting = []
         images, suffixes = [], self._suffixes
+        nameless: list[str] = []
         prefix = f"{folder}/" if folder else ""
         try:
             with os.scandir(self.path / folder) as entries:
@@ -81,10 +88,16 @@ class Walk:
                         images.append(name)
                     elif suffix in _MEDIA and entry.is_file():
                         self.unread[folder][suffix] += 1
+                    elif (not suffix or suffix[1:].isdigit()) and entry.is_file():  # 1.2.840.113 is a name of DICOM
+                        nameless.append(name)
                     else:
                         self.others += 1
         except OSError as error:
             raise UserError(f"{self.path / folder}: cannot be read ({error.strerror})") from None
+        if nameless and _begins_as_picture(self.path / folder / nameless[0]):
+            self.unread[folder][_NAMELESS] += len(nameless)
+        else:
+            self.others += len(nameless)
         if images:
             self.images[folder] = images
         self.folders += [relative for relative, _ in inner]
@@ -142,6 +155,15 @@ class Walk:
         if self.others:
             counted.append(f"files that are no images by their names ({self.others:,})")
         return counted
+
+
+def _begins_as_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return False
+    return head.startswith(_BEGINNINGS) or head[128:] == b"DICM"
 
 
 def say_unread(suffixes: Counter[str]) -> str:
