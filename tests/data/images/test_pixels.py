@@ -212,6 +212,18 @@ def test_transparency_of_sixteen_bits_is_laid_on_white() -> None:
     assert found[1, 1].tolist() == [1000 >> 4] * 3
 
 
+def test_one_transparent_colour_of_sixteen_bits_is_white() -> None:
+    colours = np.full((2, 3, 3), 1000, np.uint16)
+    colours[0, 0] = 1001, 1000, 1000
+    content = png(colours, 2)
+    end = 8 + 25  # the signature and IHDR
+    name, body = b"tRNS", np.array([1001, 1000, 1000], ">u2").tobytes()
+    chunk = len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")
+    found = np.asarray(upright_rgb(io.BytesIO(content[:end] + chunk + content[end:]), Scale(0, 4095)))
+    assert found[0, 0].tolist() == [255] * 3
+    assert found[1, 1].tolist() == [1000 >> 4] * 3
+
+
 @pytest.mark.parametrize("size", list(itertools.product((5, 8, 30), (5, 8, 47))))
 def test_views_of_networks_of_small_images_are_the_middle_resized(size: tuple[int, int]) -> None:
     random = np.random.default_rng(0)

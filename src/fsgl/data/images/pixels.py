@@ -255,6 +255,9 @@ def _values(
         return grey_alpha[..., 0].astype(np.uint16) << 8 | grey_alpha[..., 1], grey_alpha[..., 2]
     upper, lower = (_decoded(file, mode) for mode in modes)
     colours = upper[..., :3].astype(np.uint16) << 8 | lower[..., :3]
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple):  # one colour of a PNG
+        return colours, np.where((colours == clear).all(axis=-1), 0, 255).astype(np.uint8)
     return colours, upper[..., 3] if upper.shape[-1] == 4 else None
 
 
