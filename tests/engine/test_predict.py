@@ -34,6 +34,22 @@ def test_logits_are_of_evaluation_mode_in_order_whatever_the_batches(sizes: list
     assert net.training
 
 
+@pytest.mark.parametrize(("side", "largest"), [(32, 256), (128, 16), (224, 5), (700, 1)])
+def test_a_pass_on_a_cpu_has_a_quarter_of_a_million_pixels(side: int, largest: int) -> None:
+    net, passes = make_net().eval(), []
+    net.backbone.register_forward_pre_hook(lambda _, arguments: passes.append(len(arguments[0])))
+    for count in (1, 5, 300):
+        passes.clear()
+        whole = net(images(count)).detach().numpy()
+        passes.clear()
+        np.testing.assert_allclose(
+            predict_logits(net, CrossEntropy(), [images(count)], side=side), whole, rtol=1e-4, atol=1e-5
+        )
+        assert sum(passes) == count
+        assert max(passes) == min(count, largest)
+        assert max(passes) * side**2 <= 2**18 or largest == 1
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_model_is_left_as_it_was(training: bool) -> None:
     net = make_net().train(training)

@@ -123,7 +123,7 @@ def predict_views(trained: TrainedModel, views: Sequence[np.ndarray], device: to
     """Logits ``N x K`` float32 of what ``data.images.pixels.view`` makes of images."""
     images = normalise(np.stack(views), trained.mean, trained.std, device)
     experiment = trained.experiment
-    return predict_logits(trained.model, experiment.method, [images], experiment.evaluation.mirror)
+    return predict_logits(trained.model, experiment.method, [images], experiment.evaluation.mirror, trained.image_size)
 
 
 def predict_files(

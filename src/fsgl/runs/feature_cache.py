@@ -31,6 +31,7 @@ from fsgl import __version__
 from fsgl.data.images.sources import Images
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.data.stream.streams import StepPositions, StreamSpec
+from fsgl.engine.predict import portions
 from fsgl.errors import UserError
 from fsgl.files import read_json, replacing, write_json
 from fsgl.models.assemble import RecognitionNet
@@ -39,7 +40,6 @@ from fsgl.recipes.experiment import as_hashed
 from fsgl.runs.network import ModelWithData
 
 BATCH = 64  # images of a step of the stream that shows augmented ones, and of a forward pass on a GPU
-CPU_BATCH = 8  # of a forward pass on a CPU: activations that fit its caches, and malloc's reuse, are twice as fast
 TELL_EVERY = 10.0  # seconds
 WHERE = ("root", "images", "train_list", "val_list", "test_list")  # what lies there is in hashes of its own
 PARTS = ("train", "val", "test")
@@ -182,9 +182,7 @@ class _Cache:
         self.computed += size
 
     def _forward(self, shown: Tensor) -> Tensor:
-        if self._device.type != "cpu":
-            return self._model.features(shown)
-        return torch.cat([self._model.features(some) for some in shown.split(CPU_BATCH)])
+        return torch.cat([self._model.features(some) for some in portions(shown, self._data.image_size)])
 
     def _bad(self, images: Images) -> dict[str, str]:
         """Reasons by location, of the images that were found unreadable."""

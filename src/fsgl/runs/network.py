@@ -47,7 +47,8 @@ class ModelWithData:
         Raises NonFiniteLoss where the network itself gives a logit that is no number.
         """
         batches = self.data.evaluation_batches(part, device, workers)
-        logits = predict_logits(self.model, self.experiment.method, batches, self.experiment.evaluation.mirror)
+        mirror, side = self.experiment.evaluation.mirror, self.data.image_size
+        logits = predict_logits(self.model, self.experiment.method, batches, mirror, side)
         unreadable = self.data.unreadable(part)
         if not np.isfinite(logits[~unreadable]).all():
             raise NonFiniteLoss({"logits": float("nan")})
@@ -57,7 +58,8 @@ class ModelWithData:
     def features(self, part: Images | ImageFeatures, device: torch.device, workers: int = 0) -> np.ndarray:
         """Features ``N x D`` of the same; NaN for those that cannot be read."""
         assert isinstance(self.model, RecognitionNet)
-        features = predict_features(self.model, self.data.evaluation_batches(part, device, workers))
+        batches = self.data.evaluation_batches(part, device, workers)
+        features = predict_features(self.model, batches, self.data.image_size)
         features[self.data.unreadable(part)] = np.nan
         return features
 
