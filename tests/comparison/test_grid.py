@@ -107,6 +107,9 @@ def test_a_parent_that_was_not_asked_for_is_trained_first(tmp_path: Path) -> Non
     list(run_grid(cells, ["cpu", "cpu"], [], 1, launch))
     assert [name for _, name, _ in launch.log] == ["cross-entropy-seed0", "cross-entropy+tau-norm-seed0"]
     assert [what for what, _, _ in launch.log] == ["train", "adjust"]
+    options = ["--workers", "0", "--feature-cache", "kept", "--precision", "float32"]
+    assert cells[-1].command(options, "cpu")[-2:] == ["--feature-cache", "kept"]
+    assert "--feature-cache" not in cells[-1].command(["--workers", "0"], "cpu")
     assert launch.most == 1
 
 

@@ -24,6 +24,7 @@ from fsgl.runs.adjustment import ADJUSTMENTS
 from fsgl.runs.saved import read_experiment, read_record
 
 POLL_SECONDS = 0.2
+CACHE = "--feature-cache"
 TUNED, EQUAL_COST = "tuned", "cost"
 
 
@@ -132,7 +133,9 @@ class Cell:
         if self.parent is not None:
             assert self.word.adjustment is not None
             parent, new = str(self.parent.folder), str(self.folder)
-            return [*start, "adjust", parent, self.word.adjustment, "--out", new, "--device", device, "--workers", "0"]
+            cache = list(options[options.index(CACHE) :][:2]) if CACHE in options else []
+            where = ["--out", new, "--device", device, "--workers", "0", *cache]
+            return [*start, "adjust", parent, self.word.adjustment, *where]
         common = ["--run", str(self.folder), "--device", device, "--track", "none", *options]
         if (self.folder / "experiment.json").exists():
             return [*start, "train", *common, "--resume"]
