@@ -233,3 +233,15 @@ def test_settings_that_came_later_part_no_older_record_from_its_like() -> None:
     given = run("ce", 3, 72.0, data={**data, "reading": {**reading, "exclude": "x"}})
     with pytest.raises(ValueError, match="not ranked against each other"):
         make_entries([old, given])
+
+
+def test_a_row_says_where_its_settings_come_from_and_its_adjustment_too() -> None:
+    runs = [run("ce", 0, 70.0), run("ce", 0, 72.0, adjustment="tau-norm"), run("ce", 0, 71.0, adjustment="max-norm")]
+    for each in runs:
+        each["settings_from"] = "published"
+    runs[1]["adjustment"]["tuned_on"] = "validation"
+    runs[2]["adjustment"]["tuned_on"] = "given"
+    rows = accuracy_table(make_entries(runs), "a title").rows
+    assert [row[:2] for row in rows] == [
+        ("ce+tau-norm", "published, adjusted on validation"), ("ce+max-norm", "published"), ("ce", "published")
+    ]  # fmt: skip

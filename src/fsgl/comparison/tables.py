@@ -10,6 +10,7 @@ from fsgl.comparison.differences import Comparison
 from fsgl.comparison.entries import (
     HEADLINE,
     Entry,
+    Run,
     accuracy,
     best_on_test,
     best_on_validation,
@@ -58,7 +59,8 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
     if stated:
         note += (
             " Settings of the method's own: published, as its paper or its authors' code has them; default, of which "
-            "one at least is ours; given by hand; or tuned."
+            "one at least is ours; given by hand; or tuned. Adjusted on validation: what is done after training has "
+            "one number, which was chosen there."
         )
     tested = [] if groups is None else rests_on(groups, HEADLINE)
     short = budget_note([run for entry in entries for run in entry.runs])
@@ -71,7 +73,13 @@ def _groups(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
 
 
 def _settings_from(entry: Entry) -> str:
-    return ", ".join(sorted({run.get("settings_from") or EMPTY for run in entry.runs})) or EMPTY
+    return ", ".join(sorted({_run_settings_from(run) for run in entry.runs})) or EMPTY
+
+
+def _run_settings_from(run: Run) -> str:
+    trained, adjusted = run.get("settings_from") or EMPTY, run.get("adjustment") or {}
+    tuned_on = adjusted.get("tuned_on", "given")
+    return trained if tuned_on == "given" else f"{trained}, adjusted on {tuned_on}"
 
 
 def reliability_table(entries: Sequence[Entry]) -> Table:
