@@ -43,7 +43,10 @@ def draw(drawing: Draw, size: tuple[float, float] = (8.0, 3.4), font_size: float
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box is shown
         drawing(figure := Figure(figsize=size, layout="constrained"))
         _write_plain_numbers(figure)
-        figure.draw_without_rendering()  # lays it out, once: each file would do so anew, which takes most of the time
+        # Laid out once, and not drawn for that: each file would do so anew, which takes most of the time.
+        layout = figure.get_layout_engine()
+        assert layout is not None
+        layout.execute(figure)
         figure.set_layout_engine(None)
     return figure
 

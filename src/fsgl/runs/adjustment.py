@@ -95,7 +95,7 @@ class RunToAdjust:
         return float(values[int(np.argmax(scores))])
 
 
-# Given the subject and a value, or None for one to be tuned: the new weight and bias, the adjustment.
+# Given the saved run and a value, or None for one to be tuned: the new weight and bias, the adjustment.
 Change = Callable[[RunToAdjust, float | None], tuple[np.ndarray, np.ndarray, Adjustment]]
 
 
@@ -103,11 +103,11 @@ def _tuned(
     name: str, symbol: str, usual: Callable[[RunToAdjust], float], values: Callable[[RunToAdjust], np.ndarray],
     classifier: Callable[[RunToAdjust, float], tuple[np.ndarray, np.ndarray]],
 ) -> Change:  # fmt: skip
-    def change(subject: RunToAdjust, value: float | None) -> tuple[np.ndarray, np.ndarray, Adjustment]:
+    def change(saved: RunToAdjust, value: float | None) -> tuple[np.ndarray, np.ndarray, Adjustment]:
         tuned = value is None
         if value is None:
-            value = subject.best(values(subject), usual(subject), lambda each: classifier(subject, each))
-        weight, bias = classifier(subject, value)
+            value = saved.best(values(saved), usual(saved), lambda each: classifier(saved, each))
+        weight, bias = classifier(saved, value)
         details = {symbol: value}
         uniform = np.ones(len(bias))
         return weight, bias, Adjustment(name, value, "validation" if tuned else "given", details, uniform)
@@ -115,40 +115,40 @@ def _tuned(
     return change
 
 
-def _log_prior(subject: RunToAdjust) -> np.ndarray:
-    counts = np.maximum(subject.data.counts, 1)
+def _log_prior(saved: RunToAdjust) -> np.ndarray:
+    counts = np.maximum(saved.data.counts, 1)
     return np.asarray(np.log(counts / counts.sum()))
 
 
-def _lengths(subject: RunToAdjust) -> np.ndarray:
-    return np.linalg.norm(subject.weight_KD, axis=1)
+def _lengths(saved: RunToAdjust) -> np.ndarray:
+    return np.linalg.norm(saved.weight_KD, axis=1)
 
 
-def _temperature(subject: RunToAdjust, value: float | None) -> tuple[np.ndarray, np.ndarray, Adjustment]:
+def _temperature(saved: RunToAdjust, value: float | None) -> tuple[np.ndarray, np.ndarray, Adjustment]:
     tuned = value is None
     if value is None:
-        value = fit_temperature(*subject.validation())
+        value = fit_temperature(*saved.validation())
     done = Adjustment(
-        "temperature", value, "validation" if tuned else "given", {"temperature": value}, subject.assumed_prior
+        "temperature", value, "validation" if tuned else "given", {"temperature": value}, saved.assumed_prior
     )
-    return subject.weight_KD / value, subject.bias_K / value, done
+    return saved.weight_KD / value, saved.bias_K / value, done
 
 
 # Each with its usual value: of logit adjustment the one that is optimal where the network has learned the posterior
 # (Menon et al., section 4.1), of tau-norm the paper's for ImageNet-LT.
 CHANGES: dict[str, Change] = {
     "tau-norm": _tuned(
-        "tau-norm", "tau", lambda subject: 0.7, lambda subject: np.arange(0, 41) / 20,
-        lambda subject, tau: (tau_normalised(subject.weight_KD, tau), np.zeros_like(subject.bias_K)),
+        "tau-norm", "tau", lambda saved: 0.7, lambda saved: np.arange(0, 41) / 20,
+        lambda saved, tau: (tau_normalised(saved.weight_KD, tau), np.zeros_like(saved.bias_K)),
     ),
     "max-norm": _tuned(
-        "max-norm", "radius", lambda subject: float(np.median(_lengths(subject))),
-        lambda subject: np.linspace(_lengths(subject).max(), 0.5 * _lengths(subject).min(), 41),
-        lambda subject, radius: (max_normed(subject.weight_KD, radius), subject.bias_K),
+        "max-norm", "radius", lambda saved: float(np.median(_lengths(saved))),
+        lambda saved: np.linspace(_lengths(saved).max(), 0.5 * _lengths(saved).min(), 41),
+        lambda saved, radius: (max_normed(saved.weight_KD, radius), saved.bias_K),
     ),
     "logit-adjustment": _tuned(
-        "logit-adjustment", "tau", lambda subject: 1.0, lambda subject: np.arange(0, 61) / 20,
-        lambda subject, tau: (subject.weight_KD, subject.bias_K - tau * _log_prior(subject)),
+        "logit-adjustment", "tau", lambda saved: 1.0, lambda saved: np.arange(0, 61) / 20,
+        lambda saved, tau: (saved.weight_KD, saved.bias_K - tau * _log_prior(saved)),
     ),
     "temperature": _temperature,
 }  # fmt: skip
@@ -201,27 +201,27 @@ def adjust(
         network = as_it_was_scored(network, record, feature_cache, device, workers)
         return _write(files, run, record, network, done, device, workers)
     network = as_it_was_scored(network, record, feature_cache, device, workers)
-    subject = _subject(run, record, network, device, workers)
+    saved = _to_adjust(run, record, network, device, workers)
     temperatures = None
     if name == "group-temperature":
-        weight, bias = subject.weight_KD, subject.bias_K
-        groups = shot_groups(subject.data.counts, many=network.experiment.evaluation.many,
+        weight, bias = saved.weight_KD, saved.bias_K
+        groups = shot_groups(saved.data.counts, many=network.experiment.evaluation.many,
                              few=network.experiment.evaluation.few)  # fmt: skip
         group_K = np.select([groups[group] for group in GROUPS], range(len(GROUPS)))
-        temperatures = fit_group_temperatures(*subject.validation(), group_K)
+        temperatures = fit_group_temperatures(*saved.validation(), group_K)
         by_group = {group: float(temperatures[members][0]) for group, members in groups.items() if members.any()}
-        own = {GROUPS[place] for place in groups_that_tell(*subject.validation(), group_K)}
+        own = {GROUPS[place] for place in groups_that_tell(*saved.validation(), group_K)}
         details = {"temperatures": by_group, "as_all_images": [group for group in by_group if group not in own]}
-        done = Adjustment(name, None, "validation", details, subject.assumed_prior)
+        done = Adjustment(name, None, "validation", details, saved.assumed_prior)
     elif name == "prior":
-        weight, bias, done = _to_prior(subject, prior_K, unlabelled, estimator, record)
+        weight, bias, done = _to_prior(saved, prior_K, unlabelled, estimator, record)
     else:
-        weight, bias, done = CHANGES[name](subject, value)
+        weight, bias, done = CHANGES[name](saved, value)
     _put(model, weight, bias, temperatures)
     return _write(files, run, record, network, done, device, workers)
 
 
-def _subject(
+def _to_adjust(
     run: Path, record: dict[str, Any], network: ModelWithData, device: torch.device, workers: int
 ) -> RunToAdjust:
     classifier = network.model.classifier
@@ -243,7 +243,7 @@ def _subject(
 
 
 def _to_prior(
-    subject: RunToAdjust,
+    saved: RunToAdjust,
     prior: np.ndarray | None,
     unlabelled: np.ndarray | None,
     estimator: str,
@@ -254,14 +254,14 @@ def _to_prior(
     if (prior is None) == (unlabelled is None):
         raise UserError("prior needs either --prior, or --unlabelled images to estimate it from")
     temperature = float((record["result"] or {}).get("temperature") or 1.0)
-    assumed, how = subject.assumed_prior / subject.assumed_prior.sum(), "given"
+    assumed, how = saved.assumed_prior / saved.assumed_prior.sum(), "given"
     if prior is None:
         assert unlabelled is not None
         try:
             if estimator == "em":
                 prior = estimate_prior_em(probabilities(unlabelled, temperature), assumed)
             else:
-                logits, labels = subject.validation()
+                logits, labels = saved.validation()
                 prior = estimate_prior_bbse(logits.argmax(1), labels, unlabelled.argmax(1), len(assumed))
         except ValueError as error:
             raise UserError(f"the class frequencies cannot be estimated by {estimator}: {error}") from None
@@ -269,8 +269,8 @@ def _to_prior(
     shares = np.maximum(prior / prior.sum(), RAREST / len(prior))
     shares = shares / shares.sum()
     # The probabilities are those of logits / T, so a shift of theirs is T times as large on the logits.
-    bias = subject.bias_K + temperature * np.log(shares / assumed)
-    return subject.weight_KD, bias, Adjustment("prior", None, how, {"prior": shares.tolist()}, shares)
+    bias = saved.bias_K + temperature * np.log(shares / assumed)
+    return saved.weight_KD, bias, Adjustment("prior", None, how, {"prior": shares.tolist()}, shares)
 
 
 def _put(model: RecognitionNet, weight: np.ndarray, bias: np.ndarray, temperatures: np.ndarray | None) -> None:
