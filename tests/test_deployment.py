@@ -145,6 +145,8 @@ def test_files_folders_patterns_and_what_cannot_be_read(
         ("predict RUN x.png --prior short.csv", "no weight for the class '1'"),
         ("predict RUN x.png --prior wrong.csv", "wrong.csv, line 2: 'eleven' is no class"),
         ("predict RUN x.png --prior minus.csv", "line 2: expected 'class,weight'"),
+        ("predict RUN x.png --prior twice.csv", "line 3: the class '0' has a weight before"),
+        ("predict RUN x.png --prior comma.csv", "line 2: expected 'class,weight'"),
         ("predict RUN x.png --top-k 0", "--top-k must be from 1"),
         ("export RUN --format jpeg", "format"),
         ("export RUN --format safetensors --preprocess", "of no use there"),
@@ -157,7 +159,9 @@ def test_mistakes_are_one_line(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    for name, line in {"short": "0,1", "wrong": "eleven,2", "minus": "0,-1"}.items():
+    for name, line in {
+        "short": "0,1", "wrong": "eleven,2", "minus": "0,-1", "twice": "0,1\n0,2", "comma": "0,1,5",
+    }.items():  # fmt: skip
         (tmp_path / f"{name}.csv").write_text(f"class,weight\n{line}\n")
     assert main(arguments.replace("RUN", str(digits / "run")).split()) == 2
     (line,) = capsys.readouterr().err.splitlines()

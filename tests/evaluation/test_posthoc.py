@@ -125,6 +125,11 @@ def test_priors_are_found_again(prior: tuple[float, ...]) -> None:
     np.testing.assert_allclose(found, truth, atol=0.03)
 
 
+def test_bbse_of_classes_that_were_never_predicted_is_no_estimate() -> None:
+    with pytest.raises(ValueError, match="that no held-out image is taken for"):
+        estimate_prior_bbse(np.array([0, 0]), np.array([0, 1]), np.array([1, 1]), 2)
+
+
 def test_em_is_a_fixed_point_and_bbse_an_inverse() -> None:
     unlabelled, _ = shifted(np.array([0.6, 0.3, 0.1]), 500, 2)
     assumed = np.array([0.5, 0.25, 0.25])

@@ -172,7 +172,7 @@ def read_prior(trained: TrainedModel, prior: str) -> np.ndarray:
             continue
         try:
             weight = float(cells[1])
-            if not 0 <= weight < float("inf"):
+            if not 0 <= weight < float("inf") or any(cells[2:]):  # "cat,1,5" may be one and a half
                 raise ValueError
         except (IndexError, ValueError):
             if number == 1:
@@ -183,6 +183,8 @@ def read_prior(trained: TrainedModel, prior: str) -> np.ndarray:
         name = next((name for name in names if name in weights), None)
         if name is None:
             raise UserError(f"{path}, line {number}: '{shorten(cells[0])}' is no class of this run")
+        if weights[name] == weights[name]:
+            raise UserError(f"{path}, line {number}: the class '{shorten(name)}' has a weight before")
         weights[name] = weight
     missing = [name for name, weight in weights.items() if weight != weight]
     if missing:

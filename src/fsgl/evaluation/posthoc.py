@@ -207,7 +207,7 @@ def estimate_prior_bbse(
     predicted, labels: of held-out images, whose confusion P(predicted | class) is taken to hold for the unlabelled ones
     too. Solves P(predicted) = P(predicted | class) P(class) by non-negative least squares (where the confusion is well
     conditioned and the answer positive: its inverse, as in the paper). Raises ValueError for a class without held-out
-    image, naming it, and for no unlabelled images.
+    image, naming it, for no unlabelled images, and where none is taken for a class that held-out images are taken for.
 
     >>> import fsgl, numpy as np
     >>> predicted, labels = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])
@@ -225,4 +225,6 @@ def estimate_prior_bbse(
         raise ValueError(f"class {int((held_out == 0).argmax())} has no held-out image, so its confusion is not known")
     seen = np.bincount(predicted_unlabelled_M, minlength=classes) / len(predicted_unlabelled_M)
     prior, _ = nnls(confusion / held_out, seen)
+    if not prior.any():
+        raise ValueError("the unlabelled images are taken for classes that no held-out image is taken for")
     return np.asarray(prior / prior.sum())

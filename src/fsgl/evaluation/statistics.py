@@ -114,7 +114,9 @@ def paired_bootstrap(
 
     correct: which of the same ``N`` test images are right, ``N``, or ``S x N`` for S networks each (whose mean is then
     compared).  classes: of the images, ``N``; the accuracy is then the mean over classes, and images are drawn class by
-    class, as many of each as there are (a bootstrap stratified by class). None is top-1 over images of any class.
+    class, as many of each as there are (a bootstrap stratified by class). A class of one image says nothing of its own
+    chance: several such are drawn from each other (collapsed strata; Cochran, Sampling Techniques, 1977, section
+    5A.12), a single one deviates as the others' images do. None is top-1 over images of any class.
     p_value: twice the share of resamples on the other side of 0, at least 1 / resamples; None, as low and high, for one
     image or the same gain on all, which cannot tell. Raises ValueError where they are not of the same images, and for a
     value that is no number.
@@ -139,14 +141,25 @@ def paired_bootstrap(
         parts = [gain[of_image == k] for k in np.unique(of_image)]
     random = np.random.default_rng(seed)
     means, variance = np.zeros(resamples), 0.0
-    for part in parts:
+    single = [part for part in parts if len(part) == 1]
+    more = [part for part in parts if len(part) > 1]
+    strata = [(part, 1) for part in more]  # and how many classes each stands for
+    if len(single) > 1:
+        strata.append((np.concatenate(single), len(single)))
+    elif single:
+        means += single[0][0]
+        if more:
+            deviations = np.concatenate([part - part.mean() for part in more])
+            means += random.choice(deviations, size=resamples)
+            variance += float(deviations.var())
+    for part, weight in strata:
         # An image counts as often as it is drawn, and images of equal gain are alike: draw how many of each gain.
         levels, counts = np.unique(part, return_counts=True)
         if len(levels) == 1:
-            means += levels[0]
+            means += weight * levels[0]
             continue
-        means += random.multinomial(len(part), counts / len(part), size=resamples) @ levels / len(part)
-        variance += float(part.var()) / len(part)
+        means += weight * (random.multinomial(len(part), counts / len(part), size=resamples) @ levels) / len(part)
+        variance += weight**2 * float(part.var()) / len(part)
     means /= len(parts)
     mean = float(np.mean([part.mean() for part in parts]))
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -154,8 +167,8 @@ def paired_bootstrap(
     p_value = float(min(1.0, max(2 * beyond, 1 / resamples)))
     # Of one image drawn at random it would be the deviation of the gains; of a mean over classes its like.
     deviation = math.sqrt(variance * len(gain)) / len(parts)
-    # One image, the same gain on all, or one image of each class: every resample is the same, and none can tell. Of two
-    # and more images that both answer alike there is nothing to tell.
+    # One image, or the same gain on all: every resample is the same, and none can tell. Of two and more images that
+    # both answer alike there is nothing to tell.
     if variance == 0 and (gain.any() or len(gain) == 1):
         return Difference(Interval(mean, None, None, len(gain)), None, None)
     return Difference(
