@@ -15,10 +15,27 @@ from benchmarks.pages.trained import ENOUGH_SEEDS
 from fsgl.comparison import cost
 from fsgl.comparison.across import DataSet, report_across
 from fsgl.comparison.differences import compare_with
-from fsgl.comparison.entries import HEADLINE, Entry, budget_of, describe_shared, label_of, make_entries, ranked_with
-from fsgl.comparison.tables import accuracy_table, differences_table, priors_table, reliability_table
+from fsgl.comparison.entries import (
+    HEADLINE,
+    Entry,
+    accuracy,
+    budget_of,
+    describe_shared,
+    label_of,
+    make_entries,
+    ranked_with,
+)
+from fsgl.comparison.tables import (
+    accuracy_table,
+    differences_table,
+    priors_table,
+    reliability_table,
+    signed,
+    with_interval,
+)
 from fsgl.errors import UserError
 from fsgl.evaluation.across import SETS_OF_RANKS
+from fsgl.evaluation.statistics import paired_difference
 from fsgl.recipes.budget import budget_note
 from fsgl.recipes.experiment import Experiment
 from fsgl.report.comparison_figures import cost_fronts
@@ -38,8 +55,8 @@ ABOUT = {
     HEADS: "Heads alone, on cached features of a frozen network with ImageNet's weights (one view of an image, shown "
     "at 128 pixels, no augmentation): what a method does to the classifier, not to the representation, and less than "
     "fine-tuning reaches. Methods that mix pixels (GLMC, FSGL, mixup, cutmix), need several views of an image (BCL, "
-    "PaCo) or layers of their own (SADE) cannot be trained so and are missing. Not tuned: these rates and decays are "
-    "the recipe's for photographs, for all alike.",
+    "PaCo) or layers of their own (SADE) cannot be trained so and are missing. As they come, rates and decays are the "
+    "recipe's for photographs, for all alike; tuned rows stand apart.",
     STAMPS: "796 drawings and photographs in 16 folders, 247 to 3 each (Debian's tuxpaint-stamps-default), as `fsgl "
     "train RECIPE --data FOLDER` has them but for the test images, shown once: heads on cached features of a frozen "
     "network with ImageNet's weights, of two views for all, which GLMC and FSGL mix as features. The smallest classes "
@@ -134,6 +151,7 @@ def leaderboard_page(results: Path, docs: Path) -> str:
         page += f"\n## {title_of(kept[0])}\n\n{about}\n"
         if gone:
             page += f"\n{gone} records of settings that a recipe no longer has are left out (docs/rivals.md).\n"
+        shown: list[Entry] = []
         for number, found in enumerate(comparisons_of(kept)):
             group, few = _with_enough_seeds(found)
             if few:
@@ -141,12 +159,48 @@ def leaderboard_page(results: Path, docs: Path) -> str:
             if not group:
                 continue
             entries = make_entries([record["content"] for record in group])
+            shown += entries
             if reference_of(entries) is not None and not budget_of(group[0]["content"]):
                 sets.append(DataSet(title_of(group[0]), {entry.label: entry for entry in entries}))
             page += _cost_figure(entries, docs, f"leaderboard-{folder}" + (f"-{number + 1}" if number else ""))
             for table in (*tables_of(group), reliability_table(entries), priors_table(entries)):
                 page += "\n" + table.markdown()
+        if (gains := tuning_table(shown)) is not None:
+            page += "\n" + gains.markdown()
     return page + _over_data_sets(sets, docs)
+
+
+def tuning_table(entries: Sequence[Entry]) -> Table | None:
+    """What each method gains by its tuning, at the seeds that it has both as it comes and tuned; None without any.
+
+    entries: of all comparisons of one folder.
+    """
+    plain = {(_untuned_key(entry), entry.label): entry for entry in entries if not budget_of(entry.runs[0])}
+    rows = []
+    for entry in entries:
+        label = label_of(_untuned(entry.runs[0]))
+        before = plain.get((_untuned_key(entry), label))
+        if not budget_of(entry.runs[0]) or before is None or not (both := entry.paired(before, accuracy))[0]:
+            continue
+        gain = paired_difference(*reversed(both))
+        rows.append((
+            label, str(gain.interval.n), with_interval(before.interval(accuracy)),
+            with_interval(entry.interval(accuracy)), signed(gain.interval), str(entry.runs[0]["settings_from"]),
+        ))  # fmt: skip
+    headings = ("method", "seeds", "as it comes", "tuned", "gain", "how")
+    note = (
+        f"{HEADLINE}, % (± 95 % interval over seeds, Student's t); gain: of the same seeds, with the 95 % interval of "
+        "the paired t test. Tuned on validation images alone (`fsgl tune`), the same budget for each method."
+    )
+    return Table("As it comes and tuned, side by side", headings, tuple(rows), (note,)) if rows else None
+
+
+def _untuned(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {**run, "settings": {name: part for name, part in run["settings"].items() if name != "tuning"}}
+
+
+def _untuned_key(entry: Entry) -> str:
+    return ranked_with(_untuned(entry.runs[0]))
 
 
 def _over_data_sets(sets: Sequence[DataSet], docs: Path) -> str:

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks.pages.leaderboard import of_today
+from benchmarks.pages.leaderboard import of_today, tuning_table
 from benchmarks.pages.results import BEGIN, END, results_sections, write_pages
 from benchmarks.pages.which import which_page
 
+from fsgl.comparison.entries import make_entries
 from fsgl.errors import UserError
 from fsgl.recipes import RECIPES, make_experiment
 from fsgl.recipes.experiment import Experiment, override
@@ -145,3 +146,30 @@ def test_what_to_use_says_what_is_told_apart() -> None:
     assert "mixup +1.0" in line["mixing alone"]
     assert "| – |" in line["you can trai"], "two seeds say too little"
     assert "mixup 6.0" in line["probabilitie"]
+
+
+def test_tuned_and_as_it_comes_stand_side_by_side_at_equal_seeds() -> None:
+    def runs(recipe: str, values: tuple[float, ...], epochs: int = 2, tuned: bool = False) -> list[dict]:
+        tuning = {"tuning": {"budget": "6 trials", "trials": 6, "on": "validation"}} if tuned else {}
+        return [
+            {
+                "settings": {
+                    "method": {"name": recipe}, "sam": {}, "recipe": recipe, "seed": seed, "backbone": "x",
+                    "data": {"name": "digits"}, "optim": {"weight_decay": 0.1, "epochs": epochs},
+                    "schedule": {"lr": 0.5 if tuned else 0.1}, **tuning,
+                },
+                "data": {"split_hash": "f"}, "epochs": [{"test": {"top1": value, "balanced": value}}],
+                "settings_from": "tuned, 6 trials" if tuned else "published",
+            }
+            for seed, value in enumerate(values)
+        ]  # fmt: skip
+
+    plain, better = runs("cross-entropy", (70.0, 71.0, 72.0)), runs("cross-entropy", (73.0, 73.5, 75.0), tuned=True)
+    longer = runs("focal", (90.0, 90.0), epochs=9)
+    groups = [[*plain, *runs("focal", (60.0, 61.0))], [*better, *runs("crt", (1.0, 2.0), tuned=True)], longer]
+    entries = [entry for group in groups for entry in make_entries(group)]
+    table = tuning_table(entries)
+    assert table is not None
+    (row,) = table.rows
+    assert [cell.split(" ")[0] for cell in row] == ["cross-entropy", "3", "71.0", "73.8", "+2.8", "tuned,"]
+    assert tuning_table(make_entries(plain)) is None
