@@ -1,4 +1,4 @@
-"""Frozen features against fine-tuning on real drawings: the images of benchmarks/photographs.py, at 128 pixels.
+"""Frozen features against fine-tuning on real drawings: the images of benchmarks/own_folders.py, at 128 pixels.
 
     python -m benchmarks.fine_tuning [--record results] [--images FOLDER] [--work FOLDER]
 
@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from benchmarks.photographs import FIGURES, PACKAGE, images_of, options_of
+from benchmarks.own_folders import STAMPS
+from benchmarks.photographs import FIGURES, images_of, options_of
 
 from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> int:
         work = options.work or Path(name)
         rows = measure(images_of(options, Path(name)), work)
         note = "the machine was shared, so seconds are upper bounds; those of features are in the probe's"
-        content = {"images": PACKAGE, "side": SIDE, "rows": rows, "load": os.getloadavg()[0], "note": note}
+        content = {"images": STAMPS, "side": SIDE, "rows": rows, "load": os.getloadavg()[0], "note": note}
     if options.record:
         command = "python -m benchmarks.fine_tuning"
         write_record(

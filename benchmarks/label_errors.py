@@ -2,7 +2,7 @@
 
     python -m benchmarks.label_errors [--record results] [--images FOLDER]
 
-On the stamps of benchmarks/photographs.py, of classes that are judged. Forty images are moved to another class's
+On the stamps of benchmarks/own_folders.py, of classes that are judged. Forty images are moved to another class's
 folder, at random, each seed anew. What the stamps' own labels have wrong counts as a false alarm.
 """
 
@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.photographs import PACKAGE, images_of, options_of
+from benchmarks.own_folders import STAMPS
+from benchmarks.photographs import images_of, options_of
 
 from fsgl.engine.environment import environment
 from fsgl.inspection.label_errors import LEAST
@@ -79,7 +80,7 @@ def main(arguments: list[str]) -> int:
         command = "python -m benchmarks.label_errors"
         write_record(
             options.record, "label-errors", "label-errors-stamps", command, environment(torch.device("cpu")),
-            {"images": PACKAGE, "rows": rows},
+            {"images": STAMPS, "rows": rows},
         )  # fmt: skip
     return 0
 

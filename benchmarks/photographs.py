@@ -1,11 +1,10 @@
 """Photographs of one's own, as the defaults have it: 796 drawings and photographs in 16 folders, 247 to 3 a class.
 
-    python benchmarks/photographs.py [--record results] [--images FOLDER]
+    python -m benchmarks.photographs [--record results] [--images FOLDER]
 
-The images are those of Debian's package tuxpaint-stamps-default, a folder for each of its top folders, fetched by
-``apt-get download`` unless --images names a folder that has them. Each recipe is a whole ``fsgl train`` as typed, its
-start and the report at its end included; the first one computes the features, the others find them. Nothing is chosen
-here: the recipes are those whose figures were asked for, each at its defaults.
+The images are the stamps of own_folders.py, fetched unless --images names a folder that has them. Each recipe is a
+whole ``fsgl train`` as typed, its start and the report at its end included; the first one computes the features, the
+others find them. Nothing is chosen here: the recipes are those whose figures were asked for, each at its defaults.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -22,26 +20,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from benchmarks.own_folders import STAMPS, fetch_stamps
 
 from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
 
-PACKAGE = "tuxpaint-stamps-default"
 RECIPES = ("balanced-softmax", "cross-entropy", "glmc", "fsgl")
 FIGURES = ("top1", "balanced", "many", "medium", "few", "n")
-
-
-def fetch(folder: Path) -> Path:
-    """The package's PNGs in class folders. Raises CalledProcessError where Debian's archive cannot be reached."""
-    subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, check=True, capture_output=True)
-    (archive,) = folder.glob("*.deb")
-    subprocess.run(["dpkg-deb", "-x", str(archive), str(folder / "unpacked")], check=True)
-    root = folder / "unpacked/usr/share/tuxpaint/stamps"
-    for path in sorted(root.rglob("*.png")):
-        target = folder / "stamps" / path.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    return folder / "stamps"
 
 
 def options_of(description: str | None) -> argparse.ArgumentParser:
@@ -54,7 +39,7 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
 
 def images_of(options: argparse.Namespace, work: Path) -> Path:
     """The class folders that are named, or else fetched into ``work``."""
-    return options.images.absolute() if options.images else fetch(work)
+    return options.images.absolute() if options.images else fetch_stamps(work)
 
 
 def measure(images: Path, work: Path) -> list[dict[str, Any]]:
@@ -92,9 +77,9 @@ def main(arguments: list[str]) -> int:
         load = os.getloadavg()[0]
         rows = measure(images_of(options, work), work)
         note = "the machine was shared, so seconds are upper bounds; load average before and after"
-        content = {"images": PACKAGE, "rows": rows, "load": [load, os.getloadavg()[0]], "note": note}
+        content = {"images": STAMPS, "rows": rows, "load": [load, os.getloadavg()[0]], "note": note}
     if options.record:
-        command = "python benchmarks/photographs.py"
+        command = "python -m benchmarks.photographs"
         write_record(
             options.record, "photographs", "photographs-stamps", command, environment(torch.device("cpu")), content
         )

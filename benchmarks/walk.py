@@ -7,7 +7,7 @@ commands, their seconds and what they said.
 
     python -m benchmarks.walk --stamps [--images FOLDER] [--record results]
 
-The same of docs/walkthrough.md, on 796 photographs and drawings (benchmarks/photographs.py), from a network that was
+The same of docs/walkthrough.md, on 796 photographs and drawings (benchmarks/own_folders.py), from a network that was
 trained on ImageNet; features are computed anew. What the run reached on its test images is in the record, too.
 """
 
@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from benchmarks.photographs import PACKAGE, fetch
+from benchmarks.own_folders import STAMPS, fetch_stamps
 from PIL import Image
 
 from fsgl.data.load import DataSpec, load_data
@@ -127,8 +127,8 @@ def main(arguments: list[str]) -> int:
     with TemporaryDirectory() as name:
         folder, content = Path(name), {}
         if options.stamps:
-            shutil.copytree(options.images or fetch(folder), folder / "photos")
-            content = {"images": PACKAGE, "load": [os.getloadavg()[0]]}
+            shutil.copytree(options.images or fetch_stamps(folder), folder / "photos")
+            content = {"images": STAMPS, "load": [os.getloadavg()[0]]}
             steps = walk_page(folder)
             record = json.loads((folder / "runs/photos/experiment.json").read_text())
             test, view = record["result"]["last"], record["settings"]["data"].get("view", "middle")
