@@ -35,12 +35,13 @@ def photographs_page(results: Path) -> str:
         parts.append(
             f"## {content['images']}\n\n{table}\n\nAccuracy in %, of the last epoch, on {first['test']['n']} test "
             "images. **One seed and one folder**: a few-shot figure rests on a handful of images, and differences of a "
-            "few points between rows say nothing. No search of the defaults' rate, decay and epochs is recorded. "
+            "few points between rows say nothing. "
             f"The first row's seconds include the features of all images; {environment['processor']}, "
             f"{environment['threads']} threads, torch {versions['torch']}, commit {environment['commit'][:12]}; "
             f"{content['note']} ({content['load'][0]:.1f} and {content['load'][1]:.1f}).{middle_alone(first)}\n\n"
             f"Weights: {first['pretrained']['source']}, licence {first['pretrained']['licence']}.\n"
         )
+    parts += map(_defaults, read_records(results, "frozen-defaults"))
     parts += map(_views, read_records(results, "views"))
     parts += map(_fine_tuning, read_records(results, "fine-tuning"))
     parts += map(_auto, read_records(results, "auto"))
@@ -51,6 +52,48 @@ def middle_alone(row: Mapping[str, Any]) -> str:
     """What must be said of a figure from before the second view was the default."""
     earlier = " Recorded when the middle of an image was all that was shown of it by default (`data.view=middle`)."
     return "" if "view" in row else earlier
+
+
+def _defaults(record: Mapping[str, Any]) -> str:
+    """Settings, networks and sides beside the defaults, on folds of several folders."""
+    content, folders = record["content"], record["content"]["folders"]
+    scores: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    seconds: dict[str, float] = {}
+    for folder, rows in folders.items():
+        for row in rows:
+            kind = row["recipe"], row["network"], ", ".join(row["settings"]) or "the defaults"
+            scores.setdefault(kind, {})[folder] = row["scores"]
+            of_network = row["seconds_of_features"] * 1000 / row["images"]
+            seconds[row["network"]] = max(seconds.get(row["network"], 0.0), of_network)  # later rows read what is kept
+    whole = {kind: found for kind, found in scores.items() if len(found) == len(folders)}
+    first = next(iter(folders.values()))[0]
+    default = first["default"]
+    lines = [["recipe", "network", "settings", *folders, "mean", "beyond the defaults"]]
+    lines.append(["---"] * len(lines[0]))
+    for (recipe, network, some), found in sorted(
+        whole.items(), key=lambda each: (each[0][0], -float(np.mean(list(each[1].values()))))
+    ):
+        beyond = np.subtract(list(found.values()), list(whole[recipe, first["network"], "the defaults"].values()))
+        by_folder = beyond.mean(axis=1)
+        error = float(np.std(by_folder, ddof=1) / np.sqrt(len(by_folder))) if len(by_folder) > 1 else 0.0
+        same = (network, some) == (first["network"], "the defaults")
+        lines.append([
+            recipe, network, some, *(f"{np.mean(found[folder]):.1f}" for folder in folders),
+            f"{np.mean(list(found.values())):.1f}", "" if same else f"{by_folder.mean():+.1f} ± {error:.1f}",
+        ])  # fmt: skip
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    sizes = {name: (rows[0]["images"], rows[0]["classes"]) for name, rows in folders.items()}
+    pictures = ", ".join(f"{name} ({images:,} in {classes} classes)" for name, (images, classes) in sizes.items())
+    costs = ", ".join(f"{network} {cost:.0f}" for network, cost in seconds.items())
+    return (
+        f"## Defaults of a frozen network, on {len(folders)} folders\n\n{table}\n\n`{record['command']}`: mean over "
+        f"classes, %, on {content['folds']} folds of the training images, dealt {content['deals']} times; test images "
+        f"played no part. Folders: {pictures} (benchmarks/own_folders.py). The defaults: rate {default['lr']:g}, decay "
+        f"{default['weight_decay']:g}, {default['epochs']} epochs, {first['network']}. Beyond the defaults: mean and "
+        "standard error over the folders. Seconds of features, two views, for 1,000 images on one thread of a shared "
+        f"machine (upper bounds): {costs}. {record['environment']['processor']}, commit "
+        f"{str(record['environment']['commit'])[:12]}.\n"
+    )
 
 
 def _views(record: Mapping[str, Any]) -> str:

@@ -71,3 +71,23 @@ def test_what_a_second_view_is_worth_stands_with_its_deals(tmp_path: Path) -> No
     page = photographs_page(tmp_path)
     assert "| middle-and-whole | 63.0 | 66.0 | 64.5 | 41 |" in page
     assert "on 5 folds of the 1,200 training images, dealt 2 times" in page
+
+
+def test_defaults_stand_beside_what_else_was_tried_on_all_folders(tmp_path: Path) -> None:
+    def row(some: list[str], scores: list[float]) -> dict:
+        default = {"lr": 0.05, "weight_decay": 5e-4, "epochs": 40}
+        return {"network": "net", "recipe": "r", "settings": some, "scores": scores, "seconds_of_features": 30.0,
+                "default": default, "images": 500, "classes": 9}  # fmt: skip
+
+    folders = {
+        "a": [row([], [60.0, 62.0]), row(["x=1"], [63.0, 63.0]), row(["x=2"], [9.0, 9.0])],
+        "b": [row([], [40.0, 42.0]), row(["x=1"], [41.0, 45.0])],
+    }
+    content = {"folds": 5, "deals": 2, "folders": folders}
+    about = {"commit": "f" * 40, "processor": "a processor"}
+    write_record(tmp_path, "frozen-defaults", "frozen-defaults", "the command", about, content)
+    page = photographs_page(tmp_path)
+    assert "| r | net | the defaults | 61.0 | 41.0 | 51.0 |  |" in page
+    assert "| r | net | x=1 | 63.0 | 43.0 | 53.0 | +2.0 ± 0.0 |" in page
+    assert "x=2" not in page  # of one folder alone
+    assert "net 60" in page
