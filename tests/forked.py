@@ -26,7 +26,23 @@ from typing import IO, Any
 
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 LONGEST = 2**20  # bytes of a request
-BEFOREHAND = ("fsgl.commands.cli", "fsgl.runs.train", "fsgl.engine.launch", "torch._dynamo", "sklearn.datasets")
+BEFOREHAND = (
+    "fsgl.commands.cli",
+    "fsgl.runs.train",
+    "fsgl.engine.launch",
+    "fsgl.recipes.on_data",
+    "fsgl.report.summary",
+    "fsgl.automatic.heads",
+    "torch._dynamo",
+    "scipy.optimize",
+    "sklearn.datasets",
+    "safetensors.torch",
+    "timm",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "tensorboard.compat.proto.event_pb2",
+    "tensorboard.summary.writer.record_writer",
+)
 
 
 class Forked:

@@ -24,7 +24,7 @@ from fsgl.engine.checkpoint import list_checkpoints
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import Experiment, override
 
-KILLS = 12
+KILLS = 10
 
 
 def experiment() -> Experiment:

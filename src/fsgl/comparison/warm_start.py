@@ -24,8 +24,9 @@ from pathlib import Path
 from fsgl.comparison.grid import Launch, Poll, launch_process
 
 PRELOADED = (
-    "torch", "torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_agg", "fsgl.commands.cli",
-    "fsgl.runs.train", "fsgl.recipes", "fsgl.report.curves", "fsgl.comparison.page",
+    "torch", "torch._dynamo", "scipy.optimize", "safetensors.torch", "matplotlib.figure",
+    "matplotlib.backends.backend_agg", "fsgl.commands.cli", "fsgl.runs.train", "fsgl.recipes.on_data",
+    "fsgl.report.summary", "fsgl.comparison.page",
 )  # fmt: skip
 
 
