@@ -108,8 +108,8 @@ def _tuning(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> s
             said.append(
                 f"\nTuning ({title.removesuffix(', tuned')}; {budget} for each of {len(gains)} methods, on validation "
                 f"images) changed a method's accuracy by {min(gains):+.1f} to {max(gains):+.1f} points, on average by "
-                f"{np.mean(gains):+.1f}: as much as most of the differences above, which is why tuned and untuned rows "
-                "are not ranked together.\n"
+                f"{np.mean(gains):+.1f}. Tuned and untuned rows are not ranked together; leaderboard.md has them side "
+                "by side.\n"
             )
     return "".join(said)
 
