@@ -1,8 +1,8 @@
 """The results pages and the README's table, generated from results/: ``python -m benchmarks.pages.results``.
 
 docs/results.md, leaderboard.md, which-method.md, fsm.md, horizon.md, searches.md, rivals.md, photographs.md and
-speed.md are written whole, with their figures; in walkthrough.md the seconds below the commands are replaced, and in
-README.md the part between the two marker comments.
+speed.md are written whole, with their figures; in walkthrough.md the seconds below the commands are replaced, at the
+end of architecture.md the counts, and in README.md the part between the two marker comments.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 from benchmarks.pages.front import front_part
 from benchmarks.pages.fsm import fsm_page
 from benchmarks.pages.horizon import horizon_page
+from benchmarks.pages.house import RECORD as HOUSE
+from benchmarks.pages.house import architecture_page
 from benchmarks.pages.leaderboard import ABOUT, comparisons_of, leaderboard_page, read_board, tables_of, title_of
 from benchmarks.pages.photographs import photographs_page
 from benchmarks.pages.recipes import evidence_module
@@ -94,6 +96,9 @@ def write_pages(root: Path) -> list[Path]:
     walkthrough = root / "docs" / "walkthrough.md"
     if walkthrough.exists():
         written[walkthrough] = walkthrough_page(walkthrough.read_text(encoding="utf-8"), results)
+    architecture = root / "docs" / "architecture.md"
+    if architecture.exists() and (results / HOUSE).exists():
+        written[architecture] = architecture_page(architecture.read_text(encoding="utf-8"), results)
     evidence = root / "src" / "fsgl" / "recipes" / "evidence.py"
     if evidence.parent.exists():
         written[evidence] = evidence_module(every, read_records(results, "published"))
