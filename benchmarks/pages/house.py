@@ -16,12 +16,13 @@ def architecture_page(text: str, results: Path) -> str:
     record = read_json(results / RECORD)
     before, now = record["content"]["before"], record["content"]["now"]
     rows = [
-        (f"{what} in `{folder}`", *(f"{each[folder][what]:,}" for each in (before, now)))
+        (f"{what} in {folder}/", *(f"{each[folder][what]:,}" for each in (before, now)))
         for what in ("files", "lines") for folder in ("src", "tests", "benchmarks")
     ]  # fmt: skip
     for name, key in {
         "modules in no room": "flat", "rooms": "rooms", "lines of the package's longest file": "longest",
-        "lines of `__post_init__`": "post_init", "lines that tell kinds of images apart by `isinstance`": "kinds",
+        "lines that check settings when they are made": "post_init",
+        "lines that tell kinds of images apart (isinstance)": "kinds",
     }.items():  # fmt: skip
         rows.append((name, *(f"{each[key]:,}" for each in (before, now))))
     headings = ("", f"before ({before['commit']})", f"now ({record['environment']['commit'][:7]})")

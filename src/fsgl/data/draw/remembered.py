@@ -40,11 +40,11 @@ def sizes_and_key(parts: Sequence[Images], looks: bool) -> tuple[np.ndarray, Pat
     looks: whether looks are compared as well.
     """
     known = hashlib.blake2b(f"{VERSION} {looks}".encode(), digest_size=16)
-    if not all(isinstance(part, ImageFiles) for part in parts):
+    files = [part for part in parts if isinstance(part, ImageFiles)]
+    if len(files) < len(parts):
         return None
     sizes, times = list[int](), list[int]()
-    for part in parts:
-        assert isinstance(part, ImageFiles)
+    for part in files:
         root = os.path.join(os.path.abspath(part.root), "")
         for path in part.paths:
             try:

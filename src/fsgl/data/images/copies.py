@@ -32,8 +32,8 @@ def same_content(
     sizes: bytes of each, where all are files and they are known already; 0 for one that is gone.
     What cannot be read, or is empty, is the same as nothing else.
     """
-    alike = _alike_in_size(parts, progress) if sizes is None else _groups_of(sizes)
     readers = [_reader(part) for part in parts]
+    alike = _alike_in_size(readers, sum(map(len, parts)), progress) if sizes is None else _groups_of(sizes)
     starts = [0, *accumulate(map(len, parts))]
     places: _Places = {}
     for group in alike.values():
@@ -46,12 +46,11 @@ def same_content(
     return sorted(group for _, group in groups)
 
 
-def _alike_in_size(parts: Sequence[Images], progress: Progress) -> dict[Hashable, list[int]]:
+def _alike_in_size(readers: Sequence[_Reader], total: int, progress: Progress) -> dict[Hashable, list[int]]:
     """By size, the places of two or more images that share it."""
-    total = sum(map(len, parts))
     of_each: list[Hashable | None] = []
-    for part in parts:
-        of_each += _sizes(part)
+    for reader in readers:
+        of_each += reader.sizes()
         progress(len(of_each), total)
     counts = Counter(of_each)
     alike: dict[Hashable, list[int]] = defaultdict(list)
@@ -106,17 +105,6 @@ def _by(found: Mapping[int, Hashable | None]) -> list[list[int]]:
     return [some for some in of.values() if len(some) > 1]
 
 
-def _sizes(part: Images) -> Iterable[Hashable | None]:
-    """What two images of the same content share at the least; None where an image is gone or empty."""
-    if isinstance(part, ImageArrays):
-        return repeat(part.images.shape[1:], len(part))
-    if isinstance(part, ImageFiles):
-        root = os.path.join(part.root, "")
-        return (_bytes_of(root + path) or None for path in part.paths)
-    rows = part.part.index[part.rows]
-    return zip(*(rows[name].tolist() for name in ("bytes", "width", "height")), strict=True)
-
-
 def _bytes_of(path: str) -> int:
     try:
         return os.stat(path).st_size
@@ -137,7 +125,12 @@ def _equal(one: str, other: str) -> bool:
 
 
 class _Reader(Protocol):
-    """Of a part.  Each step gives something of an image to compare, or None where it cannot be read."""
+    """Of a part.  Each step gives something of an image to compare, or None where it cannot be read.
+
+    sizes: what two images of the same content share at the least; None where an image is gone or empty.
+    """
+
+    def sizes(self) -> Iterable[Hashable | None]: ...
 
     def tail(self, position: int, size: Any) -> Hashable | None: ...
 
@@ -158,6 +151,9 @@ def _reader(part: Images) -> _Reader:
 class _Files:
     def __init__(self, images: ImageFiles) -> None:
         self._root, self._paths = os.path.join(images.root, ""), images.paths
+
+    def sizes(self) -> Iterable[Hashable | None]:
+        return (_bytes_of(self._root + path) or None for path in self._paths)
 
     def path(self, position: int) -> str:
         return self._root + self._paths[position]
@@ -188,6 +184,10 @@ class _Stored:
     def __init__(self, images: PreparedImages) -> None:
         self._images = images
 
+    def sizes(self) -> Iterable[Hashable | None]:
+        rows = self._images.part.index[self._images.rows]
+        return zip(*(rows[name].tolist() for name in ("bytes", "width", "height")), strict=True)
+
     def _bytes(self, position: int) -> memoryview:
         return self._images.part.read(int(self._images.rows[position]))[0].data
 
@@ -201,6 +201,9 @@ class _Stored:
 class _Pixels:
     def __init__(self, images: ImageArrays) -> None:
         self._images = images.images
+
+    def sizes(self) -> Iterable[Hashable | None]:
+        return repeat(self._images.shape[1:], len(self._images))
 
     def tail(self, position: int, size: Any) -> Hashable | None:
         return self._images[position, -1].tobytes()
