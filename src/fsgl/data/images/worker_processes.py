@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +13,7 @@ from typing import TypeVar
 from fsgl.data.images.signals import leave_signals_to_parent
 from fsgl.errors import UserError
 
+NOTICE = b"\nfsgl: stopping, once what is begun is finished; Ctrl-C again leaves at once\n"
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -30,6 +33,10 @@ def in_processes(work: Callable[[Task], Result], tasks: Iterable[Task], workers:
     pool = ProcessPoolExecutor(min(workers, max(1, len(tasks))), get_context("spawn"), _begin)
     try:
         yield from pool.map(work, tasks)
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            os.write(2, NOTICE)
+        raise
     except BrokenProcessPool:
         raise UserError(f"a process {doing} died, perhaps for want of memory; fewer --workers need less") from None
     finally:
