@@ -212,3 +212,10 @@ def test_name_that_is_too_long_for_a_file_is_no_crash(folder: Folder) -> None:
     folder.write("x" * 300 + ".jpg 0\n")
     with pytest.raises(UserError, match=r"the first image of '.*', is not under"):
         folder.load()
+
+
+@pytest.mark.parametrize("line", ["path label", "path\tlabel", "# made by hand"])
+def test_a_heading_or_a_comment_is_no_image(tmp_path: Path, line: str) -> None:
+    (tmp_path / "l.txt").write_text(f"{line}\n1.png cat\n2.png dog\n")
+    with pytest.raises(UserError, match=r"line 1: .* is no image; a list has no heading and no comments"):
+        read_list(tmp_path / "l.txt", tmp_path, Rows(), "train")

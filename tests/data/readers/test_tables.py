@@ -10,6 +10,7 @@ import pytest
 
 from fsgl.data.readers import tables
 from fsgl.data.readers.listing import Labelled, Rows
+from fsgl.data.readers.reading import Reading
 from fsgl.data.readers.tables import read_table
 from fsgl.errors import UserError
 
@@ -72,6 +73,24 @@ def test_columns_that_say_yes_or_no_of_a_part(tmp_path: Path, column: str, yes: 
     assert found == {"train": Labelled(["1", "3"], ["a", "b"]), part: Labelled(["2"], ["a"])}
 
 
+@pytest.mark.parametrize(
+    ("header", "parts", "said"),
+    [
+        ("path,label,fold", "train=0,test=1", "has no column of parts for --parts; --split-column NAME"),
+        ("path,label,split", "train=0,test=1,val=9", "--parts names '9', but no row has that"),
+        ("path,label,split", "train=0,test=1", None),
+    ],
+)
+def test_parts_that_are_named_are_there(tmp_path: Path, header: str, parts: str, said: str | None) -> None:
+    path = csv(tmp_path, f"{header}\n1,a,0\n2,b,1\n")
+    if said is None:
+        read_table(path, tmp_path, rows := Rows(), reading=Reading(parts=parts))
+        assert set(rows.parts) == {"train", "test"}
+        return
+    with pytest.raises(UserError, match=said):
+        read_table(path, tmp_path, Rows(), reading=Reading(parts=parts))
+
+
 def test_the_first_row_may_have_its_label_in_quotation_marks(tmp_path: Path) -> None:
     assert read(csv(tmp_path, 'path,label\n1,"NA"\n2,b\n')) == {"train": Labelled(["1", "2"], ["NA", "b"])}
 
@@ -114,6 +133,9 @@ def test_utf_16_is_known_without_a_mark(tmp_path: Path, encoding: str) -> None:
         ("path,label\n1,a\n2\n", r"t\.csv, line 3: has 1 of 2 columns"),
         ("path,label\n1,a\n2,cat, big\n", r"line 3: has 3 cells for 2 columns; put text that holds ',' into quotation"),
         ("\npath,label\n1,a\n", "t.csv: its first line is empty"),
+        ('path,label\n1,a\n2,"b\n3,b\n4,c\n', "line 3: not a table .a quotation mark is not closed"),
+        ('path,label\n1,a\n2,"b\n3,b\n4,"c"\n', "line 3: not a table .a quotation mark is not closed"),
+        ('path,label\n1,"say \\"x\\""\n', "line 2: not a table .a quotation mark"),
         ("path,label\n1,a\n2,\n", r"t\.csv, line 3: '2' has no label"),
         ("path,label\n1,a\n,b\n", r"t\.csv, line 3: '' must be a path inside"),
         ("path,label\n1,a\n../2,b\n", r"t\.csv, line 3: '\.\./2' must be a path inside"),

@@ -96,13 +96,17 @@ def read_list(path: Path, root: Path, rows: Rows, part: str) -> None:
     In a line with a tab the label is what follows the last one, and may hold spaces; otherwise it is the last word.
     Raises UserError, with file and line, for a line without a label or a path that leaves ``root``.
     """
-    for number, line in _lines(path):
+    lines = _lines(path)
+    for place, (number, line) in enumerate(lines):
         where = f"{path}, line {number}"
         words = line.strip().rsplit("\t" if "\t" in line.strip() else None, 1)
         if len(words) < 2:
             raise UserError(f"{where}: expected 'relative/path label', found '{shorten(line)}'")
         if _HOLDS_SUFFIX.search(words[0]) and os.path.splitext(words[0])[1].lower() not in SUFFIXES:
             raise UserError(f"{where}: '{shorten(line)}' has spaces in its label; put a tab between path and label")
+        is_first = place == 0 and len(lines) > 1 and "." not in words[0] and "." in lines[1][1]
+        if (is_first or words[0].startswith("#")) and not os.path.isfile(root / words[0]):
+            raise UserError(f"{where}: '{shorten(line)}' is no image; a list has no heading and no comments")
         rows.add(inside(root, words[0], where), words[1], part, where)
 
 

@@ -54,6 +54,8 @@ def require_some_file(root: Path, paths: Sequence[str], where: str) -> None:
         bare = next((s for s in _SUFFIXES for path in paths[:20] if os.path.isfile(root / f"{path}{s}")), None)
         if bare:
             raise UserError(f"{where}: its paths lack the suffix of the files ('{shorten(paths[0])}{bare}'); add it")
+        if any("\\" in path and os.path.isfile(root / path.replace("\\", "/")) for path in paths[:100]):
+            raise UserError(f"{where}: its paths are written with backslashes ('{shorten(paths[0])}'); write slashes")
         raise UserError(
             f"{where}: its first image '{shorten(paths[0])}' is not under '{root}'; "
             "name the folder that its paths start from with --root"

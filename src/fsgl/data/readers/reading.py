@@ -59,7 +59,7 @@ class Reading:
 
     def require(self, kind: str, where: str) -> None:
         """Raises UserError for what is said of another kind of input: kind is "folder", "table", "list" or "arrays"."""
-        unused = {"folder": _TABLES, "table": _FOLDERS, "list": (*_TABLES, *_FOLDERS), "arrays": (
+        unused = {"folder": _TABLES, "table": _FOLDERS, "list": (*_TABLES, *_FOLDERS, "parts"), "arrays": (
             *_TABLES, *_FOLDERS, "parts"), "prepared": (*_TABLES, *_FOLDERS, "parts")}[kind]  # fmt: skip
         given = [flag(name) for name in unused if getattr(self, name) is not None]
         if given:

@@ -18,7 +18,7 @@ from fsgl.data.readers.listing import Rows
 from fsgl.data.readers.names import GAPS
 from fsgl.data.readers.part_names import part_of_value
 from fsgl.data.readers.paths import inside, shorten
-from fsgl.data.readers.reading import Reading
+from fsgl.data.readers.reading import PARTS, Reading
 from fsgl.errors import UserError, first_line
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
@@ -37,6 +37,8 @@ def read_table(path: Path, root: Path, rows: Rows, part: str | None = None, read
     reading.require("table", str(path))
     parquet = path.suffix.lower() in (".parquet", ".pq")
     named = reading.named_parts()
+    if named and part is not None:
+        raise UserError(f"{path}: is the table of the {PARTS[part]} images; --parts does not apply to it")
     known: dict[str, str | None] = {}
     for where, (image, label, split, group), quoted, columns in (
         _parquet_rows(path, root, reading, part) if parquet else _csv_rows(path, root, reading, part)
@@ -44,6 +46,8 @@ def read_table(path: Path, root: Path, rows: Rows, part: str | None = None, read
         into = part
         if into is None:
             into = "train"
+            if named and split is None:
+                raise UserError(f"{path}: has no column of parts for --parts; --split-column NAME says which it is")
             if split is not None:
                 if split not in known:
                     known[split] = columns.part(split, named, part_of_value)
@@ -55,6 +59,8 @@ def read_table(path: Path, root: Path, rows: Rows, part: str | None = None, read
         rows.add(inside(root, image, where), label, into, where, quoted, group)
         if not rows.said or rows.said[-1] != columns.said:
             rows.said.append(columns.said)
+    if absent := sorted(named.keys() - {value.strip() for value in known}):
+        raise UserError(f"{path}: --parts names '{shorten(absent[0])}', but no row has that")
 
 
 # Path, label, split and group of a row.
@@ -64,7 +70,7 @@ Row = tuple[str, Cells, bool, Columns]
 
 
 def _csv_rows(path: Path, root: Path, reading: Reading, part: str | None) -> Iterator[Row]:
-    reader = None
+    reader, before = None, 0
     try:
         with path.open(encoding=_encoding(path), newline="") as file:
             header = file.readline()
@@ -74,7 +80,8 @@ def _csv_rows(path: Path, root: Path, reading: Reading, part: str | None) -> Ite
                 file.seek(0)
                 delimiter, before = _delimiter(header), 0
             raw = _Lines(file)
-            reader = csv.reader(raw, delimiter=delimiter)
+            # strict: what follows a quotation mark that is not closed is no name of a class
+            reader = csv.reader(raw, delimiter=delimiter, strict=True)
             names = next(reader, [])
             if not any(names):
                 begins = "empty" if not names and next(reader, None) is None else "its first line is empty"
@@ -111,7 +118,11 @@ def _csv_rows(path: Path, root: Path, reading: Reading, part: str | None) -> Ite
         raise UserError(f"{path}: not a table of text (not UTF-8; save it as that)") from None
     except csv.Error as error:
         line = 0 if reader is None else reader.line_num
-        raise UserError(f"{path}, line {line}: not a table ({error})") from None
+        told = first_line(error)
+        if "end of data" in told or "expected after" in told:
+            line -= raw.waiting() - 1
+            told = "a quotation mark is not closed, or text follows the one that closes; in text it is written twice"
+        raise UserError(f"{path}, line {line + before}: not a table ({told})") from None
 
 
 class _Lines:
@@ -127,6 +138,10 @@ class _Lines:
                 raise csv.Error("it holds NUL characters, which are no text")
             self._since.append(line)
             yield line
+
+    def waiting(self) -> int:
+        """How many lines the present row has so far."""
+        return len(self._since)
 
     def take(self) -> str:
         text = "".join(self._since)
