@@ -12,8 +12,10 @@ from fsgl.data.images.image_files import readable_suffixes
 from fsgl.data.images.leftovers import leftover
 from fsgl.data.readers.class_folders import read_class_folders
 from fsgl.data.readers.columns import COLUMNS
+from fsgl.data.readers.listing import Rows
 from fsgl.data.readers.part_names import PartName, part_name, part_of_value
 from fsgl.data.readers.reading import Reading
+from fsgl.data.readers.tables import read_table
 from fsgl.errors import UserError
 
 PETS = ("cat", "dog")
@@ -230,6 +232,15 @@ def test_what_is_said_is_done(
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, reading: dict[str, object], said: str) -> None:
     assert said in asked(make(tmp_path, *two("A", "B")), **reading)
+
+
+def test_a_group_is_one_in_both_unicode_forms(tmp_path: Path) -> None:
+    make(tmp_path, "cat/Zo\u00eb/1.png", "dog/Zoe\u0308/2.png")
+    (tmp_path / "t.csv").write_text("path,label,who\ncat/1,a,Zo\u00eb\ndog/2,b,Zoe\u0308\n", encoding="utf-8")
+    read_table(tmp_path / "t.csv", tmp_path, rows := Rows(), reading=Reading(group_column="who"))
+    listing = read_class_folders(tmp_path, Reading(group_level=2))
+    for parts in (listing.parts, rows.parts):
+        assert parts["train"].groups == ["Zo\u00eb"] * 2
 
 
 def test_groups_are_a_level_of_folders(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fsgl.data.readers.layout import Layout, find_layout
 from fsgl.data.readers.listing import Labelled, Listing
+from fsgl.data.readers.names import normal
 from fsgl.data.readers.paths import shorten
 from fsgl.data.readers.reading import PARTS, Reading, flag
 from fsgl.data.readers.tree import tree_of
@@ -55,7 +56,7 @@ def read_class_folders(path: Path, reading: Reading | None = None) -> Listing:
         if inner := folder.removeprefix(class_folder)[1:].split("/")[0]:
             below[inner] += len(names)
         if reading.group_level is not None:
-            group = steps[reading.group_level - 1] if len(steps) >= reading.group_level else ""
+            group = normal(steps[reading.group_level - 1]) if len(steps) >= reading.group_level else ""
             labelled.groups += [group] * len(names)
             ungrouped += 0 if group else len(names)
     notes = _passed_over(walk, classless)

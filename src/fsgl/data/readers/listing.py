@@ -134,7 +134,7 @@ class Rows:
         labelled.paths.append(path)
         labelled.labels.append(name)
         if group is not None:
-            labelled.groups.append(group.strip())
+            labelled.groups.append(normal(group.strip()))
 
     def require_single_labels(self, path: Path) -> None:
         """Raises UserError where most labels look like several joined to one, unless they are to be taken whole."""
