@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sk_confusion_matrix
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
 from fsgl.evaluation import metrics as metrics_module
 from fsgl.evaluation.metrics import (
@@ -54,6 +53,8 @@ def predictions(draw_: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_top_1_top_5_and_balanced_agree_with_torchmetrics(seed: int) -> None:
+    from torchmetrics.functional.classification import multiclass_accuracy  # takes seconds, of every collection too
+
     logits, labels = draw(seed=seed)
     ours = evaluate_predictions(logits, labels, COUNTS_12)
     scores, target = torch.from_numpy(logits), torch.from_numpy(labels)
@@ -68,6 +69,8 @@ def test_top_1_top_5_and_balanced_agree_with_torchmetrics(seed: int) -> None:
 
 @pytest.mark.parametrize("bins", [5, 15, 20])
 def test_calibration_error_agrees_with_torchmetrics(bins: int) -> None:
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     logits, labels = draw(seed=4)
     theirs = multiclass_calibration_error(
         torch.from_numpy(logits), torch.from_numpy(labels), num_classes=12, n_bins=bins, norm="l1"
