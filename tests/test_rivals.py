@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import builders
 from torch import nn
 
 from fsgl.errors import UserError
@@ -36,9 +37,7 @@ K = len(COUNTS)
 
 
 def make_batch(images: int = 8, side: int = 8) -> Batch:
-    random = torch.Generator().manual_seed(0)
-    views = (torch.randn(images, 1, side, side, generator=random),)
-    return Batch(Sample(views, torch.randint(K, (images,), generator=random)))
+    return builders.make_batch(images, (1, side, side), K)
 
 
 def make_net(method: Method) -> nn.Module:
