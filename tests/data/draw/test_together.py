@@ -143,6 +143,32 @@ def test_groups_of_a_column_that_given_parts_divide_are_said(tmp_path: Path) -> 
     assert "LEAK: 1 groups have training and test images, the first 'p5'" in data.notes
 
 
+@pytest.mark.parametrize("given", ["val", "test"])
+@pytest.mark.parametrize("by", ["copies", "patients", "patients, copies apart"])
+def test_what_a_given_part_has_as_well_is_never_carved(tmp_path: Path, given: str, by: str) -> None:
+    """Six of 40 training images are the given part's, by content; or ten, by patient."""
+    theirs = 6 if by == "copies" else 10
+    lines = ["path,label,split,patient"]
+    for i in range(40):
+        noise(tmp_path / f"{i}.png", i)
+        lines.append(f"{i}.png,{'ab'[i % 2]},train,{f'p{i % 6}' if i < 10 else ''}")
+    for i in range(6):
+        noise(tmp_path / f"given{i}.png", i if by == "copies" else 100 + i)
+        lines.append(f"given{i}.png,{'ab'[i % 2]},{given},{'' if by == 'copies' else f'p{i}'}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    copies = "apart" if "apart" in by else "together"
+    share = {"test": 0.4} if given == "val" else {"val": 0.4}
+    spec = DataSpec("own", str(tmp_path / "t.csv"), copies=copies, reading=Reading(group_column="patient"), **share)  # type: ignore[arg-type]
+    known = {np.asarray(Image.open(tmp_path / f"{i}.png")).tobytes() for i in range(theirs)}
+    for seed in range(3):  # by chance all six would stay once in 20 times
+        data = load_data(replace(spec, test_seed=seed) if given == "val" else replace(spec, val_seed=seed))
+        assert known <= set(pictures(data, "train"))
+        assert len(pictures(data, "test" if given == "val" else "val")) == 16
+    part = {"val": "validation", "test": "test"}[given]
+    said = f"{theirs} training images belong with {part} images"
+    assert any(note.startswith(said) for note in data.notes), data.notes
+
+
 def test_a_class_that_is_one_group_gives_no_test_image_and_is_named(tmp_path: Path) -> None:
     for i in range(20):
         noise(tmp_path / f"a/{i}.png", i)

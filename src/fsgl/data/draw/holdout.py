@@ -47,16 +47,21 @@ def with_test(source: Source, share: float | None, seed: int) -> tuple[Source, t
     share = DEFAULT_TEST if share is None else share
     groups = source.groups.get("train")
     numbers = group_numbers(groups, len(source.train))
-    kept, carved, small = carve_validation(source.train.labels, share, seed, source.num_classes, "test", groups=numbers)
+    kept, carved, small = carve_validation(
+        source.train.labels, share, seed, source.num_classes, "test", groups=numbers, stays=source.stays
+    )
     if not len(carved):
         raise UserError(
             f"{source.name}: no test images, and no class of more than {MIN_TRAIN} images to take some from"
+            + (f" ({len(source.stays):,} belong with given images and stay in training)" if source.stays else "")
         )
     notes = [f"no test images of its own: {share:.3g} of each class set aside, {len(carved):,} images (seed {seed})"]
     if small:
         notes.append(f"too small to spare a test image: {name_some(source, small)}")
     train = source.train.take(kept)
-    source = replace(source, train=train, test=source.train.take(carved), notes=(*source.notes, *notes))
+    source = replace(
+        source, train=train, test=source.train.take(carved), notes=(*source.notes, *notes), stays=frozenset()
+    )
     if groups:
         split = {part: tuple(groups[place] for place in places) for part, places in (("train", kept), ("test", carved))}
         source = replace(source, groups={**source.groups, **split})
@@ -81,7 +86,7 @@ def with_validation(
         return source.train, source.val, classes_without(source, source.val), ()
     groups = group_numbers(source.groups.get("train"), len(source.train))
     kept, carved, small = carve_validation(
-        source.train.labels, share, seed, source.num_classes, fold=fold, groups=groups
+        source.train.labels, share, seed, source.num_classes, fold=fold, groups=groups, stays=source.stays
     )
     val = source.train.take(carved) if len(carved) else None
     note = f"for validation {share:.3g} of each class set aside, {len(carved):,} images (seed {seed})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import ROUND_HALF_DOWN, Decimal
 
 import numpy as np
@@ -20,7 +20,7 @@ MIN_TRAIN = 4
 
 def carve_validation(
     labels: np.ndarray, fraction: float, seed: int, num_classes: int, part: str = "validation", fold: int = 0,
-    groups: np.ndarray | None = None,
+    groups: np.ndarray | None = None, stays: Collection[int] = (),
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:  # fmt: skip
     """Part a training set into training and validation (or test), class by class.
 
@@ -33,6 +33,7 @@ def carve_validation(
     groups: ``N`` integers; images of one group (copies, one patient's) all go to one side, -1 for an image of none.
     Groups go whole, in the same random order, where they fit what their classes have to give (draw/grouped.py); a class
     that has no group takes the images that it would without any groups.
+    stays: positions that are left for training whatever is drawn, and with each its group.
     Returns (training positions, validation positions, classes that spare none): int64 positions in ``labels``,
     ascending, each position in exactly one of the two. Raises UserError for a fraction outside [0, 1).
 
@@ -52,6 +53,11 @@ def carve_validation(
     wanted = [_spared_images(int(count), fraction) for count in counts]
     of_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])  # ascending within each
     orders = {k: random.permutation(places) for k, places in enumerate(of_class)}
+    if stays:
+        left = np.isin(np.arange(len(labels)), list(stays))
+        if groups is not None:
+            left |= np.isin(groups, np.setdiff1d(groups[left], [SINGLE]))
+        orders = {k: order[~left[order]] for k, order in orders.items()}
     together = {} if groups is None else {k: order for k, order in orders.items() if (groups[order] != SINGLE).any()}
     for k in orders.keys() - together.keys():
         chosen[np.roll(orders[k], -fold * wanted[k])[: wanted[k]]] = True
@@ -61,6 +67,7 @@ def carve_validation(
         for _ in range(fold):
             carving.fold(together)
         chosen[list(carving.fold(together))] = True
+    if stays or together:
         small |= set(np.flatnonzero(class_counts(labels[chosen], num_classes) == 0).tolist())
     return np.flatnonzero(~chosen), np.flatnonzero(chosen), tuple(sorted(small))
 

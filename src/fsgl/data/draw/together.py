@@ -36,6 +36,7 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
     does; "alike" compares looks of any number; "apart" looks for none, as versions before this did.
     carves: whether a part is to be taken from the training images. Where two parts were given that share images or
     groups, the notes say so.
+    Of what a given part has as well, nothing is carved: it stays in training (``Source.stays``).
     What is the same and yet labelled in two ways is said as well, and counted in the record (``contradictions``).
     The record: numbers of images and groups ``kept_together``, for which ``copies`` (by content) and ``alike`` (by
     looks) are reasons; ``leaks`` and ``alike_leaks``: by pair of parts, how many images of the second
@@ -44,8 +45,10 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
     parts = {part: some for part in _NAMES if (some := getattr(source, part)) is not None}
     notes = _divided_groups(source)
     found: dict[str, Any] = {"kept": copies, "leaks": {}}
+    stays = _of_divided_groups(source) if carves else set()
+    source = replace(source, stays=frozenset(stays))
     if copies == "apart" or not (carves or len(parts) > 1):
-        return replace(source, notes=(*source.notes, *notes)), found
+        return replace(source, notes=(*source.notes, *notes, *_staying(stays, parts))), found
     total, count = sum(map(len, parts.values())), len(source.train)
     with_looks = copies == "alike" or total <= FEW
     searched = _search(list(parts.values()), with_looks)
@@ -67,6 +70,10 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
         [within for group in groups if len(within := [place for place in group if place < count]) > 1]
         for groups in (same_files, near)
     )
+    for group in (*same_files, *near):
+        if max(group) >= count:
+            stays.update(place for place in group if place < count)
+    notes += _staying(stays, parts)
     named = source.groups.get("train", ())
     groups = joined([*copied, *similar, *_by_name(named)])
     for key, some in (("copies", copied), ("alike", similar), ("kept_together", groups)):
@@ -86,7 +93,8 @@ def keep_together(source: Source, copies: str, carves: bool) -> tuple[Source, di
         for place in group:
             names[place] = str(number)
     kept = {"train": tuple(names)} if groups else {}
-    return replace(source, groups={**source.groups, **kept}, notes=(*source.notes, *notes)), found
+    groups_now = {**source.groups, **kept}
+    return replace(source, groups=groups_now, notes=(*source.notes, *notes), stays=frozenset(stays)), found
 
 
 def _search(parts: list[Images], looks: bool) -> Found:
@@ -189,6 +197,18 @@ def _contradictions(source: Source, parts: dict[str, Images], same: list[list[in
 def _where(parts: dict[str, Images], part: str, position: int) -> str:
     found = parts[part].location(position)
     return f"{_NAMES[part]} {found}" if parts[part].array_size else found
+
+
+def _of_divided_groups(source: Source) -> set[int]:
+    """Places of the training images whose group has images in a given part as well."""
+    given = {name for part, names in source.groups.items() if part != "train" for name in names} - {""}
+    return {place for place, name in enumerate(source.groups.get("train", ())) if name in given}
+
+
+def _staying(stays: set[int], parts: Iterable[str]) -> list[str]:
+    given = " and ".join(_NAMES[part] for part in parts if part != "train")
+    what = "1 training image belongs" if len(stays) == 1 else f"{len(stays):,} training images belong"
+    return [f"{what} with {given} images: never set aside for another part"] if stays else []
 
 
 def _divided_groups(source: Source) -> list[str]:

@@ -158,7 +158,8 @@ class Source:
     them, on what was passed over.  given: of arrays from Python, what their labels were (readers/arrays.py).
     scale: by which images of more than 8 bits are shown; None where there are none.
     groups: by part ("train", "val", "test"), the name of each image's group, which is not to be divided among parts, ""
-    for none; only the parts where groups were named.
+    for none; only the parts where groups were named.  stays: places of training images that a given part has as well
+    (a copy, or one of a group); nothing is carved of them.
     Raises UserError where a label has no class name or the statistics do not fit the images.
     """
 
@@ -174,6 +175,7 @@ class Source:
     given: Mapping[str, Any] = field(default_factory=dict)
     scale: Scale | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stays: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for part, images in (("training", self.train), ("validation", self.val), ("test", self.test)):
