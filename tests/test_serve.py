@@ -186,9 +186,10 @@ def address(run: Path) -> Iterator[str]:
             assert process.poll() is None, process.communicate()
             time.sleep(0.1)
     yield url
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # as containers are ended
     said, errors = process.communicate(timeout=300)
     assert url in said
+    assert process.returncode == 143
     assert "Traceback" not in errors
     assert sorted(path.name for path in run.iterdir()) == before
 

@@ -89,3 +89,24 @@ def test_only_another_release_of_torch_is_another_torch() -> None:
         assert differences({"versions": {"torch": same}}, now) == []
     (said,) = differences({"versions": {"torch": "1.0.0"}}, now)
     assert "began with torch 1.0.0" in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_has_nothing_to_save_ends_at_once_with_a_sentence(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """It waits for a file that nobody writes."""
+    os.mkfifo(tmp_path / "never.json")
+    with forked.start("train", "--from", tmp_path / "never.json", stdout=forked.DEVNULL) as process:
+        writer = None
+        while writer is None and process.poll() is None:
+            try:
+                writer = os.open(tmp_path / "never.json", os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:  # nobody reads yet
+                time.sleep(0.02)
+        assert writer is not None
+        process.send_signal(number)
+        _, said = process.communicate(timeout=300)
+        os.close(writer)
+    assert said == "fsgl: interrupted\n"
+    assert process.returncode == code

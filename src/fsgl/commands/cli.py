@@ -32,7 +32,7 @@ from fsgl.commands import (
     tune,
 )
 from fsgl.commands.arguments import FORM, within
-from fsgl.engine.interrupts import leave, own_process
+from fsgl.engine.interrupts import Terminated, leave, own_process
 from fsgl.errors import PeerLost, UserError
 
 DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
@@ -155,9 +155,9 @@ def guarded(program: str, command: Callable[[], int]) -> int:
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as request:
+        print(f"{program}: {str(request) or 'interrupted'}", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(request, Terminated) else signal.SIGINT)
     except PeerLost as error:
         if error.leader:
             print(f"{program}: another process of this run died ({error})", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,6 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     from fsgl.data.images.shard_writer import PrepareSpec, prepare, verify
     from fsgl.data.images.white_level import with_scale
     from fsgl.data.readers.own import find_source
-    from fsgl.engine.interrupts import sigterm_as_ctrl_c
 
     if options.verify:
         if options.out is not None:
@@ -64,11 +62,10 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     print("\n  ".join((source.found, *source.notes)))
     workers, bad = within("--workers", options.workers, 0), BadImages(options.bad_images)
     try:
-        with sigterm_as_ctrl_c(), progress("preparing") as bar:
+        with progress("preparing") as bar:
             prepared = prepare(source, options.out, spec, workers, bad, bar.at)
-    except KeyboardInterrupt:
-        print("fsgl: stopped; the same command goes on from the shards that are written", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as request:
+        raise type(request)("stopped; the same command goes on from the shards that are written") from None
     for _, path, reason in prepared.skipped[:10]:
         print(f"left out: {path}: {reason}")
     if len(prepared.skipped) > 10:

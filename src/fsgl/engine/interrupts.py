@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 NOTICE = b"\nfsgl: stopping after this step, once it is saved; Ctrl-C again leaves at once\n"
@@ -76,13 +75,25 @@ def _in_finalizer(frame: FrameType | None) -> bool:
     return frame is not None
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where nothing had to be saved first: what Ctrl-C is to a terminal, of a scheduler."""
+
+
 _own_process = False
 
 
 def own_process() -> None:
-    """This process is a command's and nothing else's: ``leave`` ends it."""
+    """This process is a command's and nothing else's: ``leave`` ends it, and SIGTERM raises ``Terminated``."""
     global _own_process
     _own_process = True
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    if _in_finalizer(frame):  # where an exception would be lost
+        leave(128 + number)
+    raise Terminated
 
 
 def leave(code: int) -> None:
@@ -97,17 +108,3 @@ def leave(code: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-@contextlib.contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Within: SIGTERM raises KeyboardInterrupt, so that what must be tidied up is. Nothing outside the main thread."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
