@@ -4,19 +4,25 @@
 
 In this order: a profile of the paper's step (share of the matrix rate, the top kernels, the gaps), the same replayed as
 CUDA graphs, one whole paper run, bf16 beside float32, several seeds at once, then the accuracy cells (four data sets,
-three seeds each), and the departures one at a time. Every job is a command of paper_run.py with records of its own and
-goes on where it stopped, so that the same command works through what is left; jobs that are done are named in
-RUNS/gpu-day.json. Exits with 0 when all is done, 1 where a job failed, 3 where jobs are left for the next call.
+three seeds each), the departures and what might lift the accuracy beyond the paper's, one at a time, and the step of a
+ResNeXt-50 on photographs that are decoded as it goes (its gaps say whether it is kept fed), beside how fast they are
+decoded. Every job is a command of paper_run.py (the last one decoding.py's) with records of its own and goes on where
+it stopped, so that the same command works through what is left; jobs that are done are named in RUNS/gpu-day.json. The
+published code is not run: it is not ours to carry. Exits with 0 when all is done, 1 where a job failed, 3 where jobs
+are left for the next call.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import decoding
 
 from fsgl.commands.cli import guarded
 from fsgl.files import read_json, write_json
@@ -28,18 +34,24 @@ DEPARTURES = (
     "method.beta=1.0", "method.cutmix_label=lambda", "method.ascent=total", "sam.batch_norm=both",
     "method.feature_scaling.rank=index", "data.normalization=release",
 )  # fmt: skip
+BEYOND = (
+    "averaging.start=0.75", "averaging.ema=0.999", "data.small_augmentation=autoaugment-cutout",
+    "method.rebalancing=balanced-softmax", "schedule.lr=0.02", "optim.weight_decay=0.002",
+)  # fmt: skip
+PHOTOGRAPHS = "photographs"
 LEAST = 60.0  # seconds that a job must have left to be begun
 LEFT = 3
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command of paper_run.py. drawn: the .npz that it needs.  limited: whether it takes --limit."""
+    """A command of paper_run.py. drawn: the images that it needs.  limited: whether it takes --limit."""
 
     name: str
     drawn: str
     words: tuple[str, ...]
     limited: bool = True
+    script: str = "paper_run.py"
 
 
 def jobs(seeds: int = 3) -> list[Job]:
@@ -57,12 +69,34 @@ def jobs(seeds: int = 3) -> list[Job]:
             words = ("run", *(f"{method}:{seed}" for seed in range(seeds)), "--jobs", str(seeds))
             listed.append(Job(f"{data}-if{factor}-{method}", f"{data}-if{factor}", words))
     departed = tuple(f"fsgl:{seed},{change}" for change in DEPARTURES for seed in range(2))
-    return [*listed, Job("departures", paper, ("run", *departed, "--jobs", "4"))]
+    lifted = tuple(f"fsgl:0,{change}" for change in BEYOND)
+    workers = str(max(1, (os.cpu_count() or 2) - 1))
+    fed = ("profile", "fsgl:0,backbone=resnext50_32x4d,optim.batch_size=64", "--workers", workers)
+    fed += ("--warmup", "3", "--steps", "5", "--repeats", "3")  # of the 32 steps of an epoch
+    return [
+        *listed,
+        Job("departures", paper, ("run", *departed, "--jobs", "4")),
+        Job("beyond", paper, ("run", *lifted, "--jobs", "3")),
+        Job("photographs-step", PHOTOGRAPHS, fed, limited=False),
+        Job("photographs-decoding", "", ("--workers", workers, "--images", "2048"), False, "decoding.py"),
+    ]
 
 
-def paper_run(*words: str) -> int:
-    """Run benchmarks/paper_run.py and return its exit code."""
-    return subprocess.run([sys.executable, str(HERE / "paper_run.py"), *words], check=False).returncode
+def start(script: str, *words: str) -> int:
+    """Run a script of this folder and return its exit code."""
+    return subprocess.run([sys.executable, str(HERE / script), *words], check=False).returncode
+
+
+def photographs(folder: Path, count: int = 2048) -> list[str]:
+    """Words that name so many drawn JPEGs of two classes as ImageNet-LT's lists do."""
+    files = folder / "files" / "train" / "a"
+    if not (folder / "test.txt").exists():
+        decoding.photographs(folder / "files", count)
+        lines = [f"{path.relative_to(folder)} {i % 2}\n" for i, path in enumerate(sorted(files.glob("*.jpg")))]
+        (folder / "train.txt").write_text("".join(lines))
+        (folder / "test.txt").write_text("".join(lines[:64]))
+    lists = ["--train-list", str(folder / "train.txt"), "--test-list", str(folder / "test.txt")]
+    return ["--data", "imagenet-lt", "--root", str(folder), *lists]
 
 
 def draw(drawn: str, options: argparse.Namespace) -> Path:
@@ -71,7 +105,7 @@ def draw(drawn: str, options: argparse.Namespace) -> Path:
     if not path.exists():
         data, _, factor = drawn.rpartition("-if")
         settings = (f"data.imbalance_factor={factor}", *options.draw)
-        if paper_run("draw", str(path), "--data", options.data or data, "--root", options.root, *settings):
+        if start("paper_run.py", "draw", str(path), "--data", options.data or data, "--root", options.root, *settings):
             raise SystemExit(1)
     return path
 
@@ -89,11 +123,17 @@ def work(options: argparse.Namespace) -> int:
         left = deadline - time.monotonic()
         if left < options.least:
             break
-        words = [*job.words, "--data", str(draw(job.drawn, options)), "--results", str(options.results), *options.each]
+        words = [*job.words]
+        if job.script == "decoding.py":
+            words += ["--record", str(options.results)]
+        elif job.drawn == PHOTOGRAPHS:
+            words += [*photographs(options.runs / PHOTOGRAPHS), "--results", str(options.results)]
+        else:
+            words += ["--data", str(draw(job.drawn, options)), "--results", str(options.results), *options.each]
         if job.limited:
             words += ["--runs", str(options.runs), "--limit", f"{left:.0f}", "--grace", str(options.grace)]
         print(f"{job.name}: {left / 60:.1f} minutes left", flush=True)
-        code = paper_run(*words)
+        code = start(job.script, *words)
         done[job.name] = {0: "done", LEFT: "begun"}.get(code, "failed")
         write_json(state, done)
     said = {job.name: done.get(job.name, "waiting") for job in listed}

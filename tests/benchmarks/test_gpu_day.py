@@ -31,34 +31,43 @@ def test_every_cell_of_the_list_is_one_that_there_is(gpu_day: ModuleType) -> Non
         for word in job.words[1:]:
             if ":" in word:
                 cell, *changes = word.split(",")
-                override(make_experiment(cell.split(":")[0], job.drawn.split("-")[0]), *changes)
+                data = "imagenet-lt" if job.drawn == gpu_day.PHOTOGRAPHS else job.drawn.split("-")[0]
+                lists = ("train.txt", "test.txt") if data == "imagenet-lt" else ()
+                override(make_experiment(cell.split(":")[0], data, "data", *lists), *changes)
 
 
 def test_a_day_goes_on_until_all_is_done(gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, where paper_run.py's cells start theirs: a profile and a run, then nothing more to do."""
+    """In this process, where paper_run.py's cells start theirs: profiles and a run, then nothing more to do."""
     paper_run = importlib.import_module("paper_run")
     monkeypatch.setattr(gpu_day, "jobs", lambda seeds: [
         gpu_day.Job("profile", "digits-if50", ("profile", "fsgl:0", "--warmup", "1", "--steps", "2", "--repeats", "2"),
                     limited=False),
         gpu_day.Job("paper-run", "digits-if50", ("run", "fsgl:0")),
+        gpu_day.Job("photographs-step", gpu_day.PHOTOGRAPHS, (
+            "profile", "fsgl:0,backbone=resnet8-slim,optim.batch_size=2,transfer.image_size=32",
+            "--warmup", "1", "--steps", "1", "--repeats", "1",
+        ), limited=False),
     ])  # fmt: skip
     called: list[str] = []
 
-    def here(*words: str) -> int:
+    def here(script: str, *words: str) -> int:
+        assert script == "paper_run.py"
         called.append(words[0])
         return int(paper_run.main(list(words)))
 
-    monkeypatch.setattr(gpu_day, "paper_run", here)
+    monkeypatch.setattr(gpu_day, "start", here)
+    drawn = gpu_day.photographs
+    monkeypatch.setattr(gpu_day, "photographs", lambda folder: drawn(folder, 8))
     command = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results"), "--data", "digits",
                "--each", "optim.epochs=1", "--least", "0", "--grace", "1"]  # fmt: skip
     assert gpu_day.main([*command, "--minutes", "0"]) == 3  # no time: all is left
     assert called == []
     assert gpu_day.main([*command, "--minutes", "5"]) == 0
-    assert called == ["draw", "profile", "run"]
+    assert called == ["draw", "profile", "run", "profile"]
     kinds = sorted(json.loads(path.read_text())["kind"] for path in (tmp_path / "results").glob("*.json"))
-    assert kinds == ["profile", "run"]
+    assert kinds == ["profile", "profile", "run"]
     assert gpu_day.main([*command, "--minutes", "5"]) == 0
-    assert called == ["draw", "profile", "run"]
+    assert called == ["draw", "profile", "run", "profile"]
 
 
 @pytest.mark.parametrize(("codes", "expected", "status"), [([3], 3, "begun"), ([1], 1, "failed"), ([3, 0], 0, "done")])
@@ -68,7 +77,7 @@ def test_what_stopped_goes_on_and_what_failed_is_told(
     monkeypatch.setattr(gpu_day, "jobs", lambda seeds: [gpu_day.Job("one", "digits-if50", ("run", "fsgl:0"))])
     (tmp_path / "digits-if50.npz").touch()
     answers = iter(codes)
-    monkeypatch.setattr(gpu_day, "paper_run", lambda *words: next(answers))
+    monkeypatch.setattr(gpu_day, "start", lambda *words: next(answers))
     for _ in codes:
         found = gpu_day.main(["--runs", str(tmp_path), "--minutes", "5"])
     assert found == expected
@@ -82,5 +91,5 @@ def test_jobs_are_processes_of_their_own(gpu_day: ModuleType, monkeypatch: pytes
         returncode = 7
 
     monkeypatch.setattr(gpu_day.subprocess, "run", lambda command, check: seen.append(command) or Ended())
-    assert gpu_day.paper_run("profile", "fsgl:0") == 7
+    assert gpu_day.start("paper_run.py", "profile", "fsgl:0") == 7
     assert seen == [[sys.executable, str(BENCHMARKS / "paper_run.py"), "profile", "fsgl:0"]]
