@@ -45,6 +45,7 @@ def photographs_page(results: Path) -> str:
     parts += map(_views, read_records(results, "views"))
     parts += map(_fine_tuning, read_records(results, "fine-tuning"))
     parts += map(_auto, read_records(results, "auto"))
+    parts += map(_cifar, read_records(results, "cifar-pretrained"))
     return "\n".join(parts)
 
 
@@ -176,6 +177,32 @@ def _auto(record: Mapping[str, Any]) -> str:
         f"expected {expected}, from folds of the training images, and chose: {chosen}. "
         f"{record['environment']['processor']}, "
         f"{_cores(record)}, commit {str(record['environment']['commit'])[:12]}.{middle_alone(rows[0])}\n"
+    )
+
+
+def _cifar(record: Mapping[str, Any]) -> str:
+    """CIFAR-100-LT from ImageNet's weights, in so many minutes."""
+    environment, rows = record["environment"], record["content"]["rows"]
+    names = ["way", "minutes", *COLUMNS.values(), "wanted"]
+    lines, said = [names, ["---"] * len(names)], []
+    for row in rows:
+        accuracy = [f"{row['test'][key]:.1f}" for key in COLUMNS]
+        minutes = f"{row['seconds'] / 60:.1f} of {row['minutes']}"
+        in_time = row["seconds"] <= 60 * row["minutes"]
+        verdict = "reached" if in_time and row["test"]["balanced"] >= row["target"] else "missed"
+        lines.append([row["way"], minutes, *accuracy, f"{row['target']:.0f}: {verdict}"])
+        more = f"; {row['epochs']} epochs" if row["chosen"] is None else f"; chosen: {row['chosen']['name']}"
+        if row["expected"]:
+            more += f", of which the folds expected {row['expected']['mean']:.1f}"
+        load = f"load {row['load'][0]:.1f} before and {row['load'][1]:.1f} after"
+        said.append(f"* {row['way']}: `{row['command']}`{more} ({load}, commit {str(row['commit'])[:12]}).")
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"## CIFAR-100-LT, factor 100, from ImageNet's weights\n\n{table}\n\n" + "\n".join(said) + "\n\n"
+        f"`{record['command']}`: whole commands with empty caches, {rows[0]['test']['n']:,} test images, scored "
+        "once; **one seed**. Sides and settings were looked for on validation images. These networks saw ImageNet first: "
+        "they must not be set beside networks trained from scratch. "
+        f"{environment['processor']}, {environment['cores']} cores.\n"
     )
 
 

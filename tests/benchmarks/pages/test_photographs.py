@@ -91,3 +91,21 @@ def test_defaults_stand_beside_what_else_was_tried_on_all_folders(tmp_path: Path
     assert "| r | net | x=1 | 63.0 | 43.0 | 53.0 | +2.0 ± 0.0 |" in page
     assert "x=2" not in page  # of one folder alone
     assert "net 60" in page
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reached", "said"), [(590.0, 57.5, "reached"), (590.0, 56.9, "missed"), (601.0, 60.0, "missed")]
+)
+def test_a_figure_in_minutes_is_reached_or_missed(tmp_path: Path, seconds: float, reached: float, said: str) -> None:
+    test = {"top1": 60.0, "many": 70.0, "medium": 60.0, "few": 40.0, "balanced": reached, "n": 10_000}
+    way = {
+        "way": "frozen", "command": "fsgl auto x", "seconds": seconds, "minutes": 10, "target": 57.0, "test": test,
+        "epochs": 20, "chosen": {"name": "ldam-drw"}, "expected": {"mean": 56.6}, "load": [0.5, 1.0],
+        "commit": "f" * 40,
+    }  # fmt: skip
+    environment = {"processor": "a processor", "cores": 2}
+    write_record(tmp_path, "cifar-pretrained", "c", "the command", environment, {"rows": [way]})
+    page = photographs_page(tmp_path)
+    line = f"| frozen | {seconds / 60:.1f} of 10 | 60.0 | 70.0 | 60.0 | 40.0 | {reached} | 57: {said} |"
+    assert line in page
+    assert "`fsgl auto x`; chosen: ldam-drw, of which the folds expected 56.6 (load" in page
