@@ -200,7 +200,7 @@ def _cifar(record: Mapping[str, Any]) -> str:
     return (
         f"## CIFAR-100-LT, factor 100, from ImageNet's weights\n\n{table}\n\n" + "\n".join(said) + "\n\n"
         f"`{record['command']}`: whole commands with empty caches, {rows[0]['test']['n']:,} test images, scored "
-        "once; **one seed**. Sides and settings were looked for on validation images. These networks saw ImageNet first: "
+        "once; **one seed**. Sides and settings were looked for on validation images. These networks saw ImageNet: "
         "they must not be set beside networks trained from scratch. "
         f"{environment['processor']}, {environment['cores']} cores.\n"
     )
