@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -16,11 +17,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+# Programs that tests start find what another one has compiled: a second of a processor for each that imports much.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Before torch is imported, and inherited by the programs that tests start: the nets here are too small to gain from
 # more threads, and the cores are better used by another test (pytest -n auto).
 THREADS = 1
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+gc.disable()  # until all is imported and collected: nearly everything made until then stays
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -60,6 +67,11 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: pytest.exit("SIGTERM", returncode=128 + number))
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # modules and tests are not looked through again and again
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: at the end no core waits long for another one's file."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -83,6 +95,24 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def curves_composed() -> Iterator[None]:
+    """See tests/unpainted.py. Of the programs that are forked, tests/forked.py."""
+    from tests.unpainted import compose_curves
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fsgl.report.summary.draw_curves", compose_curves)
+        yield
+
+
+@pytest.fixture
+def curves_painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a training as users have it."""
+    from fsgl.report.curves import draw_curves
+
+    monkeypatch.setattr("fsgl.report.summary.draw_curves", draw_curves)
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,16 @@
 
 The two imports take seconds of processor time, and some fifty tests start a command only to kill it, to signal it or
 to read what it prints. ``start`` is ``subprocess.Popen`` for them, ``run`` is ``subprocess.run``. What they start is a
-process like any other, with its own memory, streams, signals and end of the interpreter; only its imports are done.
-A test of what is imported, or of how an interpreter is set up, starts its own with ``subprocess``.
+process like any other, with its own memory, streams, signals and end of the interpreter; only its imports are done, and
+its curves are not painted (tests/unpainted.py). A test of what is imported, or of how an interpreter is set up, starts
+its own with ``subprocess``.
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import io
 import json
 import os
@@ -22,7 +24,7 @@ import time
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 PIPE, DEVNULL = subprocess.PIPE, subprocess.DEVNULL
 LONGEST = 2**20  # bytes of a request
@@ -30,10 +32,15 @@ BEFOREHAND = (
     "fsgl.commands.cli",
     "fsgl.runs.train",
     "fsgl.engine.launch",
+    "torch.distributed.launcher.api",
+    "fsgl.runs.duration",
+    "fsgl.runs.saved",
     "fsgl.recipes.on_data",
+    "fsgl.data.readers.arrays",
     "fsgl.report.summary",
     "fsgl.automatic.heads",
     "torch._dynamo",
+    "torch.utils.flop_counter",
     "scipy.optimize",
     "sklearn.datasets",
     "safetensors.torch",
@@ -124,9 +131,11 @@ Program = Forked | subprocess.Popen[str]
 def start(
     *arguments: str | Path, code: str = "", module: str = "fsgl", env: Mapping[str, str] | None = None,
     cwd: Path | None = None, stdin: int | None = None, stdout: int | None = PIPE, stderr: int | None = PIPE,
-    start_new_session: bool = False, binary: bool = False,
+    start_new_session: bool = False, binary: bool = False, copies: int = 0,
 ) -> Program:  # fmt: skip
     """``python -m fsgl arguments``; with ``code``, ``python -c code arguments``.  env: in place of the present one.
+
+    copies: so many of the programs that torch's elastic launcher starts in it are forked, too.
 
     stdin, stdout, stderr: a file descriptor, PIPE, DEVNULL, or None for the present one.  binary: pipes without text
     and buffers.
@@ -158,7 +167,7 @@ def start(
     passing.append(telling)
     request = {
         "code": code, "module": module, "words": words, "env": env, "cwd": str(cwd or Path.cwd()),
-        "session": start_new_session, "path": sys.path,
+        "session": start_new_session, "path": sys.path, "copies": copies,
     }  # fmt: skip
     server = _server()
     content = json.dumps(request).encode(errors="surrogateescape")
@@ -240,6 +249,61 @@ def _serve(control: socket.socket) -> dict[str, Any]:
     return json.loads(content)  # type: ignore[no-any-return]
 
 
+class _Copy:
+    """``subprocess.Popen`` of torch's elastic launcher, for programs that wait as forks to be told what to become."""
+
+    waiting: ClassVar[list[tuple[int, int]]] = []  # a process, and the pipe through which it is told
+
+    def __init__(self, args: Sequence[str], env: dict[str, str], stdout: Any, stderr: Any, **session: bool) -> None:
+        options, module, *words = args[1 : args.index("-m")], *args[args.index("-m") + 1 :]
+        assert (set(options) <= {"-u"}, stdout, stderr) == (True, None, None)
+        env = {**env, "PYTHONUNBUFFERED": "1"} if options else env
+        self.pid, telling = self.waiting.pop()
+        self.returncode: int | None = None
+        request = {"module": module, "code": "", "words": words, "env": env, "cwd": str(Path.cwd()), "path": sys.path,
+                   "session": session["start_new_session"], "copies": 0}  # fmt: skip
+        with open(telling, "wb") as pipe:
+            pipe.write(json.dumps(request).encode(errors="surrogateescape"))
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        end = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired("forked", timeout)
+            time.sleep(0.02)
+        assert self.returncode is not None
+        return self.returncode
+
+
+def _wait_as_copy(copies: int) -> dict[str, Any] | None:
+    """Fork so many; returns in each what it is to become, and None in the present process, whose children they are."""
+    for _ in range(copies):
+        hearing, telling = os.pipe()
+        copy = os.fork()
+        if copy == 0:
+            for other in (telling, *(pipe for _, pipe in _Copy.waiting)):
+                os.close(other)
+            _Copy.waiting.clear()
+            with open(hearing, "rb") as pipe:
+                content = pipe.read()
+            if not content:  # not needed
+                os._exit(0)
+            return json.loads(content)  # type: ignore[no-any-return]
+        os.close(hearing)
+        _Copy.waiting.append((copy, telling))
+    if copies:
+        from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
+
+        subprocess_handler.Popen = _Copy
+    return None
+
+
 def _become(request: dict[str, Any]) -> tuple[types.ModuleType, Any]:
     """Everything as in a process newly started for it. Returns its main module and the program."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -278,9 +342,15 @@ if __name__ == "__main__":
     sys.path[:] = [place for place in sys.path if place != str(Path(__file__).parent)]
     import importlib
 
+    gc.disable()  # nearly everything that is imported stays
     for name in BEFOREHAND:
         importlib.import_module(name)
+    from tests.unpainted import compose_curves
+
+    sys.modules["fsgl.report.summary"].draw_curves = compose_curves  # type: ignore[attr-defined]
+    gc.freeze()  # what is shared is not copied by each program's own collections: a second of a processor for each
+    gc.enable()
     wanted = _serve(asking)
     asking = None  # type: ignore[assignment]
-    module, program = _become(wanted)
+    module, program = _become(_wait_as_copy(wanted["copies"]) or wanted)
     exec(program, vars(module))

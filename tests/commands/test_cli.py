@@ -233,6 +233,7 @@ def test_spoilt_run_is_refused_by_the_files_name(
         assert name in mistake("train", "--from", str(path))
 
 
+@pytest.mark.usefixtures("curves_painted")
 def test_train_and_evaluate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +259,7 @@ def test_train_and_evaluate(
     assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
 
 
+@pytest.mark.usefixtures("curves_painted")
 def test_demonstration(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--epochs", "1", "--device", "cpu"]) == 0

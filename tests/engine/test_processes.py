@@ -79,7 +79,7 @@ for case in cases:
 
 
 def environment() -> dict[str, str]:
-    """That of what starts others, which import everything anew."""
+    """For what starts others that are not forked: they import everything anew, and find what this process finds."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
 
@@ -167,7 +167,7 @@ def children_of(pid: int) -> list[int]:
 def test_a_death_ends_the_run_with_a_usable_checkpoint(who: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [*TRAIN, "--epochs", "500", "--devices", "2", "--run", str(run)]
-    with forked.start(*command, env=environment()) as first:
+    with forked.start(*command, copies=2) as first:
         try:
             deadline = time.monotonic() + 400
             while not list(run.glob("checkpoints/*.pt")):
@@ -196,7 +196,7 @@ def test_a_death_ends_the_run_with_a_usable_checkpoint(who: str, tmp_path: Path)
 def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [*TRAIN, "--epochs", "500", "--devices", "2", "--run", str(run)]
-    with forked.start(*command, env=environment()) as first:
+    with forked.start(*command, copies=2) as first:
         deadline = time.monotonic() + 400
         while not list(run.glob("checkpoints/*.pt")):
             assert time.monotonic() < deadline
@@ -260,14 +260,14 @@ def test_where_all_meet_under_slurm(listed: str, first: str) -> None:
 def test_torchrun_starts_it_without_other_flags(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = ["--standalone", "--nproc-per-node", "2", "-m", "fsgl", *TRAIN, "--epochs", "1", "--max-steps", "3"]
-    done = forked.run(*command, "--run-folder", run, module="torch.distributed.run", env=environment())
+    done = forked.run(*command, "--run-folder", run, module="torch.distributed.run", copies=2)
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "experiment.json").read_text())["environment"]["processes"] == 2
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     words = ["train", "fsgl", "--data", "digits", "--device", "cpu", "--devices", "2", "--batch-size", "3"]
-    few = forked.run(*words, env=environment())
+    few = forked.run(*words, copies=2)
     assert few.returncode == 2
     assert "too small to be divided among 2 processes" in few.stderr
 

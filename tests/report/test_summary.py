@@ -27,6 +27,7 @@ def row_of(text: str, name: str) -> list[str]:
     return line.removeprefix(name).split()
 
 
+@pytest.mark.usefixtures("curves_painted")
 def test_run_is_summed_up(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder, record, history = run
     print_run(folder, record, history)
@@ -65,6 +66,7 @@ def test_run_without_any_score_is_summed_up_too(run: Any, capsys: pytest.Capture
     assert "No epoch" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("curves_painted")
 def test_runs_stand_beside_each_other(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder, record, history = run
     other = {**record, "settings": {**record["settings"], "recipe": "glmc"}}

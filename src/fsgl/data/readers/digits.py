@@ -5,6 +5,7 @@ From the UCI "Optical Recognition of Handwritten Digits" test set (Alpaydin and 
 
 from __future__ import annotations
 
+import functools
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def load_digits() -> Source:
     return Source("digits", train, ImageArrays(images[is_test], labels[is_test]), default_class_names(10), mean, std)
 
 
+@functools.cache
 def _levels_and_labels() -> tuple[np.ndarray, np.ndarray]:
     """Float N x 64 in 0..16 and N labels, from scikit-learn's file: its import takes two seconds, the file a tenth."""
     spec = find_spec("sklearn")
