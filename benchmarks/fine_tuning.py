@@ -1,12 +1,13 @@
 """Frozen features against fine-tuning on real drawings: the images of benchmarks/own_folders.py, at 128 pixels.
 
-    python -m benchmarks.fine_tuning [--record results] [--images FOLDER] [--work FOLDER]
+    python -m benchmarks.fine_tuning [--folder clip-art] [--record results] [--images FOLDER] [--work FOLDER]
 
 Balanced Softmax each time, seed 0, one thread. "frozen" is the default for photographs. "all at once" begins with fresh
 heads and trains everything by SGD, BatchNorm by the batch, at the default's rate: what an unfrozen backbone came to
-before there was an option. "--fine-tune" is the option. The last two have equal epochs. The option's settings were
-chosen in a few unrecorded trials on halves of the training images; the test images are scored once a row. With --work
-runs are kept there, and those that are complete are not trained again.
+before there was an option. "--fine-tune" is the option, and the last two rows are it without one of its parts each. All
+but the first have equal epochs. The option's settings were chosen in a few unrecorded trials on halves of the training
+images; the test images are scored once a row. With --work runs are kept there, and those that are complete are not
+trained again.
 """
 
 from __future__ import annotations
@@ -20,15 +21,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from benchmarks.own_folders import STAMPS
-from benchmarks.photographs import FIGURES, images_of, options_of
+from benchmarks.own_folders import FOLDERS
+from benchmarks.photographs import FIGURES, options_of
 
 from fsgl.engine.environment import environment
 from fsgl.report.records import write_record
 
 SIDE = 128
 ALL_AT_ONCE = ["transfer.train=all", "transfer.cached_views=0", "optim.epochs=6", "optim.batch_size=32"]
-ROWS = {"frozen": [], "all at once": ALL_AT_ONCE, "--fine-tune": ["--fine-tune"]}
+ROWS = {
+    "frozen": [], "all at once": ALL_AT_ONCE, "--fine-tune": ["--fine-tune"],
+    "--fine-tune, BatchNorm by the batch": ["--fine-tune", "transfer.batch_norm=batch"],
+    "--fine-tune, all from the first step": ["--fine-tune", "transfer.probe_epochs=0"],
+}  # fmt: skip
 
 
 def train(images: Path, run: Path, features: Path, settings: list[str]) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def measure(images: Path, work: Path) -> list[dict[str, Any]]:
     """A row for each way, printed as it comes."""
     rows = []
     for name, settings in ROWS.items():
-        found = train(images, work / name.strip("-").replace(" ", "-"), work / "features", settings)
+        found = train(images, work / name.strip("-").replace(",", "").replace(" ", "-"), work / "features", settings)
         test, probe = found["result"]["last"], found.get("probe")
         row = {
             "way": name, "train_seconds": found["result"]["train_seconds"], "probe": probe,
@@ -58,25 +63,25 @@ def measure(images: Path, work: Path) -> list[dict[str, Any]]:
         }  # fmt: skip
         rows.append(row)
         figures = "  ".join(f"{name} {test[name]:.1f}" for name in ("top1", "few", "balanced"))
-        print(f"{name:<18} {row['train_seconds']:6.0f} s  {figures}", flush=True)
+        print(f"{name:<38} {row['train_seconds']:6.0f} s  {figures}", flush=True)
     return rows
 
 
 def main(arguments: list[str]) -> int:
     """Measure, and record."""
     parser = options_of(__doc__)
+    parser.add_argument("--folder", choices=list(FOLDERS), default="stamps", help="which of own_folders.py (stamps)")
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="where runs are kept, to go on with")
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as name:
         work = options.work or Path(name)
-        rows = measure(images_of(options, Path(name)), work)
+        rows = measure(options.images.absolute() if options.images else FOLDERS[options.folder](Path(name)), work)
         note = "the machine was shared, so seconds are upper bounds; those of features are in the probe's"
-        content = {"images": STAMPS, "side": SIDE, "rows": rows, "load": os.getloadavg()[0], "note": note}
+        content = {"images": options.folder, "side": SIDE, "rows": rows, "load": os.getloadavg()[0], "note": note}
     if options.record:
-        command = "python -m benchmarks.fine_tuning"
-        write_record(
-            options.record, "fine-tuning", "fine-tuning-stamps", command, environment(torch.device("cpu")), content
-        )
+        command = f"python -m benchmarks.fine_tuning --folder {options.folder}"
+        where, name = environment(torch.device("cpu")), f"fine-tuning-{options.folder}"
+        write_record(options.record, "fine-tuning", name, command, where, content)
     return 0
 
 

@@ -128,10 +128,11 @@ def _fine_tuning(record: Mapping[str, Any]) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     frozen, others = rows[0]["test"]["balanced"], [row for row in rows[1:] if row["test"]["balanced"] is not None]
     better = [row["way"] for row in others if row["test"]["balanced"] > frozen]
-    verdict = f"{' and '.join(better)} beats" if better else "Neither way of training everything beats"
+    some = f"{', '.join(better)}: of the ways of training everything these beat"
+    verdict = some if better else "No way of training everything beats"
     return (
         f"## {content['images']}: frozen or fine-tuned\n\n{table}\n\n`{record['command']}`: Balanced Softmax at "
-        f"{content['side']} pixels, {rows[0]['test']['n']} test images, **one seed**; the last two of "
+        f"{content['side']} pixels, {rows[0]['test']['n']} test images, **one seed**; all but the first of "
         f"{rows[-1]['settings']['optim']['epochs']} epochs. {verdict} frozen features here in the mean over classes, "
         "as far as one seed says. The machine was shared and its load changed, so that seconds are upper bounds and "
         f"tell no ways apart. Commit {str(rows[0]['commit'])[:12]}.{middle_alone(rows[0])}\n"
