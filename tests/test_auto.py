@@ -55,10 +55,12 @@ def test_a_signal_ends_it_with_the_best_so_far_and_the_same_command_goes_on(
     run = Path("runs/auto-fish")
     first = json.loads((run / "experiment.json").read_text())
     assert first["status"] == "complete"
+    assert first["auto"]["fine_tuning"] == "Fine-tuning was not tried: the search was stopped before it."
     assert re.search(r"(?s)Chosen, and why.*What would help most", (run / "auto.html").read_text())
     assert not list(run.glob("auto/logits-*"))
 
     spent = json.loads((run / "auto/auto.json").read_text())["seconds"]
+    monkeypatch.setattr("fsgl.automatic.whole.MARGIN", 1e-6)  # heads alone
     monkeypatch.setattr("fsgl.automatic.run.PATIENCE", first["auto"]["trials"] + 2)  # ends before the time is up
     assert main(["auto", "fish", "--minutes", f"{spent / 60 + 10}", *TINY]) == 0
     second = json.loads((run / "experiment.json").read_text())
@@ -101,6 +103,8 @@ def test_from_python_on_arrays_and_silent_where_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fsgl.automatic.run.PATIENCE", 1)
+    monkeypatch.setattr("fsgl.automatic.whole.FEWEST_EPOCHS", 1)
+    monkeypatch.setattr("fsgl.automatic.whole.MOST_EPOCHS", 1)
     images, labels = load_digits(return_X_y=True)
     few = [*range(40), *range(1700, 1790)]
     run = fsgl.auto(
@@ -109,4 +113,9 @@ def test_from_python_on_arrays_and_silent_where_asked(
     )  # fmt: skip
     assert capfd.readouterr().out == ""
     assert run.record["auto"]["chosen"]["recipe"] == run.record["settings"]["recipe"]
+    (tuned,) = run.record["auto"]["fine_tuned"]
+    assert "Tried as well, the backbone trained for 1 epochs" in (tmp_path / "run" / "auto.html").read_text()
+    kind = "fine-tuned" if tuned["accuracy"] - tuned["heads"] > tuned["error"] else "heads"
+    assert run.record["auto"]["chosen"]["kind"] == kind
+    assert run.record["settings"]["transfer"]["train"] == {"fine-tuned": "all", "heads": "heads"}[kind]
     assert run.predict(images[few].reshape(-1, 8, 8)).shape == (130,)

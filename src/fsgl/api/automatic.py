@@ -32,6 +32,7 @@ def auto(
 
     data, test, val, class_names: as of ``fsgl.train``. Validation images that are given are what is chosen by;
     otherwise folds of the training images are. Test images are scored once, after the choice.
+    Where the minutes allow, the network of the best heads is fine-tuned and judged, too (docs/auto.md).
     minutes: for everything.  run: the run folder, by default runs/auto-DATA; the same call goes on with what an earlier
     one tried there, as far as its minutes reach.  jobs: trials at a time, by default one a core.  show: progress.
     settings: of all candidates (image_size=128, epochs=20, backbone="timm:...", pretrained="hub"), and the fields of

@@ -30,8 +30,9 @@ STARTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("balanced-softmax", {"transfer.classifier": "cosine"}),
     ("logit-adjustment", {"method.tau": 1.5, "transfer.classifier": "cosine"}),
 )
-# Kinds that train the backbone, by name: settings over those of the best candidate of heads.
+# Kinds that train the backbone, by name: their settings, over which a candidate has what ``whole_of`` took over.
 WHOLE: dict[str, Mapping[str, str]] = {"fine-tuned": FINE_TUNE}
+TAKEN_OVER = ("method.", "transfer.classifier", "transfer.cosine_scale", "sam.")
 COSINE: dict[str, Search] = {
     "transfer.classifier": Choice(("linear", "cosine")), "transfer.cosine_scale": Range(8.0, 60.0, log=True)
 }  # fmt: skip
@@ -48,13 +49,19 @@ class Candidate:
     def experiment(self, bases: Mapping[str, Experiment]) -> Experiment:
         """As it is trained. bases: by recipe, as they come."""
         base = bases[self.recipe]
-        given = {**self.settings, **(WHOLE[self.kind] if self.kind != "heads" else {})}
+        given = {**(WHOLE[self.kind] if self.kind != "heads" else {}), **self.settings}
         return override(base, *(f"{name}={value}" for name, value in given.items()))
 
     def __str__(self) -> str:
         changed = ", ".join(f"{name.removeprefix('method.')}={_short(value)}" for name, value in self.settings.items())
         what = self.recipe if self.kind == "heads" else f"{self.recipe}, {self.kind}"
         return f"{what} ({changed})" if changed else what
+
+
+def whole_of(heads: Candidate, kind: str, epochs: int) -> Candidate:
+    """The same with the backbone trained as well; rate, decay and batches, which suit heads, are the kind's own."""
+    taken = {name: value for name, value in heads.settings.items() if name.startswith(TAKEN_OVER)}
+    return Candidate(heads.recipe, {**taken, "optim.epochs": epochs}, kind)
 
 
 def simplicity(candidate: Candidate, bases: Mapping[str, Experiment]) -> tuple[int, int, int, int]:

@@ -32,7 +32,12 @@ class Clock:
     @property
     def to_try(self) -> float:
         """Seconds until the search must end: training the chosen one, scoring and the page want theirs."""
-        return self.left - max(LEAST_ENDING, ENDING_SHARE * self._all) - self.last
+        return self.left - self.ending - self.last
+
+    @property
+    def ending(self) -> float:
+        """Seconds that are kept for the end: the choice, calibration, the page."""
+        return max(LEAST_ENDING, ENDING_SHARE * self._all)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:

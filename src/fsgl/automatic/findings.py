@@ -20,8 +20,10 @@ WANTED = 8  # classes that more images would help
 ENOUGH_TEST = 10  # images of a class, below which its test figure says little
 
 
-def findings(study: Study, verdict: Verdict, pool: Pool, folder: Path, clock: Clock) -> dict[str, Any]:
-    """Everything, ready for JSON. folder: of the run, complete."""
+def findings(
+    study: Study, verdict: Verdict, pool: Pool, folder: Path, clock: Clock, note: str | None = None
+) -> dict[str, Any]:
+    """Everything, ready for JSON. folder: of the run, complete.  note: of fine-tuning, where there is one."""
     record, saved = read_record(folder), read_predictions(folder)
     trial, labels = verdict.trial, study.labels
     assert trial.right is not None
@@ -32,7 +34,8 @@ def findings(study: Study, verdict: Verdict, pool: Pool, folder: Path, clock: Cl
     counts = np.array(record["class_counts"])
     test_total = np.bincount(saved["labels"], minlength=classes)
     test_right = np.bincount(saved["labels"][saved["logits"].argmax(1) == saved["labels"]], minlength=classes)
-    ranked = sorted((t for t in study.trials if t.right is not None), key=lambda t: -(t.accuracy or 0.0))
+    of_heads = [t for t in study.trials if t.candidate.kind == "heads"]
+    ranked = sorted((t for t in of_heads if t.right is not None), key=lambda t: -(t.accuracy or 0.0))
     corrected = verdict.corrected
     return {
         "images": record["data"].get("found") or [],
@@ -48,8 +51,17 @@ def findings(study: Study, verdict: Verdict, pool: Pool, folder: Path, clock: Cl
         "test": {name: record["result"]["last"][name] for name in ("top1", "balanced", "many", "medium", "few", "n")},
         "test_interval": asdict(macro_interval(test_right, test_total)),
         "temperature": record["result"]["temperature"],
-        "listed": [{"name": str(t.candidate), "accuracy": t.accuracy, "seconds": t.seconds, "number": t.number,
-                    "judged": int(len(labels) if t.judged is None else t.judged.sum())} for t in ranked[:LISTED]],
+        "listed": [{"name": str(t.candidate), "accuracy": t.accuracy, "seconds": t.seconds, "number": t.number}
+                   for t in ranked[:LISTED]],
+        "heads": {"name": str(verdict.heads.candidate), "number": verdict.heads.number, "trials": len(of_heads)},
+        "fine_tuned": [
+            {"name": str(each.trial.candidate), "number": each.trial.number, "seconds": each.trial.seconds,
+             "epochs": each.trial.candidate.settings["optim.epochs"], "accuracy": each.trial.accuracy,
+             "heads": each.heads, "error": each.error, "better": each.better,
+             "judged": int(len(labels) if each.trial.judged is None else each.trial.judged.sum())}
+            for each in verdict.beside
+        ],
+        "fine_tuning": note,
         "path": _path(study),
         "classes": [
             {"name": pool.class_names[k], "train": int(counts[k]), "judged": int(judged[k]), "right": int(right[k]),
@@ -64,7 +76,7 @@ def _recipes(study: Study) -> list[dict[str, Any]]:
     """Of each recipe: trials, seconds, as it comes, and its best."""
     found = []
     for recipe in study.bases:
-        own = [t for t in study.trials if t.candidate.recipe == recipe]
+        own = [t for t in study.trials if t.candidate.recipe == recipe and t.candidate.kind == "heads"]
         known = [t.accuracy for t in own if t.accuracy is not None]
         plain = next((t.accuracy for t in own if not t.candidate.settings), None)
         found.append({"recipe": recipe, "trials": len(own), "seconds": sum(t.seconds for t in own), "plain": plain,
@@ -76,7 +88,7 @@ def _path(study: Study) -> list[list[float]]:
     """Seconds and accuracy of each trial that was better than all before."""
     found, best = [], -1.0
     for trial in study.trials:
-        if trial.judged is None and (trial.accuracy or -1.0) > best:
+        if trial.candidate.kind == "heads" and (trial.accuracy or -1.0) > best:
             best = trial.accuracy or 0.0
             found.append([trial.at, best])
     return found

@@ -18,6 +18,7 @@ from fsgl.automatic.findings import findings
 from fsgl.automatic.heads import Pool, out_of_fold
 from fsgl.automatic.page import render_page
 from fsgl.automatic.search import Study, Verdict
+from fsgl.automatic.whole import FineTuning
 from fsgl.automatic.worker import logits_file
 from fsgl.data.load import LoadedData
 from fsgl.engine.runtime import Runtime
@@ -50,26 +51,35 @@ class Outcome:
 
 
 def finish(
-    study: Study, pool: Pool, data: LoadedData, folder: Path, clock: Clock, display: Display, runtime: Runtime
-) -> Outcome:
+    study: Study, pool: Pool, data: LoadedData, folder: Path, clock: Clock, display: Display, runtime: Runtime,
+    whole: FineTuning,
+) -> Outcome:  # fmt: skip
     """Choose, train and score; ``folder`` then holds the run, in place of one that an earlier session left.
 
     Raises UserError; RunDiverged.
     """
     with clock.part("choosing"):
         verdict = study.verdict()
+        if verdict.trial is not verdict.heads and not whole.last_fits(verdict.trial):
+            verdict = study.verdict(heads_alone=True)
     display.say(f"chosen      {verdict.trial.candidate}")
-    experiment = _named(verdict.trial.candidate.experiment(study.bases), study, verdict, pool)
-    beside = study.folder / "last"
-    shutil.rmtree(beside, ignore_errors=True)
-    with clock.part("last training"):
-        train(experiment, beside, replace(runtime, trackers=(), show=False), data=data)
+    beside = None
+    if verdict.trial is not verdict.heads:
+        with clock.part("last training"):
+            beside = whole.last(_named(study, verdict, pool))
+        if beside is None:
+            verdict = study.verdict(heads_alone=True)
+            display.say(f"            {whole.note}\nchosen      {verdict.trial.candidate}")
+    if beside is None:
+        shutil.rmtree(beside := study.folder / "last", ignore_errors=True)
+        with clock.part("last training"):
+            train(_named(study, verdict, pool), beside, replace(runtime, trackers=(), show=False), data=data)
     with clock.part("calibration"):
-        _calibrate(beside, experiment, study, pool, verdict)
+        _calibrate(beside, study, pool, verdict, whole)
         _take_over(beside, folder)
-    found = findings(study, verdict, pool, folder, clock)
+    found = findings(study, verdict, pool, folder, clock, whole.note)
     with clock.part("page"):
-        write_atomically(folder / PAGE, render_page(found, f"auto on {experiment.data.title}").encode())
+        write_atomically(folder / PAGE, render_page(found, f"auto on {data.spec.title}").encode())
         files, record = RunFolder(folder), read_record(folder)
         files.record({**record, "auto": found})
     for path in study.folder.glob("logits-*.npy"):
@@ -77,9 +87,10 @@ def finish(
     return Outcome(folder, found)
 
 
-def _named(experiment: Experiment, study: Study, verdict: Verdict, pool: Pool) -> Experiment:
-    """With how its settings came about, scored at its end alone."""
-    names = ",".join(verdict.trial.candidate.settings)
+def _named(study: Study, verdict: Verdict, pool: Pool) -> Experiment:
+    """The chosen one, with how its settings came about, scored at its end alone."""
+    experiment = verdict.trial.candidate.experiment(study.bases)
+    names = ",".join(name for name in verdict.trial.candidate.settings if name != "optim.epochs")  # which the clock set
     on = "validation" if pool.count == 1 else f"{pool.count} folds"
     own = sum(trial.candidate.recipe == experiment.recipe for trial in study.trials)
     spec = TuningSpec(f"{len(study.trials)} trials of {len(study.bases)} recipes", own, on, names)
@@ -87,18 +98,24 @@ def _named(experiment: Experiment, study: Study, verdict: Verdict, pool: Pool) -
     return replace(experiment, tuning=spec if names else TuningSpec(), evaluation=evaluation)
 
 
-def _calibrate(folder: Path, experiment: Experiment, study: Study, pool: Pool, verdict: Verdict) -> None:
+def _calibrate(folder: Path, study: Study, pool: Pool, verdict: Verdict, whole: FineTuning) -> None:
     """Where no validation images were set aside, those logits that trainings on the other folds gave: the temperature
     is fitted on them, and prediction sets find them as any run's validation logits."""
     record = read_record(folder)
     if record["data"]["val"]:
         return
     path = logits_file(study.folder, verdict.trial.number)
-    logits = np.load(path) if path.exists() else out_of_fold(verdict.trial.candidate.experiment(study.bases), pool)
-    saved = read_predictions(folder)
+    if verdict.trial is not verdict.heads:
+        logits = np.load(whole.logits)
+    elif path.exists():
+        logits = np.load(path)
+    else:
+        logits = out_of_fold(verdict.trial.candidate.experiment(study.bases), pool)
+    judged = np.isfinite(logits).all(axis=1)
+    logits, labels = logits[judged], study.labels[judged]
     files = RunFolder(folder)
-    files.predictions(**saved, val_logits=logits, val_labels=study.labels)
-    record["result"]["temperature"] = fit_temperature(logits, study.labels)
+    files.predictions(**read_predictions(folder), val_logits=logits, val_labels=labels)
+    record["result"]["temperature"] = fit_temperature(logits, labels)
     files.record(record)
 
 

@@ -43,17 +43,22 @@ def reasons(found: Mapping[str, Any]) -> list[str]:
         f"Chosen: {chosen['name']}. Judged by {by}, never by test images: {found['judged']:,} images, each by a "
         "training that did not see it; what counts is the mean over classes."
     ]
-    if found["trials"] == 1:
-        said.append(f"Nothing else was tried ({best['accuracy']:.1f} %).")
-    elif chosen["number"] == best["number"]:
-        said.append(f"It is the best of {found['trials']} ({best['accuracy']:.1f} %), and none that is simpler is "
+    heads = found["heads"]
+    it = "It" if chosen["number"] == heads["number"] else f"Of heads alone {heads['name']} was chosen: it"
+    if heads["trials"] == 1:
+        said.append(f"No other heads were tried ({best['accuracy']:.1f} %).")
+    elif heads["number"] == best["number"]:
+        said.append(f"{it} is the best of {heads['trials']} ({best['accuracy']:.1f} %), and none that is simpler is "
                     "within one standard error of it.")  # fmt: skip
     else:
         said.append(
-            f"The best of {found['trials']} is {best['name']} ({best['accuracy']:.1f} %). The chosen one is "
+            f"The best of {heads['trials']} is {best['name']} ({best['accuracy']:.1f} %). {it} is "
             f"{found['behind']:.1f} points behind, within one standard error of that difference "
             f"({found['error']:.1f}), and simpler: fewer settings away from a recipe's own, or fewer passes a step."
         )
+    said += [_fine_tuned(row, chosen["number"]) for row in found["fine_tuned"]]
+    if found["fine_tuning"]:
+        said.append(found["fine_tuning"])
     if (expected := found["expected"]) is not None:
         said.append(
             f"The best of many is a lucky one; corrected for that, {expected['mean']:.1f} % is to be expected of "
@@ -71,6 +76,25 @@ def reasons(found: Mapping[str, Any]) -> list[str]:
         said.append(f"{found['never_judged']} training images were never held out: the only ones of their class, "
                     "or all of it copies of each other.")  # fmt: skip
     return said
+
+
+def _fine_tuned(row: Mapping[str, Any], chosen: int) -> str:
+    """What came of training the backbone as well."""
+    gain = row["accuracy"] - row["heads"]
+    apart = f"{abs(gain):.1f} points {'above' if gain > 0 else 'below'} heads alone ({row['heads']:.1f} %)"
+    if not row["better"]:
+        why = (
+            f"not more than one standard error ({row['error']:.1f}) above them, so heads alone, which are simpler, stay"
+        )
+    elif row["number"] == chosen:
+        why = f"more than one standard error ({row['error']:.1f}), so it is what was trained"
+    else:
+        why = f"more than one standard error ({row['error']:.1f})"
+    return (
+        f"Tried as well, the backbone trained for {row['epochs']} epochs: {row['name']}, in {minutes(row['seconds'])} "
+        f"minutes. It is right on {row['accuracy']:.1f} % of the {row['judged']:,} images that it was judged on, "
+        f"{apart} on the same ones; that is {why}."
+    )
 
 
 def advice(found: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from fsgl.automatic.display import Display
 from fsgl.automatic.finish import Outcome, finish
 from fsgl.automatic.heads import Pool
 from fsgl.automatic.search import Study, Trial, recipes_for
+from fsgl.automatic.whole import FineTuning
 from fsgl.automatic.worker import logits_file
 from fsgl.automatic.workers import Workers, workers
 from fsgl.data.draw.folds import NEVER, validation_folds
@@ -78,9 +79,13 @@ class _Auto:
         study = Study(self.tried, bases, spaces, pool.features.labels[pool.judged])
         study.read()
         pool.write(self.tried)
+        self.helpers.begin(study.folder)
         with Interrupts() as interrupts:
-            with self.clock.part("search"):
-                self._search(study, interrupts)
+            whole = FineTuning(
+                self.data, pool, self.tried / "fine-tuned", self.clock, self.display, self.asked.runtime,
+                self.placement, interrupts,
+            )  # fmt: skip
+            self._search(study, whole, self._forward(network), interrupts)
             self.helpers.close()
             self._remember()
             if not study.trials and interrupts.signalled:
@@ -90,7 +95,7 @@ class _Auto:
                     f"{self.asked.minutes:g} minutes are too few for one trial (features: "
                     f"{self.clock.parts['features']:.0f} s, which are kept); give --minutes more"
                 )
-            outcome = finish(study, pool, self.data, self.folder, self.clock, self.display, self.asked.runtime)
+            outcome = finish(study, pool, self.data, self.folder, self.clock, self.display, self.asked.runtime, whole)
             self._remember()
             return replace(outcome, signal_number=interrupts.signal_number)
 
@@ -144,24 +149,36 @@ class _Auto:
             raise UserError("no class has two images that do not belong together: there is nothing to choose by")
         return Pool(features, folds, data.class_names, GivenFeatures(network.model.backbone))
 
-    def _search(self, study: Study, interrupts: Interrupts) -> None:
-        """Until the time is up, nothing better turns up any more, or a signal comes."""
-        self.helpers.begin(study.folder)
-        begun: dict[int, Candidate] = {}
-        while self.clock.to_try > 0 and not interrupts.signalled:
-            while self.helpers.idle and study.since_best < PATIENCE:
-                found = study.next(self.clock.to_try * LARGEST_SHARE)
-                if found is None:
-                    break
-                number, candidate = found
-                begun[number] = candidate
-                self.helpers.give(number, candidate.experiment(study.bases).to_json())
-            if not begun:
-                break
-            for answer in self.helpers.answers(min(TICK, max(0.0, self.clock.to_try))):
-                self._take(study, begun.pop(answer["number"]), answer)
-            self.display.tick(study)
+    def _search(self, study: Study, whole: FineTuning, an_image: float, interrupts: Interrupts) -> None:
+        """Heads, then, where there is time for it, the best of them with everything trained, then heads with what is
+        left. an_image: seconds of its way through the backbone."""
+        if not whole.over(study):
+            if not whole.begun:
+                self._heads(study, whole, interrupts, whole.reserve(an_image))
+            if study.best is not None and not interrupts.signalled and (whole.begun or whole.fits(an_image)):
+                with self.clock.part("fine-tuning"):
+                    whole.run(study)
+                self._remember()
+        self._expect(study, whole)
+        self._heads(study, whole, interrupts)
         study.running.clear()
+
+    def _heads(self, study: Study, whole: FineTuning, interrupts: Interrupts, keep: float = 0.0) -> None:
+        """Until the time but ``keep`` is up, nothing better turns up any more, or a signal comes."""
+        with self.clock.part("search"):
+            while self.clock.to_try > 0 and not interrupts.signalled:
+                while self.helpers.idle and self.clock.to_try > keep and study.since_best < PATIENCE:
+                    found = study.next((self.clock.to_try - keep) * LARGEST_SHARE)
+                    if found is None:
+                        break
+                    number, candidate = found
+                    self.helpers.give(number, candidate.experiment(study.bases).to_json())
+                if not study.running:
+                    break
+                for answer in self.helpers.answers(min(TICK, max(0.0, self.clock.to_try))):
+                    self._take(study, study.running[answer["number"]], answer)
+                    self._expect(study, whole)
+                self.display.tick(study)
 
     def _take(self, study: Study, candidate: Candidate, answer: Mapping[str, Any]) -> None:
         number, failed, right = answer["number"], answer["failed"], None
@@ -169,9 +186,16 @@ class _Auto:
             right = np.load(logits_file(study.folder, number)).argmax(axis=1) == study.labels
         trial = Trial(number, candidate, answer["seconds"], self.clock.spent, right, failed=failed)
         study.ended(trial)
-        self.clock.last = study.seconds_of(candidate.recipe) / max(1, self.planned.folds - 1)
         self._remember()
         self.display.ended(trial, study)
+
+    def _expect(self, study: Study, whole: FineTuning) -> None:
+        """How long the last training will take, as things stand."""
+        if study.best is None:
+            return
+        chosen = study.verdict(correct=False).trial
+        of_heads = study.seconds_of(chosen.candidate.recipe) / max(1, self.planned.folds - 1)
+        self.clock.last = of_heads if chosen.candidate.kind == "heads" else whole.remaining(chosen)
 
     def _remember(self) -> None:
         """What of the time is spent, for a session that goes on."""

@@ -11,6 +11,7 @@ That is enough to choose again after a stop.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import warnings
 import zlib
@@ -23,7 +24,7 @@ import numpy as np
 
 from fsgl.automatic.candidates import HEADS, STARTS, Candidate, differing, simplicity
 from fsgl.errors import UserError
-from fsgl.evaluation.choice import Choice, bias_corrected, macro_accuracies, one_standard_error
+from fsgl.evaluation.choice import Choice, bias_corrected, difference_error, macro_accuracies, one_standard_error
 from fsgl.evaluation.statistics import Interval
 from fsgl.methods.search import Range, Search
 from fsgl.recipes.experiment import Experiment
@@ -67,15 +68,34 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was chosen.  corrected: what to expect of it on images that did not choose it; None of too few images.
-    compared: the trials that the choice was among."""
+class Beside:
+    """What trains the backbone, held against the choice among heads on those images that it was judged on.
+
+    heads: what these are right on there, mean over classes in percent.  error: one standard error of the difference.
+    better: whether it is more than that above them.
+    """
 
     trial: Trial
+    heads: float
+    error: float
+    better: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was chosen.
+
+    heads: among those that train heads alone; best, choice and compared (how many) are of these, too.  corrected: what
+    to expect of the chosen one on images that did not choose it; None of too few images, and of a trained backbone.
+    """
+
+    trial: Trial
+    heads: Trial
     best: Trial
     choice: Choice
     corrected: Interval | None
     compared: int
+    beside: tuple[Beside, ...] = ()
 
 
 @dataclass
@@ -105,7 +125,7 @@ class Study:
 
         may_cost: seconds of a trial, as far as is known of its recipe.
         """
-        number = 1 + max([trial.number for trial in self.trials] + list(self.running), default=-1)
+        number = self.new_number
         tried = {(each.recipe, *sorted(each.settings.items())) for each in self._all()}
         first = [*((recipe, {}) for recipe in self.bases), *(each for each in STARTS if each[0] in self.bases)]
         fresh = [Candidate(recipe, own) for recipe, own in first if (recipe, *sorted(own.items())) not in tried]
@@ -139,9 +159,19 @@ class Study:
         return known[-1] if known else 0.0
 
     @property
+    def new_number(self) -> int:
+        """Of a trial that begins."""
+        return 1 + max([trial.number for trial in self.trials] + list(self.running), default=-1)
+
+    @property
+    def whole(self) -> list[Trial]:
+        """Those that train the backbone and came to their end."""
+        return [trial for trial in self.trials if trial.right is not None and trial.candidate.kind != "heads"]
+
+    @property
     def best(self) -> Trial | None:
-        """The highest of those that were judged on all images."""
-        known = [trial for trial in self.trials if trial.right is not None and trial.judged is None]
+        """The highest of those that train heads alone."""
+        known = [trial for trial in self.trials if trial.right is not None and trial.candidate.kind == "heads"]
         return max(known, key=lambda trial: trial.accuracy or 0.0) if known else None
 
     @property
@@ -150,36 +180,37 @@ class Study:
         best = self.best
         return 0 if best is None else len(self.trials) - 1 - self.trials.index(best)
 
-    def verdict(self, correct: bool = True) -> Verdict:
+    def verdict(self, correct: bool = True, heads_alone: bool = False) -> Verdict:
         """The choice among all trials by the rule of one standard error. Raises UserError where none came to an end.
 
-        A kind that was judged on some images only is compared with the others on these.
-        correct: False leaves ``corrected`` out, which takes seconds.
+        Of heads first; then what trains the backbone, which is the less simple, against these, on the images that it
+        was judged on. correct: False leaves ``corrected`` out, which takes seconds.  heads_alone: choose among these.
         """
-        whole = [trial for trial in self.trials if trial.right is not None and trial.judged is None]
-        if not whole:
+        trials = [trial for trial in self.trials if trial.right is not None and trial.candidate.kind == "heads"]
+        if not trials:
             reason = next((trial.failed for trial in self.trials if trial.failed), "none came to its end")
             raise UserError(f"nothing was trained to the end: {reason}")
-        whole = sorted(whole, key=lambda trial: -(trial.accuracy or 0.0))[:CONTENDERS]
-        found = self._among(whole, None)
-        for trial in self.trials:  # each that is judged on some images, against the choice so far
-            if trial.right is not None and trial.judged is not None:
-                against = self._among([found.trial, trial], trial.judged)
-                found = Verdict(against.trial, against.best, against.choice, None, found.compared + 1)
-        if not correct or found.trial.judged is not None:
-            return found
-        rights = np.stack([trial.right for trial in whole if trial.right is not None])
-        try:
-            corrected = bias_corrected(rights, self.labels, self._order(whole))
-        except ValueError:
-            return found
-        return Verdict(found.trial, found.best, found.choice, corrected, found.compared)
+        trials = sorted(trials, key=lambda trial: -(trial.accuracy or 0.0))[:CONTENDERS]
+        rights = np.stack([trial.right for trial in trials if trial.right is not None])
+        choice = one_standard_error(rights, self.labels, self._order(trials))
+        heads = trials[choice.chosen]
+        beside = tuple(self._beside(trial, heads) for trial in self.whole)
+        better = [] if heads_alone else [each for each in beside if each.better]
+        chosen = max(better, key=lambda each: (each.trial.accuracy or 0.0) - each.heads).trial if better else heads
+        corrected = None
+        if correct and chosen is heads:
+            with contextlib.suppress(ValueError):
+                corrected = bias_corrected(rights, self.labels, self._order(trials))
+        return Verdict(chosen, heads, trials[choice.best], choice, corrected, len(trials), beside)
 
-    def _among(self, trials: Sequence[Trial], rows: np.ndarray | None) -> Verdict:
-        places = slice(None) if rows is None else rows
-        rights = np.stack([trial.right[places] for trial in trials if trial.right is not None])
-        choice = one_standard_error(rights, self.labels[places], self._order(trials))
-        return Verdict(trials[choice.chosen], trials[choice.best], choice, None, len(trials))
+    def _beside(self, trial: Trial, heads: Trial) -> Beside:
+        rows = slice(None) if trial.judged is None else trial.judged
+        assert trial.right is not None
+        assert heads.right is not None
+        right, known, labels = trial.right[rows], heads.right[rows], self.labels[rows]
+        accuracy, of_heads = macro_accuracies([right, known], labels)
+        error = difference_error(right, known, labels)
+        return Beside(trial, float(of_heads), error, bool(accuracy - of_heads > error + 1e-9))
 
     def _order(self, trials: Sequence[Trial]) -> list[int]:
         """Ranks by simplicity; equal where it is."""

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 From your images to a good network in the minutes that you have: looks them over, extracts features once, tries heads,
-losses and their settings on folds of the training images, trains the one that the folds choose, scores the test images
-once, and says what was tried, why this one, how sure that is, and which classes need more images.
+losses and their settings on folds of the training images, fine-tunes the best where there is time for it, trains the
+one that the folds choose, scores the test images once, and says what was tried, why this one, how sure that is, and
+which classes need more images.
 
 Ctrl-C ends the search early with the best so far; the same command goes on, with what is left of the minutes."""
 

@@ -112,10 +112,10 @@ def train_one(options: argparse.Namespace, assignments: list[str]) -> int:
         raise UserError("--time-budget is for a training that begins, of one process; leave it or the others off")
     from fsgl.data.known import OWN
     from fsgl.report.summary import print_run
+    from fsgl.runs.begin import load_together
     from fsgl.runs.duration import cpu_note
     from fsgl.runs.folder import new_folder
     from fsgl.runs.saved import read_history, read_record
-    from fsgl.runs.train import load_together
 
     experiment, source = _experiment(options, assignments)
     if options.settings:

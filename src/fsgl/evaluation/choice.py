@@ -72,6 +72,15 @@ def one_standard_error(correct_CN: ArrayLike, labels_N: ArrayLike, order: ArrayL
     return Choice(chosen, best, float(accuracies[best] - accuracies[chosen]), float(errors[chosen]))
 
 
+def difference_error(one_N: ArrayLike, other_N: ArrayLike, labels_N: ArrayLike) -> float:
+    """One standard error of the difference of two classifiers, in points, as ``one_standard_error`` has it.
+
+    one, other: which of the same ``N`` images each is right on.  labels: ``N`` classes.
+    """
+    differ = np.asarray(one_N, dtype=bool) ^ np.asarray(other_N, dtype=bool)
+    return float(100 * np.sqrt(differ @ _weights(np.asarray(labels_N)) ** 2))
+
+
 def bias_corrected(
     correct_CN: ArrayLike, labels_N: ArrayLike, order: ArrayLike | None = None, draws: int = DRAWS, seed: int = 0
 ) -> Interval:

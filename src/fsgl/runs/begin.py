@@ -1,4 +1,5 @@
-"""What the heads of a pretrained network begin with: class means, or a linear probe, both from cached features.
+"""What a run begins with: its data, and a pretrained network's heads: class means, or a linear probe, both from cached
+features.
 
     linear probe, then fine-tuning      the heads alone on the frozen backbone's features, then everything from there
                                         (Kumar et al., ICLR 2022: fresh heads distort the features that they begin on)
@@ -20,8 +21,11 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from fsgl.data.images.sources import Source
+from fsgl.data.load import LoadedData, load_data
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.engine.fit import fit
+from fsgl.engine.processes import Processes
 from fsgl.engine.runtime import Placement, Runtime
 from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError
@@ -38,9 +42,20 @@ from fsgl.runs.network import ModelWithData
 PROBE = {"batch_size": 64, "weight_decay": 5e-4}
 
 
-def begin_heads(network: ModelWithData, runtime: Runtime, placement: Placement) -> dict[str, Any] | None:
+def load_together(experiment: Experiment, processes: Processes, source: Source | None = None) -> LoadedData:
+    """The data, the leader first: it may download them, and says what is wrong with them once. source: already read."""
+    data = load_data(experiment.data, source) if processes.leader else None
+    processes.agree(None)
+    return data or load_data(experiment.data, source)
+
+
+def begin_heads(
+    network: ModelWithData, runtime: Runtime, placement: Placement, features: ImageFeatures | None = None
+) -> dict[str, Any] | None:
     """Begin the heads as ``transfer`` says, in place.
 
+    features: of the training images on the frozen backbone, as many views as the method is shown, where they are at
+    hand; None finds them in the cache, or computes them.
     Returns what it took, for the run's record; None where they stay fresh. Raises UserError for a probe that diverges.
     """
     experiment, model = network.experiment, network.model
@@ -52,13 +67,17 @@ def begin_heads(network: ModelWithData, runtime: Runtime, placement: Placement) 
     trained = [weight for weight in model.backbone.parameters() if weight.requires_grad]
     model.freeze_backbone()
     if not isinstance(network.data.train, ImageFeatures):
-        network = featured(replace(network, experiment=probe_of(experiment)), runtime, placement)
+        alone = replace(network, experiment=probe_of(experiment))
+        if features is None:
+            network = featured(alone, runtime, placement)
+        else:
+            network = replace(alone, data=replace(network.data, train=features))
     if transfer.means:
         assert isinstance(network.data.train, ImageFeatures)
         begin_at_means(model, network.data.train)
     if transfer.probe_epochs:
-        alone = replace(runtime, compile=False, cuda_graphs=False, max_steps=None)
-        state, plan = assemble(network.experiment, network, alone, placement)
+        plain = replace(runtime, compile=False, cuda_graphs=False, max_steps=None)
+        state, plan = assemble(network.experiment, network, plain, placement)
         try:
             for report in fit(state, plan, lambda step: False):
                 loss = report.loss["total"]

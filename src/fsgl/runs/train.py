@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from signal import SIGTERM
@@ -12,20 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from fsgl.data.images.sources import Source
-from fsgl.data.load import LoadedData, load_data
+from fsgl.data.load import LoadedData
+from fsgl.data.stream.features import ImageFeatures
 from fsgl.engine.checkpoint import alternative, load_checkpoint
 from fsgl.engine.environment import differences, environment
 from fsgl.engine.fit import EpochReport, StepReport, fit
 from fsgl.engine.interrupts import Interrupts
-from fsgl.engine.processes import Processes
 from fsgl.engine.runtime import Placement, RunDiverged, RunInterrupted, Runtime
 from fsgl.engine.tally import NonFiniteLoss
 from fsgl.errors import UserError, first_line
 from fsgl.optim.averaging import WeightAverage
 from fsgl.recipes.experiment import Experiment
 from fsgl.runs.assemble import assemble
-from fsgl.runs.begin import begin_heads, featured, folder_of_features
+from fsgl.runs.begin import begin_heads, featured, folder_of_features, load_together
 from fsgl.runs.budget import Foretelling, within_budget
 from fsgl.runs.display import Display, make_display
 from fsgl.runs.folder import RunFolder, ended_by, recorded
@@ -42,12 +42,16 @@ def train(
     data: LoadedData | None = None,
     placement: Placement | None = None,
     deadline: float | None = None,
+    features: ImageFeatures | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Run an experiment into ``folder`` and return its record (the content of experiment.json).
 
     resume: True goes on from the folder's newest checkpoint (from the start where there is none yet), a path from that
     one.  data: already loaded; None loads what ``experiment.data`` names.  placement: of this process, where
     ``runtime.place()`` was called already.  deadline: by ``time.monotonic``; as many epochs are trained as fit.
+    features: of the training images, as ``begin_heads`` takes them.  should_stop: asked after every step; it ends the
+    run as SIGTERM does.
     Raises UserError for a folder in use or data that differ; RunInterrupted; RunDiverged; PeerLost.
     """
     runtime = runtime or Runtime()
@@ -67,10 +71,10 @@ def train(
         files.claim(experiment, resume)  # once more: another process may have begun in the meantime
         if experiment.transfer.cached_views:
             network = featured(network, runtime, placement)
-        probe = None if resume and files.checkpoints else begin_heads(network, runtime, placement)
+        probe = None if resume and files.checkpoints else begin_heads(network, runtime, placement, features)
         if deadline is not None:
             network = within_budget(network, runtime, placement, deadline)
-        session = _Session(network.experiment, files, runtime, placement, network)
+        session = _Session(network.experiment, files, runtime, placement, network, should_stop)
         if probe or resume:
             session.record["probe"] = probe or recorded(folder).get("probe")
         if resume:
@@ -78,20 +82,14 @@ def train(
         return session.run()
 
 
-def load_together(experiment: Experiment, processes: Processes, source: Source | None = None) -> LoadedData:
-    """The data, the leader first: it may download them, and says what is wrong with them once. source: already read."""
-    data = load_data(experiment.data, source) if processes.leader else None
-    processes.agree(None)
-    return data or load_data(experiment.data, source)
-
-
 class _Session:
     """One process's share of a run."""
 
     def __init__(
-        self, experiment: Experiment, files: RunFolder, runtime: Runtime, placement: Placement, network: ModelWithData
-    ) -> None:
-        self.experiment, self.files, self.runtime = experiment, files, runtime
+        self, experiment: Experiment, files: RunFolder, runtime: Runtime, placement: Placement, network: ModelWithData,
+        should_stop: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self.experiment, self.files, self.runtime, self.stops = experiment, files, runtime, should_stop
         self.network, self.processes, self.device = network, placement.processes, placement.device
         self.processes.begin_alike(network.model)
         averaged = experiment.averaging.on or experiment.averaging.ema
@@ -206,7 +204,7 @@ class _Session:
                 display.say(said)
             if not report.fresh and self.processes.count > 1:  # all processes must ask each other at the same step
                 return self._tried_enough()
-            signalled, due = self.processes.any(interrupts.signalled, self._save_is_due(interrupts))
+            signalled, due = self.processes.any(interrupts.signalled or self.stops(), self._save_is_due(interrupts))
             if due:
                 self._save()
                 interrupts.saved()
@@ -223,7 +221,7 @@ class _Session:
                     tracker.epoch(row)
                 display.epoch(row)
                 self.files.append(row)
-            signalled, due = self.processes.any(interrupts.signalled, self._save_is_due(interrupts))
+            signalled, due = self.processes.any(interrupts.signalled or self.stops(), self._save_is_due(interrupts))
             complete = self.state.epoch == self.recipe.epochs
             # On a CPU an epoch is long beside a save; a GPU, or heads alone, may take less than a second for either.
             is_long = self.device.type == "cpu" and not self.experiment.transfer.cached_views
