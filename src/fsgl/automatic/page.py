@@ -39,11 +39,12 @@ def reasons(found: Mapping[str, Any]) -> list[str]:
     """Why this one, and how sure that is, a sentence or two each."""
     chosen, best = found["chosen"], found["best"]
     by = "the validation images" if found["folds"] == 1 else f"{found['folds']} folds of the training images"
+    heads = found["heads"]
+    judged = "Judged" if chosen["number"] == heads["number"] else "Heads were judged"
     said = [
-        f"Chosen: {chosen['name']}. Judged by {by}, never by test images: {found['judged']:,} images, each by a "
+        f"Chosen: {chosen['name']}. {judged} by {by}, never by test images: {found['judged']:,} images, each by a "
         "training that did not see it; what counts is the mean over classes."
     ]
-    heads = found["heads"]
     it = "It" if chosen["number"] == heads["number"] else f"Of heads alone {heads['name']} was chosen: it"
     if heads["trials"] == 1:
         said.append(f"No other heads were tried ({best['accuracy']:.1f} %).")
