@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,12 @@ import pytest
 import torch
 
 from fsgl.automatic.candidates import Candidate
-from fsgl.automatic.clock import Clock
+from fsgl.automatic.clock import Clock, Cost
 from fsgl.automatic.display import Display
 from fsgl.automatic.fold import fold_of
 from fsgl.automatic.heads import Pool, out_of_fold
 from fsgl.automatic.search import Study, Trial
-from fsgl.automatic.whole import KIND, Cost, FineTuning
+from fsgl.automatic.whole import KIND, FineTuning
 from fsgl.data.draw.folds import NEVER, validation_folds
 from fsgl.data.load import LoadedData, load_data
 from fsgl.data.stream.features import ImageFeatures
@@ -164,7 +165,7 @@ def test_epochs_and_folds_are_as_many_as_fit(scene: Scene, tmp_path: Path, monke
 
 
 def test_what_is_not_over_in_time_gives_way_to_heads_and_is_gone_on_with(scene: Scene, tmp_path: Path) -> None:
-    whole = scene.tuning(tmp_path / "whole", cache=tmp_path / "features")
+    whole = scene.tuning(tmp_path / "run" / "auto" / "fine-tuned", cache=tmp_path / "features")
     candidate, cost, _ = planned(whole, scene.study(tmp_path))
     whole._write(candidate, cost, 0.0)
     trial = Trial(1, candidate, 1.0, 1.0, None)
@@ -180,4 +181,10 @@ def test_what_is_not_over_in_time_gives_way_to_heads_and_is_gone_on_with(scene: 
     folder = whole.last(candidate.experiment(BASES))
     assert folder is not None
     assert (folder / "model.safetensors").exists()
+    assert whole.remaining(trial) == 0
+    # Once the run folder holds it, no session trains it again, and none puts heads in its place for want of time.
+    assert not whole.there
+    (folder / "experiment.json").rename(tmp_path / "run" / "experiment.json")
+    assert whole.there
+    shutil.rmtree(folder)
     assert whole.remaining(trial) == 0

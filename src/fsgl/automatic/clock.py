@@ -5,8 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 LEAST_ENDING, ENDING_SHARE = 8.0, 0.04  # seconds for the end at least, and the share of all
+SCORED = 3  # times that a training scores: its last epoch, and twice at the end (runs/budget.py)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of fine-tuning, measured.  epoch, scoring: of the first fold, and its images.  heads: of beginning with
+    them alone.  share, tested: how many times as many images the last training has, to train on and to score."""
+
+    epoch: float
+    scoring: float
+    heads: float
+    share: float
+    tested: float
+
+    def fold(self, epochs: int) -> float:
+        """Of so many epochs on a fold."""
+        return self.heads + epochs * self.epoch + SCORED * self.scoring
+
+    def last(self, epochs: int) -> float:
+        """Of so many on all images."""
+        return self.heads + epochs * self.share * self.epoch + SCORED * self.tested * self.scoring
 
 
 class Clock:

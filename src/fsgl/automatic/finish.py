@@ -60,23 +60,25 @@ def finish(
     """
     with clock.part("choosing"):
         verdict = study.verdict()
-        if verdict.trial is not verdict.heads and not whole.last_fits(verdict.trial):
+        there = verdict.trial is not verdict.heads and whole.there
+        if verdict.trial is not verdict.heads and not there and not whole.last_fits(verdict.trial):
             verdict = study.verdict(heads_alone=True)
     display.say(f"chosen      {verdict.trial.candidate}")
     beside = None
-    if verdict.trial is not verdict.heads:
+    if verdict.trial is not verdict.heads and not there:
         with clock.part("last training"):
             beside = whole.last(_named(study, verdict, pool))
         if beside is None:
             verdict = study.verdict(heads_alone=True)
             display.say(f"            {whole.note}\nchosen      {verdict.trial.candidate}")
-    if beside is None:
+    if beside is None and not there:
         shutil.rmtree(beside := study.folder / "last", ignore_errors=True)
         with clock.part("last training"):
             train(_named(study, verdict, pool), beside, replace(runtime, trackers=(), show=False), data=data)
-    with clock.part("calibration"):
-        _calibrate(beside, study, pool, verdict, whole)
-        _take_over(beside, folder)
+    if beside is not None:
+        with clock.part("calibration"):
+            _calibrate(beside, study, pool, verdict, whole)
+            _take_over(beside, folder)
     found = findings(study, verdict, pool, folder, clock, whole.note)
     with clock.part("page"):
         write_atomically(folder / PAGE, render_page(found, f"auto on {data.spec.title}").encode())

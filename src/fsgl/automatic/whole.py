@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from fsgl.automatic.candidates import WHOLE, Candidate, whole_of
-from fsgl.automatic.clock import Clock
+from fsgl.automatic.clock import Clock, Cost
 from fsgl.automatic.display import Display
 from fsgl.automatic.fold import fold_of
 from fsgl.automatic.heads import Pool
@@ -33,7 +33,7 @@ from fsgl.errors import UserError, first_line
 from fsgl.evaluation.choice import macro_accuracies
 from fsgl.files import read_json, write_json
 from fsgl.recipes.experiment import Experiment
-from fsgl.runs.budget import Pace, measure, said
+from fsgl.runs.budget import measure, said
 from fsgl.runs.network import build_network
 from fsgl.runs.saved import read_history, read_predictions, read_record
 from fsgl.runs.train import train
@@ -43,26 +43,6 @@ FEWEST_EPOCHS, MOST_EPOCHS = 3, int(WHOLE[KIND]["optim.epochs"])
 MARGIN = 0.85  # of the time left: what is measured on the first steps is not the same to the end
 SHARE = 0.5  # of the time that is left for trying once there are features; the rest is for heads
 A_STEP = 4.0  # forward passes that a step takes for each image, about, decoding included
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds, measured.  epoch, scoring: of the first fold, and its images.  heads: of beginning with them alone.
-    share, tested: how many times as many images the last training has, to train on and to score."""
-
-    epoch: float
-    scoring: float
-    heads: float
-    share: float
-    tested: float
-
-    def fold(self, epochs: int) -> float:
-        """Of so many epochs on a fold."""
-        return self.heads + Pace(self.epoch, self.scoring).total(epochs, epochs)
-
-    def last(self, epochs: int) -> float:
-        """Of so many on all images."""
-        return self.heads + Pace(self.share * self.epoch, self.tested * self.scoring).total(epochs, epochs)
 
 
 @dataclass
@@ -96,6 +76,14 @@ class FineTuning:
                 self.note = trial.failed and f"Fine-tuning failed: {trial.failed}"
                 return True
         return False
+
+    @property
+    def there(self) -> bool:
+        """Whether the run folder holds it already, trained to the end by an earlier session."""
+        run = self.folder.parents[1]
+        if not (run / "experiment.json").exists() or not _complete(run):
+            return False
+        return bool(read_record(run)["settings"]["transfer"]["train"] == WHOLE[KIND]["transfer.train"])
 
     def reserve(self, an_image: float) -> float:
         """Seconds that heads should leave. an_image: seconds of a forward pass."""
@@ -149,6 +137,8 @@ class FineTuning:
 
     def remaining(self, trial: Trial) -> float:
         """Seconds that the last training of this candidate is expected to take, with what is done of it."""
+        if self.there:
+            return 0.0
         epochs = int(trial.candidate.settings["optim.epochs"])
         done = len(read_history(self._last)) if (self._last / "metrics.jsonl").exists() else 0
         return Cost(**read_json(self._plan)["cost"]).last(epochs) * (1 - min(done, epochs) / epochs)
