@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = """
@@ -36,9 +36,7 @@ def test_after_it():
 def test_sigterm_ends_it(chosen: str, tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     options = ["-p", "tests.conftest", "--rootdir", str(tmp_path), "-s", "-q", "-p", "no:cacheprovider", "-k", chosen]
-    command = [sys.executable, "-m", "pytest", "-c", os.devnull, *options, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    process = forked.start("-c", os.devnull, *options, tmp_path, module="pytest", cwd=ROOT, stderr=None)
     assert process.stdout is not None
     for line in process.stdout:
         if "BEGUN" in line:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forked
 
 from fsgl.errors import UserError
 from fsgl.runs.trackers import TensorBoard, make_trackers, require_trackers, scalars
@@ -136,10 +137,8 @@ def track_with_wandb(folder: Path, **settings: str) -> subprocess.CompletedProce
     folder.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment = {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder), **settings}
-    command = [sys.executable, "-c", WANDB, str(folder), json.dumps([row(0), row(1)])]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=400, stdin=subprocess.DEVNULL
-    )
+    rows = json.dumps([row(0), row(1)])
+    return forked.run(folder, rows, code=WANDB, env=environment, stdin=forked.DEVNULL)
 
 
 @needs_wandb
