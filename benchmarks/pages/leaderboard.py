@@ -54,9 +54,10 @@ ABOUT = {
     "beside other work, and their seconds are too long: passes and multiply-adds tell costs apart.",
     HEADS: "Heads alone, on cached features of a frozen network with ImageNet's weights (one view of an image, shown "
     "at 128 pixels, no augmentation): what a method does to the classifier, not to the representation, and less than "
-    "fine-tuning reaches. Methods that mix pixels (GLMC, FSGL, mixup, cutmix), need several views of an image (BCL, "
-    "PaCo) or layers of their own (SADE) cannot be trained so and are missing. As they come, rates and decays are the "
-    "recipe's for photographs, for all alike; tuned rows stand apart.",
+    "fine-tuning reaches. In a table apart every method has two kept views, the image and a crop of it, drawn anew by "
+    "each seed: GLMC and FSGL mix their features. Methods that mix pixels alone (mixup, cutmix), need several views of "
+    "an image (BCL, PaCo) or layers of their own (SADE) are missing. As they come, rates and decays are the recipe's "
+    "for photographs, for all alike; tuned rows stand apart.",
     STAMPS: "796 drawings and photographs in 16 folders, 247 to 3 each (Debian's tuxpaint-stamps-default), as `fsgl "
     "train RECIPE --data FOLDER` has them but for the test images, shown once: heads on cached features of a frozen "
     "network with ImageNet's weights, of two views for all, which GLMC and FSGL mix as features. The smallest classes "
