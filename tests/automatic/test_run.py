@@ -21,4 +21,5 @@ def test_what_was_kept_says_nothing_of_what_others_cost(an_image: float, views: 
     auto._forward = lambda network: an_image  # type: ignore[assignment,method-assign]
     auto._features()
     assert begun == list(range(1, views + 1))
+    assert auto.an_image == an_image
     assert (100 * an_image <= SECOND_VIEW * 100) == (views == 2)

@@ -61,6 +61,8 @@ class _Auto:
         self.clock = Clock(asked.minutes, self._spent(), asked.began)
         self.display = Display(asked.show, self.clock)
         self.placement = asked.runtime.place()
+        self.an_image = 0.0
+        """Seconds of an image on its way through the backbone, with its reading where features were computed."""
 
     def run(self) -> Outcome:
         first = self.planned.first
@@ -85,7 +87,7 @@ class _Auto:
                 self.data, pool, self.tried / "fine-tuned", self.clock, self.display, self.asked.runtime,
                 self.placement, interrupts,
             )  # fmt: skip
-            self._search(study, whole, self._forward(network), interrupts)
+            self._search(study, whole, interrupts)
             self.helpers.close()
             self._remember()
             if not study.trials and interrupts.signalled:
@@ -105,7 +107,9 @@ class _Auto:
         most = max(each.transfer.cached_views for each in self.planned.bases.values())
         network = self._featured(views)
         # Features that were kept took no time, and say nothing of what others will take.
-        cost = max(self.clock.spent - before, len(self.data.train) * self._forward(network))
+        forward, images = self._forward(network), len(self.data.train)
+        cost = max(self.clock.spent - before, images * forward)
+        self.an_image = max(forward, cost / images / 2)  # most often shown twice, and read once
         while views < most and cost <= SECOND_VIEW * self.clock.left:
             views, before = views + 1, self.clock.spent
             network = self._featured(views)
@@ -149,13 +153,13 @@ class _Auto:
             raise UserError("no class has two images that do not belong together: there is nothing to choose by")
         return Pool(features, folds, data.class_names, GivenFeatures(network.model.backbone))
 
-    def _search(self, study: Study, whole: FineTuning, an_image: float, interrupts: Interrupts) -> None:
+    def _search(self, study: Study, whole: FineTuning, interrupts: Interrupts) -> None:
         """Heads, then, where there is time for it, the best of them with everything trained, then heads with what is
-        left. an_image: seconds of its way through the backbone."""
+        left."""
         if not whole.over(study):
             if not whole.begun:
-                self._heads(study, whole, interrupts, whole.reserve(an_image))
-            if study.best is not None and not interrupts.signalled and (whole.begun or whole.fits(an_image)):
+                self._heads(study, whole, interrupts, whole.reserve(self.an_image))
+            if study.best is not None and not interrupts.signalled and (whole.begun or whole.fits(self.an_image)):
                 with self.clock.part("fine-tuning"):
                     whole.run(study)
                 self._remember()
