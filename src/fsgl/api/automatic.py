@@ -25,6 +25,7 @@ def auto(
     run: Path | str | None = None,
     class_names: Sequence[str] | None = None,
     jobs: int | None = None,
+    ray: str | None = None,
     show: bool = True,
     **settings: Any,
 ) -> Run:
@@ -34,7 +35,8 @@ def auto(
     otherwise folds of the training images are. Test images are scored once, after the choice.
     Where the minutes allow, the network of the best heads is fine-tuned and judged, too (docs/auto.md).
     minutes: for everything.  run: the run folder, by default runs/auto-DATA; the same call goes on with what an earlier
-    one tried there, as far as its minutes reach.  jobs: trials at a time, by default one a core.  show: progress.
+    one tried there, as far as its minutes reach.  jobs: trials at a time, by default one a core.  ray: the
+    address of a Ray cluster that shares the disk, for the trials; "local" starts one.  show: progress.
     settings: of all candidates (image_size=128, epochs=20, backbone="timm:...", pretrained="hub"), and the fields of
     ``fsgl.Runtime``.
 
@@ -61,7 +63,7 @@ def auto(
         name = str(keep_arrays(source, folder).absolute())
     how = Runtime(**{"trackers": (), "workers": 2, **runtime, "show": False})
     outcome = search(Asked(
-        name, minutes, {}, assignments + share_settings(test, None), folder, jobs, how, source, began, show
+        name, minutes, {}, assignments + share_settings(test, None), folder, jobs, how, source, began, show, ray
     ))  # fmt: skip
     if outcome.signal_number is not None:
         raise RunInterrupted(outcome.folder, outcome.signal_number, complete=outcome.found is not None)

@@ -38,6 +38,7 @@ class Asked:
 
     minutes: from the beginning of the command to its end, over all sessions.  folder: of the run; None is
     runs/auto-DATA.  jobs: trials at a time, None is one a core.  source: the images, where they have been read.
+    ray: address of a Ray cluster for the trials (engine/ray_connection.py).
     began: of this session, by ``time.monotonic``.
     """
 
@@ -51,6 +52,7 @@ class Asked:
     source: Source | None = None
     began: float = field(default_factory=time.monotonic)
     show: bool = True
+    ray: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < float("inf"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fsgl.automatic.clock import Clock
 from fsgl.automatic.display import Display
 from fsgl.automatic.finish import Outcome, finish
 from fsgl.automatic.heads import Pool
+from fsgl.automatic.ray_workers import RayWorkers, ray_workers
 from fsgl.automatic.search import Study, Trial, recipes_for
 from fsgl.automatic.whole import FineTuning
 from fsgl.automatic.worker import logits_file
@@ -47,15 +49,19 @@ def auto(asked: Asked) -> Outcome:
 
     Returns what came of it, also where a signal ended the search early. Raises UserError; RunDiverged.
     """
-    with workers(asked.processes) as helpers:  # they import what they need while the images are read
+    with _helpers(asked) as helpers:  # they import what they need while the images are read
         planned = plan(asked)
         folder = asked.folder or Path("runs") / f"auto-{planned.first.data.title}"
         with sole_user(folder):
             return _Auto(asked, planned, folder, helpers).run()
 
 
+def _helpers(asked: Asked) -> AbstractContextManager[Workers | RayWorkers]:
+    return workers(asked.processes) if asked.ray is None else ray_workers(asked.ray, asked.jobs)
+
+
 class _Auto:
-    def __init__(self, asked: Asked, planned: Plan, folder: Path, helpers: Workers) -> None:
+    def __init__(self, asked: Asked, planned: Plan, folder: Path, helpers: Workers | RayWorkers) -> None:
         self.asked, self.planned, self.data, self.helpers = asked, planned, planned.data, helpers
         self.folder, self.tried = folder, folder / TRIED
         self.clock = Clock(asked.minutes, self._spent(), asked.began)
@@ -73,7 +79,7 @@ class _Auto:
         with self.clock.part("features"):
             network = self._features()
             pool = self._pool(network)
-        trials = "one trial" if self.asked.processes == 1 else f"{self.asked.processes} trials"
+        trials = "one trial" if self.helpers.count == 1 else f"{self.helpers.count} trials"
         self.display.say(f"{len(pool.judged):,} of {len(pool.folds):,} images are judged, in {pool.count} "
                          f"fold{'s'[: pool.count > 1]}; {trials} at a time")  # fmt: skip
         bases = recipes_for(len(pool.features.views), self.planned.bases)

@@ -30,7 +30,7 @@ class Workers:
     """So many processes, each with one thread. They import what they need while the caller does something else."""
 
     def __init__(self, count: int, said: IO[bytes]) -> None:
-        self._said = said  # what they print
+        self.count, self._said = count, said  # what they print
         self._selector = selectors.DefaultSelector()
         self._all = [self._start() for _ in range(count)]
 

@@ -41,6 +41,7 @@ def add(commands: Any) -> None:
     how = command.add_argument_group("how it runs")
     how.add_argument("--run", type=folder, metavar="FOLDER", help="the run folder (default: runs/auto-DATA)")
     how.add_argument("--jobs", type=int, metavar="N", help="trials at a time (default: one a core)")
+    how.add_argument("--ray", metavar="ADDRESS", help="trials on a Ray cluster that shares the disk; or local")
     how.add_argument("--feature-cache", metavar="FOLDER", type=folder, help="where features are kept (a cache)")
     add_device(how)
     add_workers(how)
@@ -63,7 +64,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     jobs = None if options.jobs is None else within("--jobs", options.jobs, 1)
     where = {} if options.root is None else {"root": options.root}
     outcome = auto(Asked(
-        options.data, options.minutes, where, assignments + settings, options.run, jobs, runtime, began=began
+        options.data, options.minutes, where, assignments + settings, options.run, jobs, runtime, began=began,
+        ray=options.ray,
     ))  # fmt: skip
     print_outcome(outcome)
     return 0 if outcome.signal_number is None else 128 + outcome.signal_number

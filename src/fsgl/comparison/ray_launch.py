@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsgl.errors import UserError, first_line
+from fsgl.engine.ray_connection import ray_connection
 
 if TYPE_CHECKING:  # Ray's workers import this file, and have no use for torch: they start a process for the cell
     from fsgl.comparison.grid import Launch, Poll
@@ -21,18 +20,7 @@ def ray_cluster(address: str, device: str) -> Iterator[tuple[Launch, list[str]]]
     address: of the cluster, "auto" for the one this machine is part of; "local" starts one here.  device: "cpu" takes a
     core a cell; others a GPU, if there are any. Raises UserError where Ray or the cluster is not to be had.
     """
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--ray needs Ray: pip install 'fsgl[ray]'") from None
-    try:
-        ray.init(
-            address=None if address == "local" else address, include_dashboard=False, log_to_driver=False,
-            logging_level=logging.ERROR, configure_logging=False,
-        )  # fmt: skip
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--ray {address}: {first_line(error)}") from None
-    try:
+    with ray_connection(address) as ray:
         has = ray.cluster_resources()
         gpus = 0 if device == "cpu" else int(has.get("GPU", 0))
         slots = ["cuda"] * gpus or ["cpu"] * max(1, int(has.get("CPU", 1)))
@@ -45,8 +33,6 @@ def ray_cluster(address: str, device: str) -> Iterator[tuple[Launch, list[str]]]
             return lambda: _answer(ray, reference), lambda: ray.cancel(reference)
 
         yield launch, slots
-    finally:
-        ray.shutdown()
 
 
 def _answer(ray: Any, reference: Any) -> int | None:
