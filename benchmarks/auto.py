@@ -1,6 +1,6 @@
 """``fsgl auto`` against the single recipes at their defaults, each as typed: the same images, the same seeds.
 
-    python benchmarks/auto.py [--minutes 3] [--seeds 3] [--record results] [--images FOLDER] [--work FOLDER]
+    python -m benchmarks.auto [--minutes 3] [--seeds 3] [--record results] [--images FOLDER] [--work FOLDER]
 
 The images are those of photographs.py. auto begins with an empty cache, so that its minutes hold everything from the
 command's start on; the recipes find the features it kept. A seed draws which images are kept for testing, too, so that
@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from photographs import FIGURES, PACKAGE, RECIPES, images_of, options_of
+from benchmarks.photographs import FIGURES, PACKAGE, RECIPES, images_of, options_of
 
 from fsgl.engine.environment import environment
 from fsgl.files import write_json
@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> int:
             "load": [load, os.getloadavg()[0]],
         }  # fmt: skip
     if options.record:
-        command, title = "python benchmarks/auto.py", "stamps" if not options.images else options.images.name
+        command, title = "python -m benchmarks.auto", "stamps" if not options.images else options.images.name
         write_record(options.record, "auto", f"auto-{title}", command, environment(torch.device("cpu")), content)
     return 0
 

@@ -1,6 +1,6 @@
 """CIFAR-100-LT (factor 100) from ImageNet's weights within given minutes, each way a whole command as typed.
 
-    python benchmarks/cifar_pretrained.py --root data [--ways NAME ...] [--record results] [--work FOLDER]
+    python -m benchmarks.cifar_pretrained --root data [--ways NAME ...] [--record results] [--work FOLDER]
 
 Each command begins with an empty cache of features, so that its seconds hold everything. Sides, recipe and settings
 were looked for on validation images; the test images are scored once a way. With --work the rows stand in a folder as
@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from auto import typed
-from photographs import FIGURES
+from benchmarks.auto import typed
+from benchmarks.photographs import FIGURES
 
 from fsgl.engine.environment import environment
 from fsgl.files import write_json
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
         work.mkdir(parents=True, exist_ok=True)
         content = {"rows": measure(options.root, work, options.ways)}
     if options.record:
-        command, where = "python benchmarks/cifar_pretrained.py", environment(torch.device("cpu"))
+        command, where = "python -m benchmarks.cifar_pretrained", environment(torch.device("cpu"))
         write_record(options.record, "cifar-pretrained", "cifar100-if100-pretrained", command, where, content)
     return 0
 
