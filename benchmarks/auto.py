@@ -24,7 +24,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from benchmarks.photographs import FIGURES, PACKAGE, RECIPES, images_of, options_of
+from benchmarks.own_folders import STAMPS
+from benchmarks.photographs import FIGURES, RECIPES, images_of, options_of
 
 from fsgl.engine.environment import environment
 from fsgl.files import write_json
@@ -87,7 +88,7 @@ def main(arguments: list[str]) -> int:
         images = images_of(options, work)
         rows = measure(images, work, options.minutes, options.seeds, options.recipes)
         content = {
-            "images": options.images.name if options.images else PACKAGE, "minutes": options.minutes, "rows": rows,
+            "images": options.images.name if options.images else STAMPS, "minutes": options.minutes, "rows": rows,
             "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "load": [load, os.getloadavg()[0]],
         }  # fmt: skip

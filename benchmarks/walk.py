@@ -1,6 +1,6 @@
 """A real walk: CIFAR-10-LT (factor 50) written out as a folder of PNGs with planted faults, through every command.
 
-    python benchmarks/walk.py --root data [--epochs 4] [--record results]
+    python -m benchmarks.walk --root data [--epochs 4] [--record results]
 
 inspect, prepare, train, evaluate, predict, export, serve, each as a person would type it. The record holds the
 commands, their seconds and what they said.
@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> int:
     if options.record:
         write_record(
             options.record, "walk", "walk-stamps" if options.stamps else "walk-cifar10",
-            "python -m benchmarks.walk --stamps" if options.stamps else "python benchmarks/walk.py",
+            "python -m benchmarks.walk --stamps" if options.stamps else "python -m benchmarks.walk",
             environment(torch.device("cpu")), content,
         )  # fmt: skip
     return int(any(step["exit"] for step in steps))
