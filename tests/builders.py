@@ -1,10 +1,11 @@
-"""Batches as many tests want them."""
+"""Batches, and the smallest network, as many tests want them."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fsgl.models.backbone import Backbone
 from fsgl.types import Batch, Sample
 
 
@@ -27,3 +28,15 @@ def make_batch(
         return Sample(drawn, torch.randint(classes, (images,), generator=random))
 
     return Batch(*(sample() for _ in range(streams)))
+
+
+class Tiny(Backbone):
+    """One of each kind of layer."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(channels, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4)
+        self.feature_dim, self.head_width, self.linear_init = 4, 4, "default"
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.conv(images))).mean(dim=(2, 3))

@@ -9,30 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from tests.builders import Tiny
+from torch import nn
 
 from fsgl.engine.runtime import Runtime
-from fsgl.models.backbone import Backbone
 from fsgl.models.backbones import BACKBONES, BackboneInfo
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import override
 from fsgl.runs.train import train
 
 
-class Tiny(Backbone):
-    """One of each kind of layer: each kernel of the compiler's takes g++ seconds."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(channels, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4)
-        self.feature_dim, self.head_width, self.linear_init = 4, 4, "default"
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.relu(self.norm(self.conv(images))).mean(dim=(2, 3))
-
-
-# Torch's own compiler with a network of three layers; a real one with its graphs traced and cut alike, which torch then
-# runs operation by operation.
+# Torch's own compiler with a network of three layers (each kernel takes g++ seconds); a real one with its graphs traced
+# and cut alike, which torch then runs operation by operation.
 @pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "compiler"), [("tiny", "inductor"), ("resnet8-slim", "aot_eager")])
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own

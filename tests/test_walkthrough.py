@@ -52,6 +52,8 @@ def test_the_walkthrough_walks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == "fsgl"
+        if arguments[0] == "auto":
+            arguments += ["--image-size", "64"]  # the images' own 96 pixels would be shown at 192
         if arguments[0] == "serve":  # tests/test_serve.py
             cli.parse(arguments)
         else:

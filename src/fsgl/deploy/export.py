@@ -255,6 +255,9 @@ Made = tuple[bytes, Callable[[np.ndarray], np.ndarray]]
 def _program(graph: InferenceGraph, example: Tensor) -> torch.export.ExportedProgram:
     if len(example) < 2:  # an example of one would fix the batch at one
         example = example.repeat(2, *[1] * (example.ndim - 1))
+    in_place: list[Any] = [module for module in graph.modules() if getattr(module, "inplace", False)]
+    for module in in_place:  # the figures stay the same; torch's exporter takes half as long again to undo it
+        module.inplace = False
     try:
         return torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     except Exception as error:  # of whatever a backbone does that cannot be traced
@@ -267,14 +270,16 @@ def _torch(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any]) -> 
         warnings.simplefilter("ignore")  # torch's, of weights that are views of one another and are saved whole
         torch.export.save(_program(graph, example), buffer := io.BytesIO(), extra_files=extra)
     content = buffer.getvalue()
-    loaded = torch.export.load(io.BytesIO(content)).module()
+    return content, _answering(torch.export.load(io.BytesIO(content)).module())
 
+
+def _answering(network: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
     def answer(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            logits: np.ndarray = loaded(torch.from_numpy(images)).numpy()
+            logits: np.ndarray = network(torch.from_numpy(images)).numpy()
         return logits
 
-    return content, answer
+    return answer
 
 
 def _onnx(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any], shape: Shape) -> bytes:
@@ -307,13 +312,7 @@ def _safetensors(graph: InferenceGraph, example: Tensor, metadata: dict[str, Any
     weights = {name: value.contiguous() for name, value in graph.state_dict().items()}
     content: bytes = save(weights, {name: _text(value) for name, value in metadata.items()})
     graph.load_state_dict(load(content))
-
-    def answer(images: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            logits: np.ndarray = graph(torch.from_numpy(images)).numpy()
-        return logits
-
-    return content, answer
+    return content, _answering(graph)
 
 
 def _text(value: Any) -> str:
