@@ -315,6 +315,13 @@ def test_report_of_no_run(spoil: str, grid: Path, tmp_path: Path, capsys: pytest
     assert err.count("\n") == 1
 
 
+# Of each row that says something in words, how many of its cells are higher on the page.
+STANDS_ABOVE_THE_WORDS = """[...document.querySelectorAll('.told tr td.long')].map(words => {
+    const top = cell => cell.getBoundingClientRect().top;
+    return [...words.parentElement.children].filter(cell => top(cell) < top(words)).length;
+})"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_a_phone_a_tablet_and_a_screen(scheme: str, grid: Path, reported: Path, open_page) -> None:
     """Nothing but what scrolls by itself is wider than the window; ink and paper differ in both schemes."""
@@ -332,6 +339,10 @@ def test_pages_fit_a_phone_a_tablet_and_a_screen(scheme: str, grid: Path, report
                 browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
                              mobile=width < 500)  # fmt: skip
                 assert browser.evaluate("document.documentElement.scrollWidth") <= width
+                if width == 360 and page.stem == "comparison":  # only the row's name stands above the words
+                    above = browser.evaluate(STANDS_ABOVE_THE_WORDS)
+                    assert above
+                    assert set(above) == {1}
                 if folder := os.environ.get("FSGL_SCREENSHOTS"):
                     shot = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
                     (Path(folder) / f"{page.stem}-{scheme}-{width}.png").write_bytes(base64.b64decode(shot))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fsgl.commands.cli import main
 from fsgl.comparison.entries import label_of, ranked_with
 from fsgl.comparison.grid import Cell, Word, run_grid
 from fsgl.comparison.settings_file import read_settings, settings_of, tuned
@@ -125,6 +127,24 @@ def test_the_settings_file_is_what_a_comparison_takes(tmp_path: Path) -> None:
     runs = [{"settings": each.to_json(), "data": {"split_hash": "f"}} for each in (found.base, experiment)]
     assert ranked_with(runs[0]) != ranked_with(runs[1]), "rows of different kinds stand apart"
     assert [label_of(run) for run in runs] == ["ldam-drw", "ldam-drw+tuned"]
+
+
+def test_trials_go_to_ray_where_a_cluster_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the launcher of ``fsgl compare``, of which a test starts a cluster (tests/test_compare.py)."""
+    launch, asked = Pretended(), []
+
+    @contextlib.contextmanager
+    def cluster(address: str, device: str):
+        asked.append((address, device))
+        yield launch, ["cpu", "cpu"]
+
+    monkeypatch.setattr("fsgl.comparison.ray_launch.ray_cluster", cluster)
+    words = ["cross-entropy", "lws", "--data", "digits", "--trials", "2", "--runs", str(tmp_path / "runs")]
+    assert main(["tune", *words, "--ray", "head:6379", "--device", "cpu"]) == 0
+    assert asked == [("head:6379", "cpu")]
+    assert len(set(launch.trained)) == 4
+    found = read_settings(tmp_path / "runs" / "tuned.json")
+    assert {name: len(each["trials"]) for name, each in found["recipes"].items()} == {"cross-entropy": 2, "lws": 2}
 
 
 def test_words_of_tuned_rows() -> None:

@@ -132,3 +132,24 @@ def test_two_ctrl_c_in_a_long_step_leave_at_once_and_say_how_to_go_on(tmp_path: 
     assert process.returncode == 130
     assert time.monotonic() - began < 40
     assert said.strip() == "fsgl: left at once; to go on from the last save: fsgl train --run 'a run' --resume"
+
+# What Python does at its end lasts a minute.
+LINGERING = """
+import atexit, sys, time
+from fsgl.commands.cli import main
+@atexit.register
+def linger():
+    print("at the end", flush=True)
+    time.sleep(60)
+sys.exit(main())
+"""
+
+
+def test_sigterm_at_the_end_of_a_command_is_no_traceback() -> None:
+    with forked.start("recipes", code=LINGERING) as process:
+        assert process.stdout is not None
+        assert any("at the end" in line for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGTERM
+    assert said == ""

@@ -32,7 +32,7 @@ from fsgl.commands import (
     tune,
 )
 from fsgl.commands.arguments import FORM, within
-from fsgl.engine.interrupts import Terminated, leave, own_process
+from fsgl.engine.interrupts import Terminated, ends, leave, own_process
 from fsgl.errors import PeerLost, UserError
 
 DESCRIPTION = """Long-tailed image recognition: FSGL, its rivals, and honest numbers.
@@ -132,7 +132,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return guarded("fsgl", lambda: _run(arguments))
     own_process()
-    code = guarded("fsgl", lambda: _run(None))
+    try:
+        try:
+            code = guarded("fsgl", lambda: _run(None))
+        finally:
+            ends()
+    except Terminated:
+        code = 128 + signal.SIGTERM
     if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         leave(code)
     return code

@@ -90,6 +90,12 @@ def own_process() -> None:
         signal.signal(signal.SIGTERM, _terminate)
 
 
+def ends() -> None:
+    """The command is over: in what Python does at its end an exception would be a traceback, so SIGTERM raises none."""
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     if _in_finalizer(frame):  # where an exception would be lost
         leave(128 + number)

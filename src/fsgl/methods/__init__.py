@@ -18,6 +18,7 @@ from fsgl.methods.lws import Lws as Lws
 from fsgl.methods.max_norm import MaxNorm as MaxNorm
 from fsgl.methods.mixup import MixUp as MixUp
 from fsgl.methods.paco import Paco as Paco
+from fsgl.methods.remix import Remix as Remix
 from fsgl.methods.sade import Sade as Sade
 from fsgl.methods.vector_scaling import VectorScaling as VectorScaling
 
