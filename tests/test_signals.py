@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -39,7 +40,8 @@ def run_and_signal(run: Path, images: Path, number: signal.Signals, times: int) 
         assert recorded(run)["status"] == "running"
         for _ in range(times):
             if process.poll() is None:
-                os.killpg(process.pid, number)
+                with contextlib.suppress(ProcessLookupError):  # it has ended, and its parent has not said so yet
+                    os.killpg(process.pid, number)
                 time.sleep(0.1)
         _, said = process.communicate(timeout=300)
         return process.wait(), said
