@@ -91,6 +91,11 @@ def test_only_what_is_cheap_enough_is_proposed(tmp_path: Path) -> None:
         assert found is not None
         assert found[1].recipe == "crt"
     assert search.next(0.5) is None
+    assert search.next(0.5, left=0.9) is None
+    for _ in range(3):  # or the time would go unused
+        found = search.next(0.5, left=40.0)
+        assert found is not None
+        assert found[1].recipe == "crt"
 
 
 def test_what_was_judged_on_some_images_is_held_against_the_others_on_these(tmp_path: Path) -> None:

@@ -178,7 +178,8 @@ class _Auto:
         with self.clock.part("search"):
             while self.clock.to_try > 0 and not interrupts.signalled:
                 while self.helpers.idle and self.clock.to_try > keep and study.since_best < PATIENCE:
-                    found = study.next((self.clock.to_try - keep) * LARGEST_SHARE)
+                    left = self.clock.to_try - keep
+                    found = study.next(left * LARGEST_SHARE, left)
                     if found is None:
                         break
                     number, candidate = found

@@ -30,6 +30,7 @@ from fsgl.methods.search import Range, Search
 from fsgl.recipes.experiment import Experiment
 from fsgl.recipes.tuning import value_of
 
+NEARLY_CHEAPEST = 1.5  # times the seconds of the cheapest recipe
 DIGITS = 3  # of a setting that is proposed
 CONTENDERS = 60  # of the best that choosing is about: the bootstrap's time goes with them
 
@@ -120,10 +121,11 @@ class Study:
             if trial.candidate.recipe in self.bases:
                 self.trials.append(trial)
 
-    def next(self, may_cost: float) -> tuple[int, Candidate] | None:
+    def next(self, may_cost: float, left: float | None = None) -> tuple[int, Candidate] | None:
         """What to try next, with its number, from now on among ``running``; None where nothing is cheap enough.
 
-        may_cost: seconds of a trial, as far as is known of its recipe.
+        may_cost: seconds of a trial, as far as is known of its recipe.  left: seconds that there are for trials, by
+        default as much; where no recipe is so cheap, the cheapest ones may cost these, or the time would go unused.
         """
         number = self.new_number
         tried = {(each.recipe, *sorted(each.settings.items())) for each in self._all()}
@@ -132,7 +134,9 @@ class Study:
         if fresh:
             candidate = fresh[0]
         else:
-            cheap = [recipe for recipe in self.bases if self.seconds_of(recipe) <= may_cost]
+            costs = {recipe: self.seconds_of(recipe) for recipe in self.bases}
+            allowed = max(may_cost, min(left or may_cost, NEARLY_CHEAPEST * min(costs.values())))
+            cheap = [recipe for recipe, cost in costs.items() if cost <= allowed]
             if not cheap:
                 return None
             candidate = self._proposed(number, cheap)
