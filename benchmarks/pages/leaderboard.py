@@ -89,7 +89,12 @@ def title_of(record: Mapping[str, Any]) -> str:
     tail = "" if factor is None else f", imbalance factor {factor:g}"
     network = " ".join(filter(None, [settings["backbone"], brief_transfer(record["content"])]))
     tuned = "" if not (settings.get("tuning") or {}).get("budget") else ", tuned"
+    network += f", {kept} kept views" if (kept := _kept_views(record)) > 1 else ""
     return f"{data}{tail}, {network}, {settings['optim']['epochs']} epochs{tuned}"
+
+
+def _kept_views(record: Mapping[str, Any]) -> int:
+    return int((record["content"]["settings"].get("transfer") or {}).get("cached_views", 0))
 
 
 def read_board(results: Path, folder: str) -> tuple[list[Mapping[str, Any]], int]:
@@ -149,10 +154,11 @@ def leaderboard_page(boards: Mapping[str, tuple[list[Mapping[str, Any]], int]], 
         kept, gone = boards[folder]
         if not kept:
             continue
-        page += f"\n## {title_of(kept[0])}\n\n{about}\n"
+        page += f"\n## {title_of(min(kept, key=_kept_views))}\n\n{about}\n"
         if gone:
             page += f"\n{gone} records of settings that a recipe no longer has are left out (docs/rivals.md).\n"
         shown: list[Entry] = []
+        ranked: list[DataSet] = []
         for number, found in enumerate(comparisons_of(kept)):
             group, few = _with_enough_seeds(found)
             if few:
@@ -162,12 +168,14 @@ def leaderboard_page(boards: Mapping[str, tuple[list[Mapping[str, Any]], int]], 
             entries = make_entries([record["content"] for record in group])
             shown += entries
             if reference_of(entries) is not None and not budget_of(group[0]["content"]):
-                sets.append(DataSet(title_of(group[0]), {entry.label: entry for entry in entries}))
+                ranked.append(DataSet(title_of(group[0]), {entry.label: entry for entry in entries}))
             page += _cost_figure(entries, docs, f"leaderboard-{folder}" + (f"-{number + 1}" if number else ""))
             for table in (*tables_of(group), reliability_table(entries), priors_table(entries)):
                 page += "\n" + table.markdown()
         if (gains := tuning_table(shown)) is not None:
             page += "\n" + gains.markdown()
+        # Two comparisons on the same images are one data set, for which that of more methods stands.
+        sets += sorted(ranked, key=lambda found: -len(found.entries))[:1]
     return page + _over_data_sets(sets, docs)
 
 
