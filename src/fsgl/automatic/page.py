@@ -75,7 +75,7 @@ def reasons(found: Mapping[str, Any]) -> list[str]:
                     "so that their own figures say little.")  # fmt: skip
     if found["never_judged"]:
         said.append(f"{found['never_judged']} training images were never held out: the only ones of their class, "
-                    "or all of it copies of each other.")  # fmt: skip
+                    "all of it copies of each other, or belonging with test images.")  # fmt: skip
     return said
 
 

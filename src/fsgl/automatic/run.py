@@ -151,12 +151,16 @@ class _Auto:
             folds = np.where(np.arange(len(features)) < len(data.train), NEVER, 0)
         else:
             assert self.data.groups is not None
+            assert self.data.stays is not None
             seed = self.planned.first.seed
             folds = validation_folds(
-                features.labels, self.planned.folds, seed, data.num_classes, self.data.groups[kept]
-            )
+                features.labels, self.planned.folds, seed, data.num_classes, self.data.groups[kept],
+                np.flatnonzero(self.data.stays[kept]).tolist(),
+            )  # fmt: skip
         if not (folds >= 0).any():
-            raise UserError("no class has two images that do not belong together: there is nothing to choose by")
+            raise UserError(
+                "no class has two images that belong neither together nor with test images: nothing to choose by"
+            )
         return Pool(features, folds, data.class_names, GivenFeatures(network.model.backbone))
 
     def _search(self, study: Study, whole: FineTuning, interrupts: Interrupts) -> None:
@@ -230,4 +234,8 @@ class _Auto:
 
 def _of(planned: Plan) -> dict[str, Any]:
     """What a session must have in common with the one that it goes on from."""
-    return {"images": planned.data.hash, "settings": planned.first.hash, "folds": planned.folds}
+    of: dict[str, Any] = {"images": planned.data.hash, "settings": planned.first.hash, "folds": planned.folds}
+    stays = planned.data.stays
+    if planned.data.val is None and stays is not None and stays.any():
+        of["images that stay in training"] = int(stays.sum())
+    return of

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fsgl.collector import without_collector
-from fsgl.data.draw.grouped import group_numbers
+from fsgl.data.draw.grouped import group_numbers, staying
 from fsgl.data.draw.holdout import require_trainable, with_test, with_validation
 from fsgl.data.draw.imbalance import DRAW_SEEDS, class_counts, draw_long_tail, exponential_counts
 from fsgl.data.draw.split import split_hash
@@ -140,13 +140,12 @@ class LoadedData:
 
     counts: ``K`` int64, images of each class that are trained on.  without_validation, without_test: classes that have
     no image there, most often because they are too small to spare one.  hash: of the drawn images and their parts
-    (split.py).  notes: how somebody's own images were read and split, a sentence each.  bad: what could not be
-    read so far.  image_size: side in pixels of what a network is shown of them.  array_size: height and width of images
-    that were in memory when they were loaded, else None.  given: of arrays from Python, what their labels were
-    (readers/arrays.py).  scale: by which images of more than 8 bits a channel are
-    shown; None where there are none.  together: of somebody's own images, what of copies and groups was found
-    (draw/together.py).  groups: of each training image the number of what it belongs with, -1 for nothing; only where
-    it was asked for.
+    (split.py).  notes: how somebody's own images were read and split, a sentence each.  bad: what could not be read so
+    far.  image_size: side in pixels of what a network is shown.  array_size: height and width of images that were in
+    memory when they were loaded, else None.  given: of arrays from Python, what their labels were (readers/arrays.py).
+    scale: by which images of more than 8 bits a channel are shown, if any.  together: of somebody's own images, what of
+    copies and groups was found (draw/together.py).  groups, stays: where folds were asked for, the number of what each
+    training image belongs with, -1 for nothing; and whether it, or that, belongs with given test or validation images.
     """
 
     spec: DataSpec
@@ -168,6 +167,7 @@ class LoadedData:
     scale: Scale | None = None
     together: Mapping[str, Any] = field(default_factory=dict)
     groups: np.ndarray | None = None
+    stays: np.ndarray | None = None
 
     @property
     def in_memory(self) -> bool:
@@ -263,7 +263,7 @@ _READERS: dict[str, Callable[[DataSpec], Source]] = {
 def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False) -> LoadedData:
     """Read, draw and part a data set. source: what ``spec`` names, where it has been read already.
 
-    folds: the training images will be split into folds; what belongs together is found out, and is in ``groups``. Then
+    folds: the training images will be split into folds; what belongs together, or with given images, is found out. Then
     ``spec`` sets none aside for validation. Raises UserError for what is missing or malformed.
     """
     kind = DATA_SETS[spec.name]
@@ -291,13 +291,14 @@ def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False)
     released = spec.normalization == "release" and spec.name == "cifar100"
     mean, std = RELEASE_CIFAR100 if released else (source.mean, source.std)
     parts: dict[str, Images | tuple[str, ...]] = {"train": train, "test": test}
-    if val is not None:
-        parts["val"] = val
-    if spec.name in OWN:
-        parts["classes"] = source.class_names
+    parts |= {} if val is None else {"val": val}
+    parts |= {"classes": source.class_names} if spec.name in OWN else {}
     if (size := train.array_size) is not None and spec.view != MIDDLE:
         raise UserError(f"data.view={spec.view} is for photographs; images in memory are shown as they are: omit it")
-    sized: dict[str, Any] = {} if size is None else {"image_size": size[0], "array_size": size}
+    more: dict[str, Any] = {} if size is None else {"image_size": size[0], "array_size": size}
+    if folds:
+        groups = group_numbers(source.groups.get("train"), len(train))
+        more |= {"groups": groups, "stays": staying(len(train), source.stays, groups)}
     return LoadedData(
         spec=replace(spec, imbalance_factor=spec.imbalance_factor or kind.default_factor),
         train=train,
@@ -314,7 +315,6 @@ def load_data(spec: DataSpec, source: Source | None = None, folds: bool = False)
         bad=BadImages(spec.bad_images),
         given=source.given,
         together=together,
-        groups=group_numbers(source.groups.get("train"), len(train)) if folds else None,
         scale=source.scale,
-        **sized,
+        **more,
     )

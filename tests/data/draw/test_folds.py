@@ -52,3 +52,22 @@ def test_what_belongs_together_and_is_all_of_a_class_always_trains() -> None:
 def test_one_fold_is_none() -> None:
     with pytest.raises(UserError, match="2 or more"):
         validation_folds(np.array([0, 1]), 1, 0, 2)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 5), st.booleans()), min_size=1, max_size=60),
+    st.integers(2, 6), st.integers(0, 3),
+)  # fmt: skip
+def test_what_stays_is_never_set_aside_nor_is_its_group_and_the_rest_is_dealt_as_if_it_were_not_there(
+    images: list[tuple[int, int, bool]], count: int, seed: int
+) -> None:
+    labels, groups, staying = (np.array(each) for each in zip(*images, strict=True))
+    stays = np.flatnonzero(staying).tolist()
+    folds = validation_folds(labels, count, seed, 5, groups, stays)
+    theirs = staying | np.isin(groups, [group for group in groups[staying] if group != -1])
+    assert (folds[theirs] == NEVER).all()
+    for fold in range(count):
+        assert set(labels[folds != fold].tolist()) == set(labels.tolist())
+    rest = validation_folds(labels[~theirs], count, seed, 5, groups[~theirs])
+    dealt = rest != NEVER  # beside what stays, the only image of a class may be set aside
+    assert np.array_equal(folds[~theirs][dealt], rest[dealt])

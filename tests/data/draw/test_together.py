@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsgl.data.draw.folds import NEVER, validation_folds
 from fsgl.data.draw.together import keep_together
 from fsgl.data.images import copies
 from fsgl.data.images.copies import same_content
@@ -167,6 +168,34 @@ def test_what_a_given_part_has_as_well_is_never_carved(tmp_path: Path, given: st
     part = {"val": "validation", "test": "test"}[given]
     said = f"{theirs} training images belong with {part} images"
     assert any(note.startswith(said) for note in data.notes), data.notes
+
+
+@pytest.mark.parametrize("side", [12, 80], ids=["in memory", "files"])
+def test_a_copy_of_a_given_test_image_is_in_no_validation_fold(tmp_path: Path, side: int) -> None:
+    """Of 40 training images four are test images as well, and a fifth is a copy of one of them; of two classes."""
+    for i in range(40):
+        noise(tmp_path / f"train/{'ab'[i % 2]}/{i}.png", i, side)
+    noise(tmp_path / "train/b/again.png", 0, side)
+    for i in (0, 1, 2, 3, 100, 101):
+        noise(tmp_path / f"test/{'ab'[i % 2]}/given{i}.png", i, side)
+    data = load_data(DataSpec("own", str(tmp_path), copies="together", val=0.0), folds=True)
+    assert data.stays is not None
+    assert data.groups is not None
+    assert any(note.startswith("5 training images belong with test images") for note in data.notes)
+    tested, shown = set(pictures(data, "test")), np.array([hash(each) for each in pictures(data, "train")])
+    theirs = np.isin(shown, [hash(each) for each in tested])
+    assert np.array_equal(data.stays, theirs)
+    assert theirs.sum() == 5
+    part = np.random.default_rng(0).permutation(41)[:30]  # as where some cannot be read
+    for seed in range(5):
+        for some in (np.arange(41), np.sort(part)):
+            stays = np.flatnonzero(data.stays[some]).tolist()
+            folds = validation_folds(data.train.labels[some], 4, seed, 2, data.groups[some], stays)
+            assert np.array_equal(folds == NEVER, theirs[some])
+    apart = load_data(replace(data.spec, copies="apart"), folds=True)
+    assert apart.stays is not None
+    assert not apart.stays.any()
+    assert load_data(data.spec).stays is None  # nobody asked
 
 
 def test_a_class_that_is_one_group_gives_no_test_image_and_is_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -102,3 +102,11 @@ def group_numbers(names: tuple[str, ...] | None, count: int) -> np.ndarray:
         return np.full(count, SINGLE, dtype=np.int64)
     number = {name: i for i, (name, size) in enumerate(sorted(Counter(filter(None, names)).items())) if size > 1}
     return np.array([number.get(name, SINGLE) for name in names], dtype=np.int64)
+
+
+def staying(count: int, stays: Collection[int], groups: np.ndarray | None = None) -> np.ndarray:
+    """``count`` booleans: the places in ``stays``, and with each its group of ``groups``."""
+    left = np.isin(np.arange(count), list(stays))
+    if groups is not None:
+        left |= np.isin(groups, np.setdiff1d(groups[left], [SINGLE]))
+    return left

@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_DOWN, Decimal
 
 import numpy as np
 
-from fsgl.data.draw.grouped import SINGLE, GroupedCarving
+from fsgl.data.draw.grouped import SINGLE, GroupedCarving, staying
 from fsgl.data.draw.imbalance import class_counts
 from fsgl.data.images.sources import Images
 from fsgl.errors import UserError
@@ -54,9 +54,7 @@ def carve_validation(
     of_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])  # ascending within each
     orders = {k: random.permutation(places) for k, places in enumerate(of_class)}
     if stays:
-        left = np.isin(np.arange(len(labels)), list(stays))
-        if groups is not None:
-            left |= np.isin(groups, np.setdiff1d(groups[left], [SINGLE]))
+        left = staying(len(labels), stays, groups)
         orders = {k: order[~left[order]] for k, order in orders.items()}
     together = {} if groups is None else {k: order for k, order in orders.items() if (groups[order] != SINGLE).any()}
     for k in orders.keys() - together.keys():
