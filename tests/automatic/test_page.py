@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from fsgl.automatic.candidates import Candidate
 from fsgl.automatic.clock import Clock
 from fsgl.automatic.display import Display
-from fsgl.automatic.page import reasons
+from fsgl.automatic.page import reasons, render_page
 from fsgl.automatic.search import Study, Trial
 
 FOUND: dict[str, Any] = {
@@ -65,3 +66,42 @@ def test_progress_shows_trials_the_best_so_far_and_the_time_left(
     display.tick(study)
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["0 tried, nothing yet, 9:00 left", "   1:05   75.0  glmc", "1 tried, best 75.0 %, 9:00 left"]
+
+
+LONG = "IMG_20240131_Coccinella_septempunctata_and_the_like_of_it_without_any_space"
+SETTINGS = "glmc: method.consistency_weight=0.25, transfer.cached_views=2, optim.weight_decay=0.0005, schedule.lr=0.05"
+WHOLE_PAGE: dict[str, Any] = {
+    **FOUND, "path": [[5.0, 40.0], [65.0, 61.0]], "fine_tuned": [{**TUNED, "name": SETTINGS}], "fine_tuning": None,
+    "chosen": {"name": SETTINGS, "number": 4}, "never_judged": 5, "little_tested": 2,
+    "expected": {"mean": 58.0, "low": 50.0, "high": 66.0},
+    "test": {"n": 40, "top1": 70.0, "many": 80.0, "medium": 60.0, "few": 40.0},
+    "recipes": [
+        {"recipe": name, "trials": 6, "plain": 55.0, "best": 61.0, "seconds": 1234.0}
+        for name in ("glmc-balanced-softmax", "cross-entropy+logit-adjustment", LONG)
+    ],
+    "listed": [{"number": number, "accuracy": 61.0, "seconds": 12.3, "name": SETTINGS} for number in range(3, 6)],
+    "wanted": {"rises": True, "p_value": 0.01, "aim": 80.0, "classes": [
+        {"name": LONG, "train": 1234, "now": 50.0, "doubled": 60.0, "gain": 1.0, "needed": needed, "taken_for": LONG}
+        for needed in (None, 4321)
+    ]},
+    "classes": [{"name": LONG, "train": 1234, "right": 10, "judged": 20, "test_right": 5, "test": 9}] * 2,
+    "seconds": {"features": 12.0, "search": 300.0, "fine-tuning": 130.0, "last training": 9.0, "all": 451.0,
+                "of trials": 600.0},
+    "images": ["5 training images belong with test images: never set aside for another part",
+               f"LEAK: 5 of 40 test images are training images as well; the first: {LONG}/{LONG}.png = {LONG}.png"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("found", [WHOLE_PAGE, {**WHOLE_PAGE, "path": []}], ids=["all of it", "without a picture"])
+def test_the_page_fits_a_phone_and_a_screen(found: dict[str, Any], tmp_path: Path, open_page: Callable) -> None:
+    """Nothing but what scrolls by itself is wider than the window."""
+    page = tmp_path / "auto.html"
+    page.write_text(render_page(found, f"{LONG}, 10 minutes"), encoding="utf-8")
+    beyond = """[...document.querySelectorAll('body *')].filter(e => !e.closest('.wide, figure div')
+        && e.scrollWidth > e.clientWidth && e.clientWidth).map(e => e.outerHTML.slice(0, 120))"""
+    with open_page(page.as_uri()) as browser:
+        for width in (360, 390, 800, 1400):
+            browser.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1,
+                         mobile=width < 500)  # fmt: skip
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width, browser.evaluate(beyond)
+            assert browser.evaluate(beyond) == []
