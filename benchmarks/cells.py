@@ -22,6 +22,7 @@ from fsgl.recipes.experiment import Experiment, override
 from fsgl.report.recording import record, record_name
 from fsgl.runs.saved import read_history
 
+CLOSER_LOOK = "closer-look.json"  # in a run folder: more for its record
 WORD = re.compile(r"([\w-]+):(\d+)((?:,[\w.]+=[^,]*)*)")
 
 
@@ -143,5 +144,7 @@ class Cell:
             "peak_gpu_bytes": max((peak for peak in peaks if peak is not None), default=None),
             "sessions": sessions,
         }
+        if (closer := self.folder / CLOSER_LOOK).exists():
+            extra |= read_json(closer)
         options = self.options
         record(self.folder, Path(options.results), options.command, options.tag, options.commit, extra)

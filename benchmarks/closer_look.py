@@ -20,15 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from fsgl.data.load import LoadedData
 from fsgl.evaluation.metrics import GROUPS, evaluate_predictions, expected_calibration_error, shot_groups
 from fsgl.evaluation.posthoc import fit_temperature, tau_normalised
 from fsgl.models.assemble import FourHeadNet, RecognitionNet
 from fsgl.runs.saved import load_network
 
 
-def closer_look(folder: Path) -> dict[str, Any]:
-    """Raises UserError where the folder holds no complete run, or its images are others now."""
-    network = load_network(folder)
+def closer_look(
+    folder: Path, data: LoadedData | None = None, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """data: the run's, None reads them. Raises UserError where the folder holds no complete run, or its images are
+    others now."""
+    network = load_network(folder, device=device, data=data)
     model, data = network.model, network.data
     assert isinstance(model, RecognitionNet)
     device = next(model.parameters()).device

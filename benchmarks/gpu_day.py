@@ -3,7 +3,8 @@
     python benchmarks/gpu_day.py --minutes 25 --root data --results results
 
 In this order: a profile of the paper's step (share of the matrix rate, the top kernels, the gaps), the same replayed as
-CUDA graphs, one whole paper run, bf16 beside float32, several seeds at once, then the accuracy cells (four data sets,
+CUDA graphs, one whole paper run, bf16 beside float32, several seeds at once, the grid that two CPU cores work on for
+days (long_runs.py) and the rivals' published cell (published_rivals.py), then the accuracy cells (four data sets,
 three seeds each), the departures and what might lift the accuracy beyond the paper's, one at a time, and the step of a
 ResNeXt-50 on photographs that are decoded as it goes (its gaps say whether it is kept fed), beside how fast they are
 decoded. Every job is a command of paper_run.py (the last one decoding.py's) with records of its own and goes on where
@@ -19,10 +20,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import decoding
+import long_runs
+import published_rivals
+from settings_search import EPOCHS, RECORD
 
 from fsgl.commands.cli import guarded
 from fsgl.files import read_json, write_json
@@ -45,13 +50,15 @@ LEFT = 3
 
 @dataclass(frozen=True)
 class Job:
-    """A command of paper_run.py. drawn: the images that it needs.  limited: whether it takes --limit."""
+    """A command of paper_run.py. drawn: the images that it needs.  limited: whether it takes --limit.  whole: its cells
+    have all their settings, so that --each is not for them."""
 
     name: str
     drawn: str
     words: tuple[str, ...]
     limited: bool = True
     script: str = "paper_run.py"
+    whole: bool = False
 
 
 def jobs(seeds: int = 3) -> list[Job]:
@@ -64,6 +71,11 @@ def jobs(seeds: int = 3) -> list[Job]:
         Job("paper-run-float32", paper, ("run", "fsgl:0", "--precision", "float32", "--tag", "fp32")),
         Job("seeds-at-once", paper, ("run", *(f"fsgl:{seed}" for seed in range(seeds)), "--jobs", str(seeds))),
     ]
+    for data, recipes in (("cifar10", long_runs.FIRST + long_runs.LAST), ("cifar100", long_runs.SECOND)):
+        listed.append(small_runs(f"grid-{data}", f"{data}-if100", grid_cells(data, recipes, range(seeds))))
+    cells = [",".join((f"{recipe}:{seed}", *published_rivals.SETTINGS))
+             for seed in range(seeds) for recipe in published_rivals.WORDS]  # fmt: skip
+    listed.append(small_runs("published-rivals", "cifar10-if100", cells))
     for data, factor in CELLS:
         for method in METHODS:
             words = ("run", *(f"{method}:{seed}" for seed in range(seeds)), "--jobs", str(seeds))
@@ -80,6 +92,30 @@ def jobs(seeds: int = 3) -> list[Job]:
         Job("photographs-step", PHOTOGRAPHS, fed, limited=False),
         Job("photographs-decoding", "", ("--workers", workers, "--images", "2048"), False, "decoding.py"),
     ]
+
+
+def small_runs(name: str, drawn: str, cells: Sequence[str]) -> Job:
+    """Runs of small networks, which leave a GPU idle one by one: a process a core, each replaying its steps.
+
+    In tf32, as torch's own convolutions on such GPUs: nearer to a CPU's float32 than bf16 is.
+    """
+    jobs = min(len(cells), max(1, (os.cpu_count() or 1) - 2))
+    how = ("--jobs", str(jobs), "--precision", "tf32", "--cuda-graphs", "--closer-look", "--tag", "gpu")
+    return Job(name, drawn, ("run", *cells, *how), whole=True)
+
+
+def grid_cells(data: str, recipes: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """The runs of long_runs.py, seed by seed; none where its settings are not chosen yet."""
+    path = long_runs.RESULTS / RECORD
+    chosen = read_json(path)["content"]["chosen"] if path.exists() else {}
+    if not {"one view", "glmc"} <= chosen.keys():
+        return []
+
+    def cell(recipe: str, seed: int) -> str:
+        settings = long_runs.settings_of(recipe, data, long_runs.NETWORK, 3 * EPOCHS, chosen)
+        return ",".join((f"{recipe}:{seed}", *settings))
+
+    return [cell(recipe, seed) for seed in seeds for recipe in recipes]
 
 
 def start(script: str, *words: str) -> int:
@@ -129,7 +165,10 @@ def work(options: argparse.Namespace) -> int:
         elif job.drawn == PHOTOGRAPHS:
             words += [*photographs(options.runs / PHOTOGRAPHS), "--results", str(options.results)]
         else:
-            words += ["--data", str(draw(job.drawn, options)), "--results", str(options.results), *options.each]
+            words += ["--data", str(draw(job.drawn, options)), "--results", str(options.results)]
+            words += [] if job.whole else options.each
+        if job.script == "paper_run.py" and options.commit:
+            words += ["--commit", options.commit]
         if job.limited:
             words += ["--runs", str(options.runs), "--limit", f"{left:.0f}", "--grace", str(options.grace)]
         print(f"{job.name}: {left / 60:.1f} minutes left", flush=True)
@@ -152,6 +191,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", metavar="JOB", help="these jobs only")
+    parser.add_argument("--commit", help="for the records, where the source lies outside its git repository")
     rehearsal = parser.add_argument_group("for a rehearsal on a CPU")
     rehearsal.add_argument("--data", help="another data set in place of the CIFARs")
     rehearsal.add_argument("--draw", nargs="+", default=["data.val=0"], metavar="NAME=VALUE", help="settings of a draw")

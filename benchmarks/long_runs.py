@@ -44,19 +44,25 @@ LAST = ("fsgl-inverse",)
 COMMAND = "python benchmarks/long_runs.py"
 
 
+def settings_of(
+    recipe: str, data: str, network: str, epochs: int, chosen: dict[str, dict[str, float]]
+) -> tuple[str, ...]:
+    """Of its runs, NAME=VALUE: no validation images, as the settings are fixed.  chosen: of a family of methods."""
+    own = chosen["glmc" if isinstance(make_experiment(recipe, data).method, Glmc) else "one view"]
+    return (
+        f"backbone={network}", f"optim.epochs={epochs}", "data.val=0", f"schedule.lr={own['lr']}",
+        f"optim.weight_decay={own['weight_decay']}", f"evaluation.every={max(1, epochs // 3)}",
+    )  # fmt: skip
+
+
 def experiments(
     data: str, root: str, network: str, epochs: int, chosen: dict[str, dict[str, float]]
 ) -> Callable[[str, int], Experiment]:
-    """A recipe and a seed -> its run: no validation images, as the settings are fixed."""
+    """A recipe and a seed -> its run."""
 
     def experiment(recipe: str, seed: int) -> Experiment:
-        base = make_experiment(recipe, data, root)
-        own = chosen["glmc" if isinstance(base.method, Glmc) else "one view"]
-        return override(
-            base, f"backbone={network}", f"optim.epochs={epochs}", f"seed={seed}", "data.val=0",
-            f"schedule.lr={own['lr']}", f"optim.weight_decay={own['weight_decay']}",
-            f"evaluation.every={max(1, epochs // 3)}",
-        )  # fmt: skip
+        settings = settings_of(recipe, data, network, epochs, chosen)
+        return override(make_experiment(recipe, data, root), *settings, f"seed={seed}")
 
     return experiment
 

@@ -127,7 +127,8 @@ def train_cell(options: argparse.Namespace) -> int:
     started = time.monotonic()
     with Interrupts() as interrupts:  # what comes before or after train's own must not be fatal
         import torch
-        from cells import drawn_images, resolve, runtime
+        from cells import CLOSER_LOOK, drawn_images, resolve, runtime
+        from closer_look import closer_look
 
         from fsgl.data.load import load_data
         from fsgl.engine.runtime import RunDiverged, RunInterrupted
@@ -157,6 +158,8 @@ def train_cell(options: argparse.Namespace) -> int:
         session["wall_seconds"] = time.monotonic() - begun
         if how.torch_device().type == "cuda":
             session["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
+        if code == 0 and options.closer_look:
+            write_json(folder / CLOSER_LOOK, closer_look(folder, data, how.torch_device()))
         write_json(sessions_file, [*sessions, session])
     return code
 
@@ -205,6 +208,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     training.add_argument("--grace", type=float, default=25, metavar="SECONDS",
                           help="of the limit, for the step in hand and for saving (25)")  # fmt: skip
     training.add_argument("--runs", default="runs", help="folder of the run folders (runs)")
+    training.add_argument("--closer-look", action="store_true",
+                          help="record both classifiers, calibration and feature lengths, too")  # fmt: skip
     training.add_argument("--progress", metavar="FILE", help="JSON of where each cell stands (RUNS/progress.json)")
 
     profiling = actions.add_parser("profile", help="time and profile some steps of a cell", allow_abbrev=False)
