@@ -72,10 +72,11 @@ def read_drawn(path: Path) -> LoadedData:
     found = split_hash(**parts)
     if found != description["hash"]:
         raise UserError(f"{path}: its images hash to {found[:12]}, not {str(description['hash'])[:12]}; draw it again")
-    counts = class_counts(parts["train"].labels, len(class_names))
+    counts, size = class_counts(parts["train"].labels, len(class_names)), parts["train"].array_size
     return LoadedData(
-        spec, parts["train"], parts.get("val"), parts["test"], class_names, counts, mean, std, without, found
-    )
+        spec, parts["train"], parts.get("val"), parts["test"], class_names, counts, mean, std, without, found,
+        image_size=size[0], array_size=size,
+    )  # fmt: skip
 
 
 def for_experiment(data: LoadedData, experiment: Experiment) -> LoadedData:

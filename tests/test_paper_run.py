@@ -118,6 +118,7 @@ def test_drawn_images_are_those_of_load_data(val: float, drawn_data: ModuleType,
     assert read.counts.tolist() == loaded.counts.tolist()
     for name in ("spec", "class_names", "mean", "std", "without_validation"):
         assert getattr(read, name) == getattr(loaded, name)
+    assert read.describe() == loaded.describe()
 
 
 def test_images_that_are_no_draw_are_refused(digits: Path, drawn_data: ModuleType, tmp_path: Path) -> None:
