@@ -23,6 +23,8 @@ ABLATIONS = {
     "fsgl-half": "only the frequent half of the classes scaled",
     "fsgl-inverse": "the tail scaled up instead of the head",
 }
+LOOKED_AT = ("glmc", WITHOUT, FULL, "fsgl-inverse")
+CLASSIFIERS = {"predict": "fc_cb", "fc": "fc", "fc minus log prior": "fc minus log prior"}
 PUBLISHED = (
     "Published (resnet34, 200 epochs, single runs, best test epoch): +0.6, +0.1, -1.9 and +0.2 points over GLMC + SAM "
     "on CIFAR-10-LT (IF 50, 100) and CIFAR-100-LT (IF 50, 100); docs/results.md names the sources."
@@ -110,10 +112,11 @@ def _by_group(title: str, entries: Sequence[Entry]) -> str:
 
 def _looked_at(cells: Sequence[tuple[str, Sequence[Entry]]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """The runs of both whose records have a closer look (benchmarks/closer_look.py), by what they are."""
+    both = [(title, entries) for title, entries in cells if {WITHOUT, FULL} <= {entry.label for entry in entries}]
+    found = ((title, entry) for title, entries in both for entry in entries if entry.label in LOOKED_AT)
     return [
-        (f"{title}: {entry.label}", runs)
-        for title, entries in cells for entry in entries
-        if entry.label in (WITHOUT, FULL, "fsgl-inverse") and (runs := [run for run in entry.runs if "norms" in run])
+        (f"{title}: {entry.label}", runs) for title, entry in found
+        if (runs := [run for run in entry.runs if "norms" in run])
     ]  # fmt: skip
 
 
@@ -129,7 +132,7 @@ def _of_horizon(record: Mapping[str, Any] | None) -> list[tuple[str, list[Mappin
 
 
 def _closer(looked_at: Sequence[tuple[str, list[Mapping[str, Any]]]]) -> str:
-    """Feature lengths and calibration of both beside each other."""
+    """Feature lengths, both classifiers and calibration of the methods beside each other."""
     if not looked_at:
         return ""
     norms = [
@@ -151,7 +154,16 @@ def _closer(looked_at: Sequence[tuple[str, list[Mapping[str, Any]]]]) -> str:
         ("The temperature is fitted on one half of the test images and judged on the other, both ways; no prediction "
          "changes. Below 1, the network is less sure than it is right.",),
     )  # fmt: skip
-    return f"\n## Feature lengths and calibration\n\n{lengths.markdown()}\n{calibrated.markdown()}"
+    heads = [
+        (name, str(len(runs)), *(_mean([run["heads"][head]["balanced"] for run in runs], 1) for head in CLASSIFIERS))
+        for name, runs in looked_at if all(head in run["heads"] for run in runs for head in CLASSIFIERS)
+    ]  # fmt: skip
+    by_head = Table(
+        "Accuracy by classifier, mean over classes, %", ("runs", "seeds", *CLASSIFIERS.values()), tuple(heads),
+        ("The method predicts by fc_cb; fc is its other classifier, which learns from unweighted labels.",),
+    )  # fmt: skip
+    parts = (lengths, by_head, calibrated)
+    return "\n## Feature lengths, classifiers and calibration\n\n" + "\n".join(part.markdown() for part in parts)
 
 
 def _mean(values: Sequence[float | None], digits: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.pages.machines import is_gpu, machine_of
 from benchmarks.pages.trained import ENOUGH_SEEDS
 
 from fsgl.comparison import cost
@@ -68,16 +69,16 @@ OWN_NAMES = {STAMPS: "stamps"}  # a folder of one's own has none in its records
 
 
 def comparisons_of(records: Records) -> list[list[Mapping[str, Any]]]:
-    """The records, those together whose runs may be ranked against each other, in a fixed order.
+    """The records, those together whose runs may be ranked against each other, in a fixed order; a GPU's apart.
 
     Raises UserError for a record of a run that did not end.
     """
-    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for record in records:
         if record["content"]["status"] != "complete":
             status = record["content"]["status"]
             raise UserError(f"results/{record['name']}.json: its run is not complete ({status}); take it away")
-        groups[ranked_with(record["content"])].append(record)
+        groups[ranked_with(record["content"]), machine_of(record) if is_gpu(record) else ""].append(record)
     return [group for _, group in sorted(groups.items())]
 
 
@@ -90,7 +91,8 @@ def title_of(record: Mapping[str, Any]) -> str:
     network = " ".join(filter(None, [settings["backbone"], brief_transfer(record["content"])]))
     tuned = "" if not (settings.get("tuning") or {}).get("budget") else ", tuned"
     network += f", {kept} kept views" if (kept := _kept_views(record)) > 1 else ""
-    return f"{data}{tail}, {network}, {settings['optim']['epochs']} epochs{tuned}"
+    machine = f", {machine_of(record)}" if is_gpu(record) else ""
+    return f"{data}{tail}, {network}, {settings['optim']['epochs']} epochs{tuned}{machine}"
 
 
 def _kept_views(record: Mapping[str, Any]) -> int:

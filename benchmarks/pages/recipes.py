@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fsgl.comparison.cost import seconds
-from fsgl.comparison.entries import Entry, accuracy, make_entries
+from fsgl.comparison.entries import Entry, accuracy, describe_machine, make_entries
 from fsgl.comparison.tables import with_interval
 from fsgl.recipes import RECIPES
 from fsgl.recipes.budget import ENOUGH_EPOCHS
@@ -41,10 +41,9 @@ def evidence_module(
 
 
 def _ours(title: str, environment: Mapping[str, Any], entry: Entry) -> str:
-    threads = environment["threads"]
     return (
-        f"Ours: {title}: {with_interval(entry.interval(accuracy))} (n = {len(entry.runs)}; {environment['processor']}, "
-        f"{threads} thread{'s' * (threads != 1)}, {seconds(entry):.0f} s the fastest run)"
+        f"Ours: {title}: {with_interval(entry.interval(accuracy))} (n = {len(entry.runs)}; "
+        f"{describe_machine(environment)}, {seconds(entry):.0f} s the fastest run)"
     )
 
 

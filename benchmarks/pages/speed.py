@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.pages.machines import is_gpu, machine_of
 
 from fsgl.report.records import read_records
 from fsgl.report.render import Table
@@ -29,29 +33,21 @@ LEGEND = (
 
 def speed_page(folder: Path) -> str:
     """The page, in Markdown, from the records of kind "speed" and "benchmark" in ``folder``."""
-    speeds, benchmarks, runs = (read_records(folder, kind) for kind in ("speed", "benchmark", "run"))
+    kinds = ("speed", "benchmark", "run", "profile", "published-code")
+    speeds, benchmarks, runs, profiles, theirs = (read_records(folder, kind) for kind in kinds)
     machines: dict[str, list[str]] = defaultdict(list)
+    for record in profiles:
+        machines[machine_of(record)].append(profile_tables(record, theirs))
     for record in speeds:
         machines[machine_of(record)] += speed_tables(record, runs)
     for record in benchmarks:
         machines[machine_of(record)].append(benchmark_table(record))
     parts = [PREAMBLE]
-    if not any(is_gpu(record) for record in (*speeds, *benchmarks, *runs)):
+    if not any(is_gpu(record) for record in (*speeds, *benchmarks, *profiles, *runs)):
         parts.append("No GPU has been measured yet.\n")
     for machine, tables in sorted(machines.items()):
         parts += [f"## {machine}\n", *tables]
     return "\n".join(parts)
-
-
-def is_gpu(record: Mapping[str, Any]) -> bool:
-    """Whether it was measured on a CUDA device: the record then has the name of the GPU where others have "cpu"."""
-    return record["environment"].get("device", "cpu") not in ("cpu", "mps")
-
-
-def machine_of(record: Mapping[str, Any]) -> str:
-    """The GPU, or else the processor."""
-    environment = record["environment"]
-    return str(environment["device"] if is_gpu(record) else environment["processor"])
 
 
 def measured_by(record: Mapping[str, Any]) -> str:
@@ -75,6 +71,52 @@ def benchmark_table(record: Mapping[str, Any]) -> str:
         rows.append((row["what"], number(row["figure"]), target, "yes" if row["met"] else "no"))
     table = Table(record["name"], ("what", "figure", "target", "met"), tuple(rows))
     return f"{table.markdown()}\n{measured_by(record)}"
+
+
+def profile_tables(record: Mapping[str, Any], theirs: Sequence[Mapping[str, Any]]) -> str:
+    """A profiled step, beside the authors' release where that ran the same step on the same machine."""
+    content = record["content"]
+    settings, seconds, device = content["settings"], content["seconds_per_step"], content["device"]
+    steps = math.ceil(content["data"]["train"] / settings["optim"]["batch_size"]) * settings["optim"]["epochs"]
+    how = "replayed as a CUDA graph" if content["runtime"]["cuda_graphs"] else "launched one kernel at a time"
+    rows = [
+        ("a step", f"{seconds * 1000:.1f} ms"),
+        ("share of the matrix rate, bf16", f"{content['share_of_matrix_rate']:.1%}"),
+        ("steps of a paper run", f"{steps:,}"),
+        ("a paper run, extrapolated, without evaluation", _duration(steps * seconds)),
+    ]
+    if device:
+        rows += [
+            ("the GPU is busy", f"{device['busy_seconds_per_step'] / seconds:.0%} of the time"),
+            ("kernels a step", f"{device['kernels_per_step']:,.0f}"),
+        ]
+    for other in theirs:
+        if machine_of(other) == machine_of(record) and settings["recipe"] == "fsgl":
+            found = other["content"]
+            rows.append(("a step of the authors' release, float32", f"{found['seconds_per_step'] * 1000:.0f} ms, "
+                         f"{found['seconds_per_step'] / seconds:.0f} times as long"))  # fmt: skip
+    precision = record["environment"]["precision"]
+    title = (f"{settings['data']['name']} IF {settings['data']['imbalance_factor']:g}, {settings['backbone']}, "
+             f"{settings['recipe']}, batch {settings['optim']['batch_size']}, {precision}, {how}")  # fmt: skip
+    changed = tuple(f"The release: {other['content']['changed']}." for other in theirs
+                    if machine_of(other) == machine_of(record))  # fmt: skip
+    tables = [Table(title, ("what", "figure"), tuple(rows), changed).markdown()]
+    if device:
+        kernels = tuple(
+            (_kernel(each["name"]), f"{each['calls_per_step']:.0f}", _milliseconds(each["seconds_per_step"]))
+            for each in device["top_kernels"]
+        )
+        tables.append(Table("its longest kernels", ("kernel", "calls a step", "ms a step"), kernels).markdown())
+    return "\n".join(tables) + f"\n{measured_by(record)}"
+
+
+def _kernel(name: str) -> str:
+    """Of a C++ function's name what a reader knows it by."""
+    plain = re.sub(r"<.*", "", name.replace("void ", "").split("(")[0])
+    found = plain.split("::")[-1]
+    found = re.sub(r"_bf16bf16\w*?_(tilesize\w+?)_.*", r", \1", found)  # cuDNN's own names
+    inner = re.search(r"native::(\w+_kernel_cuda)", name)
+    return f"{found} ({inner[1]})" if inner else found
 
 
 def speed_tables(record: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[str]:

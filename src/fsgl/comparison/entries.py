@@ -218,7 +218,6 @@ def describe_shared(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
     run = runs[0]
     settings, data, cost = run["settings"], run["data"], run["cost"]
     draw = "" if settings["data"]["imbalance_factor"] is None else f"draw `{settings['data']['draw']}`, "  # own tails
-    threads = f"{environment['threads']} thread{'s' if environment['threads'] != 1 else ''}"
     return (
         f"{data['train']:,} training images ({data['largest_class']} to {data['smallest_class']} a class, {draw}"
         f"split `{data['split_hash'][:12]}`), {data['test']:,} test images; "
@@ -226,8 +225,15 @@ def describe_shared(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
         f"{cost['multiply_adds_per_image'] / 1e6:.3g} M multiply-adds), batch {settings['optim']['batch_size']}, "
         f"{_describe_tuned(runs)}, "
         f"{_epochs(runs)} epochs, {describe_transfer(run)}; accuracy of the last epoch. Measured on "
-        f"{environment['processor']}, {threads} a run, torch {environment['versions']['torch']}."
+        f"{describe_machine(environment)}, torch {environment['versions']['torch']}."
     )
+
+
+def describe_machine(environment: Mapping[str, Any]) -> str:
+    """What a run was trained on, from its record's environment."""
+    if environment.get("device", "cpu") not in ("cpu", "mps"):
+        return f"{environment['device']} in {environment.get('precision', 'float32')}"
+    return f"{environment['processor']}, {environment['threads']} thread{'s' * (environment['threads'] != 1)} a run"
 
 
 def _epochs(runs: Sequence[Run]) -> str:
