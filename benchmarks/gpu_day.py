@@ -191,7 +191,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", metavar="JOB", help="these jobs only")
-    parser.add_argument("--commit", help="for the records, where the source lies outside its git repository")
+    parser.add_argument("--commit", help="for the records, where the source is a copy outside its git repository")
     rehearsal = parser.add_argument_group("for a rehearsal on a CPU")
     rehearsal.add_argument("--data", help="another data set in place of the CIFARs")
     rehearsal.add_argument("--draw", nargs="+", default=["data.val=0"], metavar="NAME=VALUE", help="settings of a draw")

@@ -183,7 +183,7 @@ def profile(options: argparse.Namespace) -> int:
     data = data or load_data(experiment.data)
     figures, seen = profile_steps(experiment, data, how, options.warmup, options.steps, options.repeats)
     name = record_name(experiment.to_json(), experiment.hash, options.tag) + "-profile"
-    environment = {**seen["environment"], "commit": seen["environment"]["commit"] or options.commit}
+    environment = {**seen["environment"], "commit": options.commit or seen["environment"]["commit"]}
     content = {"settings": experiment.to_json(), "hash": experiment.hash, "data": seen["data"], "cost": seen["cost"]}
     del content["settings"]["data"]["root"]
     content |= {"runtime": asdict(how), **figures}
@@ -229,7 +229,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         action.add_argument("--compile", action="store_true", help="the network by torch.compile")
         action.add_argument("--cuda-graphs", action="store_true", help="replay steps as CUDA graphs")
         action.add_argument("--tag", default="", help="added to names, for settings of the execution: fp32, say")
-        action.add_argument("--commit", help="for the record, where the source lies outside its git repository")
+        action.add_argument("--commit", help="for the record, where the source is a copy outside its git repository")
 
     inner = actions.add_parser("cell")  # what run starts
     inner.add_argument("told")

@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace) -> int:
         "changed": "zero gradients for the heads that SAM's first pass leaves without one (one GPU in place of two)",
     }  # fmt: skip
     about = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    about = {**about, "commit": about["commit"] or options.commit}
+    about = {**about, "commit": options.commit or about["commit"]}
     name = f"published-code-{str(about['device']).lower().replace(' ', '-')}"
     path = write_record(Path(options.results), "published-code", name, options.command, about, content)
     print(f"{seconds:.4g} s a step -> {path}")
@@ -144,7 +144,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=60, help="at least so many are timed (60)")
     parser.add_argument("--limit", type=float, default=120, metavar="SECONDS", help="it is ended then (120)")
     parser.add_argument("--workers", type=int, default=4, help="loading processes of each of its loaders (its 4)")
-    parser.add_argument("--commit", help="for the record, where the source lies outside its git repository")
+    parser.add_argument("--commit", help="for the record, where the source is a copy outside its git repository")
     parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="further arguments of theirs, for trials")
     options = parser.parse_args(arguments)
     options.command = shlex.join(["python", "benchmarks/published_code.py", *arguments])

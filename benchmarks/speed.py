@@ -251,7 +251,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="blocks of steps timed (5)")
     parser.add_argument("--block", type=int, help="steps of a block (a CPU: 1, a GPU: 50)")
     parser.add_argument("--no-tried", action="store_true", help="leave out what was tried")
-    parser.add_argument("--commit", help="for the record, where the source lies outside its git repository")
+    parser.add_argument("--commit", help="for the record, where the source is a copy outside its git repository")
     parser.add_argument("--peak", help=argparse.SUPPRESS)  # these two: what ``child`` asks for
     parser.add_argument("--passes", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -277,7 +277,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if options.record:
         where = environment(device)
-        where["commit"] = where["commit"] or options.commit
+        where["commit"] = options.commit or where["commit"]
         machine = where["device"] if on_gpu else where["processor"]
         slug = re.sub(r"[^a-z0-9]+", "-", str(machine).lower()).strip("-")
         command = " ".join(["python benchmarks/speed.py", *(f"--device {device}" for _ in range(on_gpu))])

@@ -167,7 +167,7 @@ def test_cells_are_recorded_once_and_a_failing_one_fails_alone(
     call: Calls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("glmc:3", "cross-entropy:1,schedule.lr=1e30", "optim.epochs=2", "--jobs", "2")
-    assert call(*words, "--tag", "tiny", "--commit", "abc") == 1
+    assert call(*words, "--tag", "tiny", "--commit", "abc", "--closer-look") == 1
     printed = capsys.readouterr().out
     assert "complete  glmc:3" in printed
     assert "failed    cross-entropy:1,schedule.lr=1e30" in printed
@@ -182,8 +182,11 @@ def test_cells_are_recorded_once_and_a_failing_one_fails_alone(
     assert record["name"].startswith("digits-if50-resnet8-slim-e2-glmc-seed3-")
     assert record["name"].endswith("-tiny")
     assert record["command"].startswith("python benchmarks/paper_run.py run glmc:3 ")
-    assert record["environment"]["commit"]  # the repository's own, or else as told
+    assert record["environment"]["commit"] == "abc"  # as told, whatever a copy says of itself
     content = record["content"]
+    assert content["heads"]["predict"]["balanced"] == pytest.approx(content["epochs"][-1]["test"]["balanced"])
+    assert content["norms"]["many"] > 0
+    assert content["calibration"]["temperature"] > 0
     assert content["data"]["split_hash"] == load_data(DataSpec("digits", imbalance_factor=50)).hash
     assert content["wall_seconds"] >= content["train_seconds"] > 0
     assert content["peak_gpu_bytes"] is None

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -34,6 +34,18 @@ def test_every_cell_of_the_list_is_one_that_there_is(gpu_day: ModuleType) -> Non
                 data = "imagenet-lt" if job.drawn == gpu_day.PHOTOGRAPHS else job.drawn.split("-")[0]
                 lists = ("train.txt", "test.txt") if data == "imagenet-lt" else ()
                 override(make_experiment(cell.split(":")[0], data, "data", *lists), *changes)
+
+
+def test_the_grid_is_that_of_the_long_runs(gpu_day: ModuleType) -> None:
+    """The same experiments by their hashes, so that their records are those of the same runs."""
+    cells, long_runs = importlib.import_module("cells"), gpu_day.long_runs
+    chosen = json.loads((long_runs.RESULTS / gpu_day.RECORD).read_text())["content"]["chosen"]
+    for data, recipes in (("cifar10", ("glmc", "ldam-drw")), ("cifar100", ("fsgl",))):
+        make = long_runs.experiments(data, "data", long_runs.NETWORK, 3 * gpu_day.EPOCHS, chosen)
+        wanted = [make(recipe, seed).hash for seed in range(2) for recipe in recipes]
+        options = SimpleNamespace(settings=[], data=data, root="data", train_list=None, test_list=None)
+        words = gpu_day.grid_cells(data, recipes, range(2))
+        assert [cells.resolve(word, options, None)[0].hash for word in words] == wanted
 
 
 def test_a_day_goes_on_until_all_is_done(gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,10 @@ def record(
 ) -> Path:
     """Write the record of a complete run and return its path.
 
-    tag: of its name.  commit: for a run that could not tell its own.  extra: more for the record's content.
+    tag: of its name.  commit: the source's, where it was a copy that tells another one or none.  extra: more for the record's content.
     """
     run = read_record(folder)
-    environment = {**run["environment"], "commit": run["environment"]["commit"] or commit}
+    environment = {**run["environment"], "commit": commit or run["environment"]["commit"]}
     content = {**run_content(run, read_history(folder)), **from_predictions(folder, run), **(extra or {})}
     adjusted = (run.get("adjustment") or {}).get("name")
     tag = "-".join(filter(None, [adjusted, tag]))

@@ -60,6 +60,24 @@ def test_readme_shows_trained_methods_of_three_seeds_and_post_hoc_rows(tmp_path:
     assert (tmp_path / "results-cifar10.svg").exists()
 
 
+def test_a_gpus_runs_have_minutes_and_stand_beside_the_same_runs_of_a_cpu(tmp_path: Path) -> None:
+    gpu = {**ENVIRONMENT, "device": "GPU Y", "precision": "tf32"}
+    fast = [{**record("fsgl", seed, 71.0 + seed), "environment": gpu} for seed in range(3)]
+    slow = [record("fsgl", 0, 70.2), record("glmc", 0, 60.0)]
+    for number, each in enumerate((*fast, *slow)):
+        each["content"] |= {"hash": f"{number % 3}", "sessions": [{"jobs": 14}]}
+    fast[0]["content"]["train_seconds"] = 90.0
+    slow[1]["content"]["hash"] = "another"
+    part = front_part([("on a GPU", fast), ("on a CPU", slow)], tmp_path)
+    rows = rows_of(part)
+    assert rows["method"][-1] == "minutes"
+    assert rows["fsgl"] == ["3", "72.0 ± 2.5", "81.0", "72.0", "63.0", "4", "1.5"]
+    assert "with up to 14 runs at a time on one GPU Y" in part
+    assert "Measured on GPU Y in tf32, torch 2.11." in part
+    beside = "The same runs on a CPU (CPU X, 1 thread a run, beside other work), with the GPU's figure: fsgl, seed 0: "
+    assert beside + "70.2 in 2.0 h (71.0)." in part
+
+
 @pytest.mark.parametrize(("epochs", "data", "seeds"), [(39, "cifar10", 3), (60, "digits", 3), (60, "cifar10", 2)])
 def test_readme_shows_nothing_untrained(tmp_path: Path, epochs: int, data: str, seeds: int) -> None:
     records = [record("fsgl", seed, 70.0, epochs, data) for seed in range(seeds)]
@@ -98,6 +116,7 @@ def test_fsm_page_answers_from_trained_runs_and_shows_lengths_and_calibration() 
     assert rows["few"][1] == "+5.1"
     assert rows["long: fsgl"] == ["3", "30.0", "5.0", "0.50"]  # the calibration, the last table
     assert "| long: fsgl | 3 | 4.00 | 2.00 | – |" in before
+    assert "| long: fsgl | 3 | 75.1 | 75.1 | 80.1 |" in before  # fc_cb, fc, fc minus log prior
 
 
 def test_horizon_says_from_when_on_a_method_is_ahead(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def run_record(
     folder: Path, recipe: str, seed: int, last: float, best: float, epochs: int = 2, rho: float = 0.05,
-    status: str = "complete",
+    status: str = "complete", device: str = "cpu",
 ) -> None:  # fmt: skip
     def scores(top1: float) -> dict:
         return {"top1": top1, "balanced": top1, "many": top1 + 1, "medium": top1, "few": None, "ece": 5.0}
@@ -37,8 +37,8 @@ def run_record(
         "train_seconds": 60.0,
         "epochs": [{"epoch": i, "val": None, "test": scores(top1)} for i, top1 in enumerate((best, last))],
     }  # fmt: skip
-    environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}, "commit": "c" * 40}
-    write_record(folder, "run", f"{recipe}-{seed}-{epochs}-{rho}", "fsgl train", environment, content)
+    environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}, "commit": "c" * 40, "device": device}
+    write_record(folder, "run", f"{recipe}-{seed}-{epochs}-{rho}-{device}", "fsgl train", environment, content)
 
 
 def test_pages_show_means_ranges_and_keep_comparisons_apart(tmp_path: Path) -> None:
@@ -64,6 +64,16 @@ def test_pages_show_means_ranges_and_keep_comparisons_apart(tmp_path: Path) -> N
     assert page.index("| glmc") < page.index("| fsgl")  # by accuracy, within the table
     write_pages(tmp_path)
     assert (tmp_path / "README.md").read_text() == readme, "generating twice changes nothing"
+
+
+def test_runs_of_a_gpu_stand_apart(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    for seed in range(2):
+        run_record(tmp_path / "results", "fsgl", seed, 50.0 + seed, 50.0)
+        run_record(tmp_path / "results", "fsgl", seed, 70.0 + seed, 70.0, device="GPU Y")
+    slow, fast = results_sections(tmp_path / "results")
+    assert ("50.5" in slow, "GPU Y" in slow) == (True, False)
+    assert ("70.5" in fast, "50.5" in fast, "GPU Y" in fast) == (True, False, True)
 
 
 def test_readme_without_markers_is_refused(tmp_path: Path) -> None:

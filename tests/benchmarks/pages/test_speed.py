@@ -126,6 +126,38 @@ def test_each_machine_has_its_own_section(tmp_path: Path) -> None:
     assert "batch 64, bf16, CUDA graph |" in gpu
 
 
+def test_a_profile_stands_beside_the_authors_release_on_the_same_machine(tmp_path: Path) -> None:
+    kernels = [
+        {"name": "void at::native::batch_norm<float>(int)", "calls_per_step": 144.0, "seconds_per_step": 0.00174},
+        {"name": "sm90_xmma_fprop_bf16bf16_bf16f32_f32_nhwc_tilesize64x64x64_g1_execute", "calls_per_step": 2.0,
+         "seconds_per_step": 0.001},
+    ]  # fmt: skip
+    device = {"busy_seconds_per_step": 0.015, "kernels_per_step": 2885.3, "top_kernels": kernels}
+    settings = {
+        "recipe": "fsgl", "backbone": "resnet34", "data": {"name": "cifar100", "imbalance_factor": 50.0},
+        "optim": {"epochs": 200, "batch_size": 64},
+    }  # fmt: skip
+    content = {
+        "settings": settings, "data": {"train": 12608}, "seconds_per_step": 0.016, "share_of_matrix_rate": 0.142,
+        "device": device, "runtime": {"cuda_graphs": True},
+    }  # fmt: skip
+    write_record(tmp_path, "profile", "p", "paper_run.py profile", ON_GPU | {"precision": "bf16"}, content)
+    theirs = {"seconds_per_step": 0.56, "changed": "zero gradients"}
+    write_record(tmp_path, "published-code", "theirs", "published_code.py", ON_GPU, theirs)
+    write_record(tmp_path, "published-code", "slower", "published_code.py", ENVIRONMENT, theirs | {"changed": "other"})
+    page = speed_page(tmp_path)
+    assert "**cifar100 IF 50, resnet34, fsgl, batch 64, bf16, replayed as a CUDA graph**" in page
+    assert cells(page, "a step |")[1] == "16.0 ms"
+    assert cells(page, "share of the matrix")[1] == "14.2%"
+    assert cells(page, "a paper run")[1] == "630 s"  # 39,400 steps
+    assert cells(page, "the GPU is busy")[1] == "94% of the time"
+    assert cells(page, "a step of the authors")[1] == "560 ms, 35 times as long"
+    assert cells(page, r"batch\_norm") == [r"batch\_norm", "144", "1.74"]
+    assert cells(page, "sm90")[0] == r"sm90\_xmma\_fprop, tilesize64x64x64"
+    assert "The release: zero gradients." in page
+    assert "other" not in page
+
+
 def test_benchmark_tells_on_which_side_of_its_target_it_should_be(tmp_path: Path) -> None:
     rows = [
         {"what": "share", "figure": 0.0028, "target": 0.02, "met": True},
