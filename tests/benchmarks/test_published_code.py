@@ -1,4 +1,4 @@
-"""benchmarks/published_code.py with a stand-in for the authors' release: what it is given, and how its lines are read."""
+"""benchmarks/published_code.py with a stand-in for the release: what it is given, and how its lines are read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib
 import json
 import pickle
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -36,9 +35,9 @@ class SAM:
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(BENCHMARKS)  # as for a script that is started there
-    yield importlib.import_module("published_code")
+    return importlib.import_module("published_code")
 
 
 @pytest.fixture
@@ -73,8 +72,9 @@ def test_steps_are_timed_without_what_is_set_up_once(
 
 
 def test_what_gets_nowhere_is_told_by_its_last_words(
-    program: ModuleType, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    program: ModuleType, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     (theirs / "main.py").write_text("raise KeyError('old_p')")
     monkeypatch.setattr(program, "read_drawn", lambda path: data())
     assert program.main([str(theirs), "--data", "x.npz", "--results", str(tmp_path)]) == 1

@@ -30,7 +30,8 @@ def record(
 ) -> Path:
     """Write the record of a complete run and return its path.
 
-    tag: of its name.  commit: the source's, where it was a copy that tells another one or none.  extra: more for the record's content.
+    tag: of its name.  commit: the source's, where it was a copy that tells another one or none.  extra: more for the
+    record's content.
     """
     run = read_record(folder)
     environment = {**run["environment"], "commit": commit or run["environment"]["commit"]}

@@ -37,7 +37,8 @@ def run_record(
         "train_seconds": 60.0,
         "epochs": [{"epoch": i, "val": None, "test": scores(top1)} for i, top1 in enumerate((best, last))],
     }  # fmt: skip
-    environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}, "commit": "c" * 40, "device": device}
+    environment = {"processor": "CPU X", "threads": 1, "versions": {"torch": "2.11"}, "device": device}
+    environment["commit"] = "c" * 40
     write_record(folder, "run", f"{recipe}-{seed}-{epochs}-{rho}-{device}", "fsgl train", environment, content)
 
 
