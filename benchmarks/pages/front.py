@@ -1,17 +1,18 @@
-"""The README's part: one figure and one small table for each comparison of networks that were trained to the end."""
+"""The README's part: one figure and one small table of networks that were trained to the end."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from benchmarks.pages.machines import at_a_time, is_gpu, machine_of
 from benchmarks.pages.trained import ENOUGH_SEEDS, with_enough_seeds
 
 from fsgl.comparison.cost import seconds
-from fsgl.comparison.entries import Entry, accuracy, describe_machine, describe_shared, make_entries
+from fsgl.comparison.entries import Entry, accuracy, describe_machine, make_entries
 from fsgl.comparison.tables import with_interval
 from fsgl.evaluation.statistics import mean_interval
 from fsgl.recipes.budget import ENOUGH_EPOCHS, PUBLISHED_EPOCHS, is_short
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 POST_HOC = {"fc minus log prior": "minus log prior", "fc, rows of length 1": "tau-norm"}
 PLAIN = "cross-entropy"
 NOTE = (
-    "accuracy: last epoch, mean over classes, % (± 95 % interval over seeds, Student's t); passes: of the backbone a "
-    "step; {time}; post hoc: the same runs with a changed classifier, tau = 1."
+    "{network}, trained from scratch. Accuracy: last epoch, mean over classes, % (± 95 % interval over {seeds} seeds, "
+    "Student's t); passes: of the backbone a step; {time}; post hoc: the same runs with a changed classifier, tau = 1."
 )
 PUBLISHED = (
     f"GLMC and FSGL are published with {PUBLISHED_EPOCHS} epochs of a resnet34, in which the classifier that they use "
     "at test learns several times as long ([docs/horizon.md](docs/horizon.md)). What the feature scaling itself adds, "
-    "and what their other classifier would score: [docs/fsm.md](docs/fsm.md).\n"
+    "and what their other classifier would score: [docs/fsm.md](docs/fsm.md). Images, settings, groups and "
+    "differences of the table: [docs/results.md](docs/results.md).\n"
 )
 NONE_YET = (
     f"No network has been trained for {ENOUGH_EPOCHS} epochs with {ENOUGH_SEEDS} seeds on photographs yet; the runs "
@@ -43,26 +45,60 @@ NONE_YET = (
 )
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A comparison that may stand on the first page."""
+
+    records: Sequence[Mapping[str, Any]]
+    entries: Sequence[Entry]
+
+    @property
+    def data(self) -> str:
+        """The images and their tail."""
+        data = self.records[0]["content"]["settings"]["data"]
+        factor = data["imbalance_factor"]
+        return str(data["name"]) if factor is None else f"{data['name']} IF {factor:g}"
+
+    @property
+    def network(self) -> tuple[str, int, str]:
+        """Backbone, epochs, and the GPU where it was one: what comparisons in one table share."""
+        settings = self.records[0]["content"]["settings"]
+        machine = machine_of(self.records[0]) if is_gpu(self.records[0]) else ""
+        return settings["backbone"], settings["optim"]["epochs"], machine
+
+
 def front_part(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], docs: Path) -> str:
     """Markdown; figures are written into docs. comparisons: title and records of runs that may be ranked together."""
+    together: dict[tuple[str, int, str], list[Trained]] = defaultdict(list)
+    for _, records in comparisons:
+        if (found := trained(records)) is not None:
+            together[found.network].append(found)
     parts = []
-    for title, records in comparisons:
-        runs = [record["content"] for record in records]
-        entries = with_enough_seeds(make_entries(runs))
-        small = runs[0]["settings"]["data"]["name"] == "digits" or transfer_key(runs[0]) is not None  # or heads alone
-        if small or is_short(runs) or not entries:
-            continue
-        name = f"results-{runs[0]['settings']['data']['name']}"
-        drawing = draw(lambda figure, entries=entries: groups_figure(figure, entries), (8.0, 3.2))  # type: ignore[misc]
+    for (backbone, epochs, _), cells in together.items():
+        name = f"results-{backbone}".replace(":", "-")
+        size = (8.0, 0.6 + 2.6 * len(cells))
+        drawing = draw(lambda figure, cells=cells: groups_figure(figure, cells), size)  # type: ignore[misc]
         write_files(drawing, docs, name)
-        table = small_table(entries, title, is_gpu(records[0]))
-        shared = describe_shared([run for entry in entries for run in entry.runs], records[0]["environment"])
+        records = [record for cell in cells for record in cell.records]
+        counts = sorted({len(entry.runs) for cell in cells for entry in cell.entries})
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        note = NOTE.format(network=f"{backbone}, {epochs} epochs", seeds=seeds, time=_time(records))
         beside = on_a_cpu(records, [found for _, found in comparisons])
-        alt = f"Accuracy of many, medium and few by method with 95 % intervals over seeds: {title}"
+        where = ", ".join(cell.data for cell in cells)
+        alt = f"Accuracy of many, medium and few by method with 95 % intervals over seeds: {where}, {backbone}"
+        table = small_table(cells)
         parts.append(f"![{alt}](docs/{name}.svg)\n\n" + Table(
-            table.title, table.headings, table.rows, (NOTE.format(time=_time(records)), shared, *beside)
+            "", table.headings, table.rows, (note, *beside)
         ).markdown())  # fmt: skip
     return "\n".join([*parts, PUBLISHED]) if parts else NONE_YET
+
+
+def trained(records: Sequence[Mapping[str, Any]]) -> Trained | None:
+    """None where the runs are too short, too few, of digits, or of heads alone."""
+    runs = [record["content"] for record in records]
+    entries = with_enough_seeds(make_entries(runs))
+    small = runs[0]["settings"]["data"]["name"] == "digits" or transfer_key(runs[0]) is not None
+    return None if small or is_short(runs) or not entries else Trained(records, entries)
 
 
 def _time(records: Sequence[Mapping[str, Any]]) -> str:
@@ -92,55 +128,66 @@ def on_a_cpu(
     return [f"The same runs on a CPU ({machine}, beside other work), with the GPU's figure: {'; '.join(pairs)}."]
 
 
-def small_table(entries: Sequence[Entry], title: str, gpu: bool = False) -> Table:
-    """What a reader wants first.  gpu: times are in minutes."""
-    unit = 60 if gpu else 3600
-    rows = []
-    for entry in entries:
-        groups = (entry.mean(_group(group)) for group in GROUP_COLOURS)
-        passes = str(entry.runs[0]["cost"]["passes_per_step"])
-        rows.append((entry.label, str(len(entry.runs)), with_interval(entry.interval(accuracy)), *groups, passes,
-                     f"{seconds(entry) / unit:.1f}"))  # fmt: skip
-        if entry.label == PLAIN:
-            rows += [row for head, name in POST_HOC.items() if (row := _post_hoc(entry, head, name)) is not None]
-    headings = ("method", "seeds", "accuracy", *GROUP_COLOURS, "passes", "minutes" if gpu else "hours")
-    ordered = sorted(rows, key=lambda row: -float(row[2].split()[0]))
-    return Table(title, headings, tuple(ordered))
+def small_table(cells: Sequence[Trained]) -> Table:
+    """What a reader wants first: a row a method, accuracy and time of each comparison."""
+    gpu = is_gpu(cells[0].records[0])
+    accuracies: list[dict[str, str]] = []
+    times: list[dict[str, str]] = []
+    passes: dict[str, str] = {}
+    for cell in cells:
+        found, took = dict[str, str](), dict[str, str]()
+        for entry in cell.entries:
+            found[entry.label] = with_interval(entry.interval(accuracy))
+            took[entry.label] = f"{seconds(entry) / (60 if gpu else 3600):.1f}"
+            passes[entry.label] = str(entry.runs[0]["cost"]["passes_per_step"])
+            if entry.label == PLAIN:
+                found |= {f"{PLAIN}, {name} (post hoc)": shown for head, name in POST_HOC.items()
+                          if (shown := _post_hoc(entry, head)) is not None}  # fmt: skip
+        accuracies.append(found)
+        times.append(took)
+    labels = dict.fromkeys(label for found in accuracies for label in found)
+    order = sorted(labels, key=lambda label: [-_first(found.get(label)) for found in accuracies])
+    columns = [each for pair in zip(accuracies, times, strict=True) for each in pair]
+    rows = tuple(
+        (label, passes.get(label, "0"), *(column.get(label, EMPTY) for column in columns)) for label in order
+    )
+    unit = "minutes" if gpu else "hours"
+    return Table("", ("method", "passes", *(each for cell in cells for each in (cell.data, unit))), rows)
+
+
+def _first(shown: str | None) -> float:
+    return float("-inf") if shown is None else float(shown.split()[0])
 
 
 def _group(name: str) -> Any:
     return lambda run: run["epochs"][-1]["test"][name]
 
 
-def _post_hoc(entry: Entry, head: str, name: str) -> tuple[str, ...] | None:
-    """A row of the same runs by another classifier, where their records hold it."""
-    found = [run["heads"][head] for run in entry.runs if head in run.get("heads", {})]
-    if len(found) != len(entry.runs):
-        return None
-    groups = (_mean([each[group] for each in found]) for group in GROUP_COLOURS)
-    interval = with_interval(mean_interval([each["balanced"] for each in found]))
-    return (f"{entry.label}, {name} (post hoc)", str(len(found)), interval, *groups, "0", EMPTY)
+def _post_hoc(entry: Entry, head: str) -> str | None:
+    """Accuracy of the same runs by another classifier, where their records hold it."""
+    found = [run["heads"][head]["balanced"] for run in entry.runs if head in run.get("heads", {})]
+    return with_interval(mean_interval(found)) if len(found) == len(entry.runs) else None
 
 
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{np.mean(known):.1f}" if known else EMPTY
-
-
-def groups_figure(figure: Figure, entries: Sequence[Entry]) -> None:
-    """A place a method, a mark a group, with intervals over seeds."""
-    axes = figure.subplots()
-    for number, (group, colour) in enumerate(GROUP_COLOURS.items()):
-        places, means, reach = [], [], []
-        for place, entry in enumerate(entries):
-            interval = entry.interval(_group(group))
-            if interval is not None:
-                places.append(place + 0.18 * (number - 1))
-                means.append(interval.mean)
-                reach.append(interval.half_width or 0.0)
-        if places:
-            axes.errorbar(places, means, reach, fmt=GROUP_MARKERS[group], color=colour, capsize=3, label=group)
-    axes.set_xticks(range(len(entries)), [entry.label for entry in entries], fontsize=8)
-    axes.set_ylabel("test accuracy, %")
-    axes.grid(axis="y", alpha=0.4)
-    figure.legend(loc="outside upper right", ncols=3, fontsize=8)
+def groups_figure(figure: Figure, cells: Sequence[Trained]) -> None:
+    """A panel a comparison: a place a method, a mark a group, with intervals over seeds."""
+    panels = figure.subplots(len(cells), squeeze=False)[:, 0]
+    shown: dict[str, Any] = {}
+    for axes, cell in zip(panels, cells, strict=True):
+        for number, (group, colour) in enumerate(GROUP_COLOURS.items()):
+            places, means, reach = [], [], []
+            for place, entry in enumerate(cell.entries):
+                interval = entry.interval(_group(group))
+                if interval is not None:
+                    places.append(place + 0.18 * (number - 1))
+                    means.append(interval.mean)
+                    reach.append(interval.half_width or 0.0)
+            if places:
+                marks = axes.errorbar(places, means, reach, fmt=GROUP_MARKERS[group], color=colour, capsize=3)
+                shown.setdefault(group, marks)
+        axes.set_xticks(range(len(cell.entries)), [entry.label for entry in cell.entries], fontsize=8)
+        axes.set_title(cell.data, loc="left", fontsize=9)
+        axes.set_ylabel("test accuracy, %")
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", alpha=0.4)
+    figure.legend(list(shown.values()), list(shown), loc="outside upper right", ncols=3, fontsize=8)

@@ -84,6 +84,10 @@ def test_learning_rate_and_decay_belong_to_the_method_and_are_named_with_it() ->
     assert "learning rate and weight decay 0.01 and 0.1 (fsgl); 0.1 and 0.1 (ce), 2 epochs" in words
     alone = describe_shared([{**each, **shared, **cost} for each in fast], environment)
     assert "learning rate 0.1, weight decay 0.1, 2 epochs" in alone
+    assert alone.endswith("Measured on CPU X, 1 thread a run, torch 2.11.")
+    gpu = {**environment, "device": "GPU Y", "precision": "tf32"}
+    on_gpu = describe_shared([{**each, **shared, **cost} for each in fast], gpu)
+    assert on_gpu.endswith("Measured on GPU Y in tf32, torch 2.11.")
 
 
 @pytest.mark.parametrize(
