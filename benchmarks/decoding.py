@@ -165,14 +165,7 @@ def _resident_of_all() -> float:
 
 def main(arguments: list[str]) -> int:
     """Measure; exit 1 with --check where a target is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="exit 1 where a target is missed")
-    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
-    parser.add_argument("--images", type=int, default=256, help="of an epoch (256)")
-    parser.add_argument("--workers", type=int, default=2, help="decoding processes (2)")
-    parser.add_argument("--repeats", type=int, default=5, help="epochs timed (5)")
-    parser.add_argument("--flat", type=int, metavar="N", help="memory over N images instead, such as 100000")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         if options.flat:
@@ -186,6 +179,18 @@ def main(arguments: list[str]) -> int:
             environment(torch.device("cpu")), {"rows": rows},
         )  # fmt: skip
     return int(options.check and not all(row["met"] for row in rows))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="exit 1 where a target is missed")
+    parser.add_argument("--record", type=Path, metavar="FOLDER", help="write the record into this folder")
+    parser.add_argument("--images", type=int, default=256, help="of an epoch (256)")
+    parser.add_argument("--workers", type=int, default=2, help="decoding processes (2)")
+    parser.add_argument("--repeats", type=int, default=5, help="epochs timed (5)")
+    parser.add_argument("--flat", type=int, metavar="N", help="memory over N images instead, such as 100000")
+    return parser
 
 
 if __name__ == "__main__":

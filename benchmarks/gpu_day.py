@@ -9,8 +9,8 @@ three seeds each), the departures and what might lift the accuracy beyond the pa
 ResNeXt-50 on photographs that are decoded as it goes (its gaps say whether it is kept fed), beside how fast they are
 decoded. Every job is a command of paper_run.py (the last one decoding.py's) with records of its own and goes on where
 it stopped, so that the same command works through what is left; jobs that are done are named in RUNS/gpu-day.json. The
-published code is not run: it is not ours to carry. Exits with 0 when all is done, 1 where a job failed, 3 where jobs
-are left for the next call.
+authors' release, which is not ours to carry, is timed where --theirs names a checkout of it. Exits with 0 when all is
+done, 1 where a job failed, 3 where jobs are left for the next call.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import decoding
 import long_runs
@@ -43,6 +44,7 @@ BEYOND = (
     "averaging.start=0.75", "averaging.ema=0.999", "data.small_augmentation=autoaugment-cutout",
     "method.rebalancing=balanced-softmax", "schedule.lr=0.02", "optim.weight_decay=0.002",
 )  # fmt: skip
+GRAPHS = "--cuda-graphs"  # a whole step is one launch (engine/graphs.py)
 PHOTOGRAPHS = "photographs"
 LEAST = 60.0  # seconds that a job must have left to be begun
 LEFT = 3
@@ -61,24 +63,27 @@ class Job:
     whole: bool = False
 
 
-def jobs(seeds: int = 3) -> list[Job]:
-    """Most wanted first."""
+def jobs(seeds: int = 3, theirs: str | None = None) -> list[Job]:
+    """Most wanted first.  theirs: a checkout of the authors' release, which is timed where there is one."""
     paper = "cifar100-if50"
     listed = [
         Job("profile", paper, ("profile", "fsgl:0"), limited=False),
-        Job("profile-graphs", paper, ("profile", "fsgl:0", "--cuda-graphs", "--tag", "graphs"), limited=False),
-        Job("paper-run", paper, ("run", "fsgl:0")),
-        Job("paper-run-float32", paper, ("run", "fsgl:0", "--precision", "float32", "--tag", "fp32")),
-        Job("seeds-at-once", paper, ("run", *(f"fsgl:{seed}" for seed in range(seeds)), "--jobs", str(seeds))),
+        Job("profile-graphs", paper, ("profile", "fsgl:0", GRAPHS, "--tag", "graphs"), limited=False),
+        Job("paper-run", paper, ("run", "fsgl:0", GRAPHS)),
+        Job("paper-run-float32", paper, ("run", "fsgl:0", GRAPHS, "--precision", "float32", "--tag", "fp32")),
+        Job("seeds-at-once", paper, ("run", *(f"fsgl:{seed}" for seed in range(seeds)), GRAPHS, "--jobs", str(seeds))),
     ]
+    if theirs:
+        listed.insert(2, Job("published-code", paper, (theirs,), False, "published_code.py", whole=True))
     for data, recipes in (("cifar10", long_runs.FIRST + long_runs.LAST), ("cifar100", long_runs.SECOND)):
-        listed.append(small_runs(f"grid-{data}", f"{data}-if100", grid_cells(data, recipes, range(seeds))))
+        if grid := grid_cells(data, recipes, range(seeds)):
+            listed.append(small_runs(f"grid-{data}", f"{data}-if100", grid))
     cells = [",".join((f"{recipe}:{seed}", *published_rivals.SETTINGS))
              for seed in range(seeds) for recipe in published_rivals.WORDS]  # fmt: skip
     listed.append(small_runs("published-rivals", "cifar10-if100", cells))
     for data, factor in CELLS:
         for method in METHODS:
-            words = ("run", *(f"{method}:{seed}" for seed in range(seeds)), "--jobs", str(seeds))
+            words = ("run", *(f"{method}:{seed}" for seed in range(seeds)), GRAPHS, "--jobs", str(seeds))
             listed.append(Job(f"{data}-if{factor}-{method}", f"{data}-if{factor}", words))
     departed = tuple(f"fsgl:{seed},{change}" for change in DEPARTURES for seed in range(2))
     lifted = tuple(f"fsgl:0,{change}" for change in BEYOND)
@@ -87,7 +92,7 @@ def jobs(seeds: int = 3) -> list[Job]:
     fed += ("--warmup", "3", "--steps", "5", "--repeats", "3")  # of the 32 steps of an epoch
     return [
         *listed,
-        Job("departures", paper, ("run", *departed, "--jobs", "4")),
+        Job("departures", paper, ("run", *departed, GRAPHS, "--jobs", "4")),
         Job("beyond", paper, ("run", *lifted, "--jobs", "3")),
         Job("photographs-step", PHOTOGRAPHS, fed, limited=False),
         Job("photographs-decoding", "", ("--workers", workers, "--images", "2048"), False, "decoding.py"),
@@ -100,7 +105,7 @@ def small_runs(name: str, drawn: str, cells: Sequence[str]) -> Job:
     In tf32, as torch's own convolutions on such GPUs: nearer to a CPU's float32 than bf16 is.
     """
     jobs = min(len(cells), max(1, (os.cpu_count() or 1) - 2))
-    how = ("--jobs", str(jobs), "--precision", "tf32", "--cuda-graphs", "--closer-look", "--tag", "gpu")
+    how = ("--jobs", str(jobs), "--precision", "tf32", GRAPHS, "--closer-look", "--tag", "gpu")
     return Job(name, drawn, ("run", *cells, *how), whole=True)
 
 
@@ -151,10 +156,10 @@ def work(options: argparse.Namespace) -> int:
     deadline = time.monotonic() + 60 * options.minutes
     options.runs.mkdir(parents=True, exist_ok=True)
     state = options.runs / "gpu-day.json"
-    done: dict[str, str] = read_json(state) if state.exists() else {}
-    listed = [job for job in jobs(options.seeds) if not options.only or job.name in options.only]
+    done: dict[str, dict[str, Any]] = read_json(state) if state.exists() else {}
+    listed = [job for job in jobs(options.seeds, options.theirs) if not options.only or job.name in options.only]
     for job in listed:
-        if done.get(job.name) == "done":
+        if done.get(job.name) == {"status": "done", "words": [*job.words]}:  # of other words, it is another job
             continue
         left = deadline - time.monotonic()
         if left < options.least:
@@ -167,19 +172,24 @@ def work(options: argparse.Namespace) -> int:
         else:
             words += ["--data", str(draw(job.drawn, options)), "--results", str(options.results)]
             words += [] if job.whole else options.each
-        if job.script == "paper_run.py" and options.commit:
+        if job.script in ("paper_run.py", "published_code.py") and options.commit:
             words += ["--commit", options.commit]
         if job.limited:
             words += ["--runs", str(options.runs), "--limit", f"{left:.0f}", "--grace", str(options.grace)]
         print(f"{job.name}: {left / 60:.1f} minutes left", flush=True)
         code = start(job.script, *words)
-        done[job.name] = {0: "done", LEFT: "begun"}.get(code, "failed")
+        status = {0: "done", LEFT: "begun"}.get(code, "failed")
+        done[job.name] = {"status": status, "words": [*job.words]}
         write_json(state, done)
-    said = {job.name: done.get(job.name, "waiting") for job in listed}
+    said = {job.name: _status(done.get(job.name), job) for job in listed}
     print("\n".join(f"{status:<8} {name}" for name, status in said.items()))
     if "failed" in said.values():
         return 1
     return 0 if set(said.values()) <= {"done"} else LEFT
+
+
+def _status(known: dict[str, Any] | None, job: Job) -> str:
+    return "waiting" if known is None or known["words"] != [*job.words] else str(known["status"])
 
 
 def main(arguments: list[str]) -> int:
@@ -191,6 +201,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", metavar="JOB", help="these jobs only")
+    parser.add_argument("--theirs", metavar="FOLDER", help="a checkout of the authors' release, to time it, too")
     parser.add_argument("--commit", help="for the records, where the source is a copy outside its git repository")
     rehearsal = parser.add_argument_group("for a rehearsal on a CPU")
     rehearsal.add_argument("--data", help="another data set in place of the CIFARs")

@@ -3,7 +3,7 @@
     python benchmarks/published_code.py FOLDER --data cifar100-if50.npz --results results --steps 60 --limit 75
 
 FOLDER holds a checkout of their repository, which is run as it stands and is no part of this one. Its command is the
-one they publish for CIFAR-100-LT IF 50 (resnet34, batch 64, SAM, feature scaling 0.1); what it prints says how long its
+one they publish for CIFAR-100-LT IF 50 (resnet34, batch 64, SAM, feature scaling 1); what it prints says how long its
 steps took, loading included. Two things are done for it, and recorded:
 
 - it is given the images of an .npz (``paper_run.py draw``) in the archive's form, each class filled up to 500 with its
@@ -43,9 +43,10 @@ PUBLISHED = (
     "--dataset", "cifar100", "-a", "resnet34", "--num_classes", "100", "--imbanlance_rate", "0.02", "--beta", "0.5",
     "--lr", "0.01", "--epochs", "200", "-b", "64", "--momentum", "0.9", "--weight_decay", "5e-3",
     "--resample_weighting", "0.0", "--label_weighting", "1.2", "--contrast_weight", "4", "--rho", "0.05",
-    "--fcc", "0.1",
+    "--fcc", "1",
 )  # fmt: skip
 LINE = re.compile(r"Epoch: \[1/\d+\]\[(\d+)/\d+\]\s+Time [\d.]+ \(([\d.]+)\)\s+Data [\d.]+ \(([\d.]+)\)")
+PRECISION = "float32, convolutions in tf32"  # torch's defaults; it sets none
 FEW = 10  # steps between two of its lines
 
 
@@ -121,7 +122,7 @@ def measure(options: argparse.Namespace) -> int:
     content = {
         "arguments": list(PUBLISHED), "steps": last - first, "seconds_per_step": seconds,
         "loading_seconds_per_step": (loading_last * last - loading * first) / (last - first),
-        "workers": options.workers, "images": len(data.train), "batch_size": 64,
+        "precision": PRECISION, "workers": options.workers, "images": len(data.train), "batch_size": 64,
         "changed": "zero gradients for the heads that SAM's first pass leaves without one (one GPU in place of two)",
     }  # fmt: skip
     about = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -137,6 +138,13 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--theirs"]:
         run_theirs(Path(arguments[1]), arguments[2:])
         return 0
+    options = parser().parse_args(arguments)
+    options.command = shlex.join(["python", "benchmarks/published_code.py", *arguments])
+    return guarded("published_code.py", lambda: measure(options))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", help="a checkout of the authors' repository")
     parser.add_argument("--data", required=True, metavar="FILE.npz", help="of CIFAR-100, as 'paper_run.py draw' writes")
@@ -146,9 +154,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=4, help="loading processes of each of its loaders (its 4)")
     parser.add_argument("--commit", help="for the record, where the source is a copy outside its git repository")
     parser.add_argument("--more", nargs=argparse.REMAINDER, default=[], help="further arguments of theirs, for trials")
-    options = parser.parse_args(arguments)
-    options.command = shlex.join(["python", "benchmarks/published_code.py", *arguments])
-    return guarded("published_code.py", lambda: measure(options))
+    return parser
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.pages.machines import at_a_time, is_gpu, machine_of
 from benchmarks.pages.trained import ENOUGH_SEEDS, with_enough_seeds
 
-from fsgl.comparison.cost import seconds
+from fsgl.comparison.cost import multiply_adds, seconds
 from fsgl.comparison.entries import Entry, accuracy, describe_machine, make_entries
 from fsgl.comparison.tables import with_interval
 from fsgl.evaluation.statistics import mean_interval
@@ -28,13 +28,13 @@ POST_HOC = {"fc minus log prior": "minus log prior", "fc, rows of length 1": "ta
 PLAIN = "cross-entropy"
 NOTE = (
     "{network}, trained from scratch. Accuracy: last epoch, mean over classes, % (± 95 % interval over {seeds} seeds, "
-    "Student's t); passes: of the backbone a step; {time}; post hoc: the same runs with a changed classifier, tau = 1."
+    "Student's t); passes: of the backbone a step; {cost}; post hoc: the same runs with a changed classifier, tau = 1."
 )
 PUBLISHED = (
-    f"GLMC and FSGL are published with {PUBLISHED_EPOCHS} epochs of a resnet34, in which the classifier that they use "
-    "at test learns several times as long ([docs/horizon.md](docs/horizon.md)). What the feature scaling itself adds, "
-    "and what their other classifier would score: [docs/fsm.md](docs/fsm.md). Images, settings, groups and "
-    "differences of the table: [docs/results.md](docs/results.md).\n"
+    f"GLMC and FSGL are published with {PUBLISHED_EPOCHS} epochs of a resnet34; these are small networks. What the "
+    "feature scaling itself adds, and what the other classifier of these methods would score: "
+    "[docs/fsm.md](docs/fsm.md). Images, settings, groups and differences of the table: "
+    "[docs/results.md](docs/results.md).\n"
 )
 NONE_YET = (
     f"No network has been trained for {ENOUGH_EPOCHS} epochs with {ENOUGH_SEEDS} seeds on photographs yet; the runs "
@@ -82,7 +82,7 @@ def front_part(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], d
         records = [record for cell in cells for record in cell.records]
         counts = sorted({len(entry.runs) for cell in cells for entry in cell.entries})
         seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        note = NOTE.format(network=f"{backbone}, {epochs} epochs", seeds=seeds, time=_time(records))
+        note = NOTE.format(network=f"{backbone}, {epochs} epochs", seeds=seeds, cost=_cost(records))
         beside = on_a_cpu(records, [found for _, found in comparisons])
         where = ", ".join(cell.data for cell in cells)
         alt = f"Accuracy of many, medium and few by method with 95 % intervals over seeds: {where}, {backbone}"
@@ -101,11 +101,13 @@ def trained(records: Sequence[Mapping[str, Any]]) -> Trained | None:
     return None if small or is_short(runs) or not entries else Trained(records, entries)
 
 
-def _time(records: Sequence[Mapping[str, Any]]) -> str:
+def _cost(records: Sequence[Mapping[str, Any]]) -> str:
     if not is_gpu(records[0]):
         return "hours: of training of the fastest seed, one thread, on a machine that did other work beside it"
-    jobs = at_a_time(records)
-    return f"minutes: of training of the fastest seed, with up to {jobs} runs at a time on one {machine_of(records[0])}"
+    return (
+        f"TMAC: 10¹² multiply-adds of the backbone in the whole training, forward and backward (up to "
+        f"{at_a_time(records)} runs at a time shared one {machine_of(records[0])}, so that seconds say little)"
+    )
 
 
 def on_a_cpu(
@@ -125,33 +127,37 @@ def on_a_cpu(
     if not pairs:
         return []
     machine = describe_machine(others[0]["environment"])
-    return [f"The same runs on a CPU ({machine}, beside other work), with the GPU's figure: {'; '.join(pairs)}."]
+    higher = [accuracy(same[other["content"]["hash"]]["content"]) - accuracy(other["content"]) for other in others]
+    return [
+        f"The same runs on a CPU ({machine}, beside other work), with the GPU's figure: {'; '.join(pairs)}. On average "
+        f"the GPU's are {sum(higher) / len(higher):+.1f}; of the other rows there is no run on a CPU."
+    ]
 
 
 def small_table(cells: Sequence[Trained]) -> Table:
-    """What a reader wants first: a row a method, accuracy and time of each comparison."""
+    """What a reader wants first: a row a method, accuracy and cost of each comparison."""
     gpu = is_gpu(cells[0].records[0])
     accuracies: list[dict[str, str]] = []
-    times: list[dict[str, str]] = []
+    costs: list[dict[str, str]] = []
     passes: dict[str, str] = {}
     for cell in cells:
         found, took = dict[str, str](), dict[str, str]()
         for entry in cell.entries:
             found[entry.label] = with_interval(entry.interval(accuracy))
-            took[entry.label] = f"{seconds(entry) / (60 if gpu else 3600):.1f}"
+            took[entry.label] = f"{multiply_adds(entry):,.0f}" if gpu else f"{seconds(entry) / 3600:.1f}"
             passes[entry.label] = str(entry.runs[0]["cost"]["passes_per_step"])
             if entry.label == PLAIN:
                 found |= {f"{PLAIN}, {name} (post hoc)": shown for head, name in POST_HOC.items()
                           if (shown := _post_hoc(entry, head)) is not None}  # fmt: skip
         accuracies.append(found)
-        times.append(took)
+        costs.append(took)
     labels = dict.fromkeys(label for found in accuracies for label in found)
     order = sorted(labels, key=lambda label: [-_first(found.get(label)) for found in accuracies])
-    columns = [each for pair in zip(accuracies, times, strict=True) for each in pair]
+    columns = [each for pair in zip(accuracies, costs, strict=True) for each in pair]
     rows = tuple(
         (label, passes.get(label, "0"), *(column.get(label, EMPTY) for column in columns)) for label in order
     )
-    unit = "minutes" if gpu else "hours"
+    unit = "TMAC" if gpu else "hours"
     return Table("", ("method", "passes", *(each for cell in cells for each in (cell.data, unit))), rows)
 
 

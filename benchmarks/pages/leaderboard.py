@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.pages.machines import is_gpu, machine_of
+from benchmarks.pages.machines import at_a_time, is_gpu, machine_of
 from benchmarks.pages.trained import ENOUGH_SEEDS
 
 from fsgl.comparison import cost
@@ -117,7 +117,9 @@ def tables_of(records: Records) -> list[Table]:
     table = accuracy_table(entries, title_of(records[0]))
     shared = describe_shared([record["content"] for record in records], records[0]["environment"])
     note = budget_note([record["content"] for record in records])
-    tables = [replace(table, notes=(*table.notes, shared))]
+    jobs = at_a_time(records)
+    beside = (f"Up to {jobs} of these runs at a time shared the machine: their seconds do not compare.",)
+    tables = [replace(table, notes=(*table.notes, shared, *(beside if jobs > 1 else ())))]
     reference = reference_of(entries)
     if reference is not None and len(entries) > 1:
         differences = differences_table(compare_with(entries, reference), reference)

@@ -8,6 +8,10 @@ from typing import Any
 from fsgl.report.render import Table
 
 NOT_TRAINED = "not trained"
+BRIEF = (
+    "glmc is scored by fc_cb, which so few epochs hardly train: its weight grows with (t/T)² while the learning rate "
+    "falls (docs/horizon.md). Its figures rank settings of glmc, and say nothing of it beside cross-entropy.",
+)
 Record = Mapping[str, Any]
 
 
@@ -60,7 +64,7 @@ def _network(record: Record) -> str:
         f"{minutes:g} CPU-minutes ({fixed}), and the best two with GLMC for the same epochs. "
         "`strided-A-B-C-xN`: stem of stride 2, three stages of these widths, N blocks each. Chosen: "
         f"**{', '.join(content['chosen'])}**. {_how(content['trials'])}\n\n"
-        + Table("Mean over classes, held out, %", columns, tuple(rows)).markdown() + "\n" + _machine(record)
+        + Table("Mean over classes, held out, %", columns, tuple(rows), BRIEF).markdown() + "\n" + _machine(record)
     )  # fmt: skip
 
 
@@ -78,11 +82,15 @@ def _settings(record: Record) -> str:
         f"{family}: rate {own['lr']:g}, decay {own['weight_decay']:g}" for family, own in content["chosen"].items()
     )
     epochs = " or ".join(sorted({str(trial["epochs"]) for trial in trials}))
+    edge = (
+        f"{len(pairs)} pairs were tried, so that any choice lies at the edge of what was tried: a better one may lie "
+        "beyond."
+    )
     return (
         f"`python benchmarks/settings_search.py`: {trials[0]['backbone']}, {epochs} epochs. The one-view methods take "
         "what is best in the mean of cross-entropy and Balanced Softmax, GLMC's family what is best for GLMC. Chosen: "
         f"{said or 'nothing yet, as trials are missing'}. {_how(trials)}\n\n"
-        + Table("Mean over classes, held out, %", ("rate", "decay", *recipes), tuple(rows)).markdown()
+        + Table("Mean over classes, held out, %", ("rate", "decay", *recipes), tuple(rows), (*BRIEF, edge)).markdown()
         + "\n" + _machine(record)
     )  # fmt: skip
 

@@ -81,7 +81,7 @@ def profile_tables(record: Mapping[str, Any], theirs: Sequence[Mapping[str, Any]
     how = "replayed as a CUDA graph" if content["runtime"]["cuda_graphs"] else "launched one kernel at a time"
     rows = [
         ("a step", f"{seconds * 1000:.1f} ms"),
-        ("share of the matrix rate, bf16", f"{content['share_of_matrix_rate']:.1%}"),
+        (f"share of the matrix rate, {content['matrix_dtype']}", f"{content['share_of_matrix_rate']:.1%}"),
         ("steps of a paper run", f"{steps:,}"),
         ("a paper run, extrapolated, without evaluation", _duration(steps * seconds)),
     ]
@@ -90,16 +90,15 @@ def profile_tables(record: Mapping[str, Any], theirs: Sequence[Mapping[str, Any]
             ("the GPU is busy", f"{device['busy_seconds_per_step'] / seconds:.0%} of the time"),
             ("kernels a step", f"{device['kernels_per_step']:,.0f}"),
         ]
-    for other in theirs:
-        if machine_of(other) == machine_of(record) and settings["recipe"] == "fsgl":
-            found = other["content"]
-            rows.append(("a step of the authors' release, float32", f"{found['seconds_per_step'] * 1000:.0f} ms, "
-                         f"{found['seconds_per_step'] / seconds:.0f} times as long"))  # fmt: skip
+    beside = [other["content"] for other in theirs
+              if machine_of(other) == machine_of(record) and _same_step(other["content"], content)]  # fmt: skip
+    for found in beside:
+        rows.append((f"a step of the authors' release, {found['precision']}", f"{found['seconds_per_step'] * 1000:.0f} "
+                     f"ms, {found['seconds_per_step'] / seconds:.0f} times as long"))  # fmt: skip
     precision = record["environment"]["precision"]
     title = (f"{settings['data']['name']} IF {settings['data']['imbalance_factor']:g}, {settings['backbone']}, "
              f"{settings['recipe']}, batch {settings['optim']['batch_size']}, {precision}, {how}")  # fmt: skip
-    changed = tuple(f"The release: {other['content']['changed']}." for other in theirs
-                    if machine_of(other) == machine_of(record))  # fmt: skip
+    changed = tuple(f"The release as it stands, launched kernel by kernel: {found['changed']}." for found in beside)
     tables = [Table(title, ("what", "figure"), tuple(rows), changed).markdown()]
     if device:
         kernels = tuple(
@@ -108,6 +107,17 @@ def profile_tables(record: Mapping[str, Any], theirs: Sequence[Mapping[str, Any]
         )
         tables.append(Table("its longest kernels", ("kernel", "calls a step", "ms a step"), kernels).markdown())
     return "\n".join(tables) + f"\n{measured_by(record)}"
+
+
+def _same_step(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether the release's command trains what was profiled."""
+    settings, words = ours["settings"], theirs["arguments"]
+    told = dict(zip(words[::2], words[1::2], strict=True))
+    wanted = {
+        "--dataset": settings["data"]["name"], "-a": settings["backbone"], "-b": str(settings["optim"]["batch_size"]),
+    }  # fmt: skip
+    alike = all(told.get(name) == value for name, value in wanted.items())
+    return alike and settings["recipe"] == "fsgl" and theirs["images"] == ours["data"]["train"]
 
 
 def _kernel(name: str) -> str:

@@ -51,7 +51,7 @@ def test_the_grid_is_that_of_the_long_runs(gpu_day: ModuleType) -> None:
 def test_a_day_goes_on_until_all_is_done(gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, where paper_run.py's cells start theirs: profiles and a run, then nothing more to do."""
     paper_run = importlib.import_module("paper_run")
-    monkeypatch.setattr(gpu_day, "jobs", lambda seeds: [
+    monkeypatch.setattr(gpu_day, "jobs", lambda seeds, theirs: [
         gpu_day.Job("profile", "digits-if50", ("profile", "fsgl:0", "--warmup", "1", "--steps", "2", "--repeats", "2"),
                     limited=False),
         gpu_day.Job("paper-run", "digits-if50", ("run", "fsgl:0")),
@@ -86,14 +86,46 @@ def test_a_day_goes_on_until_all_is_done(gpu_day: ModuleType, tmp_path: Path, mo
 def test_what_stopped_goes_on_and_what_failed_is_told(
     gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codes: list[int], expected: int, status: str
 ) -> None:
-    monkeypatch.setattr(gpu_day, "jobs", lambda seeds: [gpu_day.Job("one", "digits-if50", ("run", "fsgl:0"))])
+    monkeypatch.setattr(gpu_day, "jobs", lambda seeds, theirs: [gpu_day.Job("one", "digits-if50", ("run", "fsgl:0"))])
     (tmp_path / "digits-if50.npz").touch()
     answers = iter(codes)
     monkeypatch.setattr(gpu_day, "start", lambda *words: next(answers))
     for _ in codes:
         found = gpu_day.main(["--runs", str(tmp_path), "--minutes", "5"])
     assert found == expected
-    assert json.loads((tmp_path / "gpu-day.json").read_text()) == {"one": status}
+    state = json.loads((tmp_path / "gpu-day.json").read_text())
+    assert state == {"one": {"status": status, "words": ["run", "fsgl:0"]}}
+
+
+def test_a_job_of_other_words_is_another_job(
+    gpu_day: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More seeds than before: what was done is not all of it."""
+    cells: list[list[str]] = []
+    monkeypatch.setattr(gpu_day, "start", lambda script, *words: cells.append([w for w in words if ":" in w]) or 0)
+    (tmp_path / "cifar10-if100.npz").touch()
+    command = ["--runs", str(tmp_path), "--minutes", "5", "--only", "grid-cifar10"]
+    for seeds, times in (("1", 1), ("1", 1), ("2", 2)):
+        assert gpu_day.main([*command, "--seeds", seeds]) == 0
+        assert len(cells) == times
+    assert 2 * len(cells[0]) == len(cells[1])
+
+
+def test_every_job_is_a_command_that_its_script_takes(gpu_day: ModuleType) -> None:
+    """By the scripts' own parsers: a misspelt option would end a day's job on the machine."""
+    paper_run, published = importlib.import_module("paper_run"), importlib.import_module("published_code")
+    for job in gpu_day.jobs(theirs="release"):
+        given = [*job.words, "--results", "results", "--commit", "c"]
+        if job.script == "paper_run.py":
+            limited = ["--runs", "runs", "--limit", "9", "--grace", "1"] if job.limited else []
+            options = paper_run.parse([*given, "--data", "x.npz", *limited])
+            assert options.cells == [word for word in job.words if ":" in word.partition("=")[0]]
+            assert all("=" in word for word in options.settings)
+        elif job.script == "published_code.py":
+            assert published.parser().parse_args([*given, "--data", "x.npz"]).folder == "release"
+        else:
+            assert job.script == "decoding.py"
+            gpu_day.decoding.parser().parse_args([*job.words, "--record", "results"])
 
 
 def test_jobs_are_processes_of_their_own(gpu_day: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

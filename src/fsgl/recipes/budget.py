@@ -47,18 +47,24 @@ def fc_cb_budget(experiment: Experiment, class_counts: Sequence[int]) -> float |
 
 
 def is_short(runs: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether runs of one comparison had too short a schedule for their methods to be judged by."""
+    """Whether runs of one comparison had too short a schedule for their methods to be judged by.
+
+    Features that are good from the start, as of pretrained weights, need few epochs: those are none.
+    """
     found = _budgets(runs)
-    return bool(runs[0]["settings"]["optim"]["epochs"] < ENOUGH_EPOCHS) or (
-        found is not None and found[0] < ENOUGH_BUDGET
+    return not from_weights(runs[0]) and (
+        bool(runs[0]["settings"]["optim"]["epochs"] < ENOUGH_EPOCHS)
+        or (found is not None and found[0] < ENOUGH_BUDGET)
     )
 
 
-def budget_note(runs: Sequence[Mapping[str, Any]]) -> str | None:
-    """The sentence below a short comparison from scratch of methods which predict by ``fc_cb``; None for others.
+def from_weights(run: Mapping[str, Any]) -> bool:
+    """Whether a run began with pretrained weights."""
+    return (run["settings"].get("transfer") or {}).get("weights") is not None
 
-    On features that are good from the start, as of pretrained weights, few steps are enough: there it is not said.
-    """
+
+def budget_note(runs: Sequence[Mapping[str, Any]]) -> str | None:
+    """The sentence below a short comparison from scratch of methods which predict by ``fc_cb``; None for others."""
     found = _budgets(runs)
     if found is None or not is_short(runs):
         return None
@@ -75,8 +81,7 @@ def _budgets(runs: Sequence[Mapping[str, Any]]) -> tuple[float, float] | None:
     found = []
     for run in runs:
         settings = run["settings"]
-        pretrained = (settings.get("transfer") or {}).get("weights") is not None
-        if "feature_scaling" in settings["method"] and not pretrained:
+        if "feature_scaling" in settings["method"] and not from_weights(run):
             experiment = Experiment.from_json({**settings, "data": {**settings["data"], "root": ""}}, "record")
             full = override(experiment, f"optim.epochs={PUBLISHED_EPOCHS}")
             own, published = (fc_cb_budget(each, run["class_counts"]) for each in (experiment, full))

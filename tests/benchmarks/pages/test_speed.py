@@ -139,22 +139,28 @@ def test_a_profile_stands_beside_the_authors_release_on_the_same_machine(tmp_pat
     }  # fmt: skip
     content = {
         "settings": settings, "data": {"train": 12608}, "seconds_per_step": 0.016, "share_of_matrix_rate": 0.142,
-        "device": device, "runtime": {"cuda_graphs": True},
+        "device": device, "runtime": {"cuda_graphs": True}, "matrix_dtype": "bfloat16",
     }  # fmt: skip
     write_record(tmp_path, "profile", "p", "paper_run.py profile", ON_GPU | {"precision": "bf16"}, content)
-    theirs = {"seconds_per_step": 0.56, "changed": "zero gradients"}
+    words = ["--dataset", "cifar100", "-a", "resnet34", "-b", "64"]
+    theirs = {
+        "seconds_per_step": 0.56, "changed": "zero gradients", "precision": "float32", "images": 12608,
+        "arguments": words,
+    }  # fmt: skip
     write_record(tmp_path, "published-code", "theirs", "published_code.py", ON_GPU, theirs)
     write_record(tmp_path, "published-code", "slower", "published_code.py", ENVIRONMENT, theirs | {"changed": "other"})
+    other = theirs | {"changed": "other", "arguments": [*words[:-1], "32"]}
+    write_record(tmp_path, "published-code", "batch", "published_code.py", ON_GPU, other)
     page = speed_page(tmp_path)
     assert "**cifar100 IF 50, resnet34, fsgl, batch 64, bf16, replayed as a CUDA graph**" in page
     assert cells(page, "a step |")[1] == "16.0 ms"
-    assert cells(page, "share of the matrix")[1] == "14.2%"
+    assert cells(page, "share of the matrix rate, bfloat16")[1] == "14.2%"
     assert cells(page, "a paper run")[1] == "630 s"  # 39,400 steps
     assert cells(page, "the GPU is busy")[1] == "94% of the time"
     assert cells(page, "a step of the authors")[1] == "560 ms, 35 times as long"
     assert cells(page, r"batch\_norm") == [r"batch\_norm", "144", "1.74"]
     assert cells(page, "sm90")[0] == r"sm90\_xmma\_fprop, tilesize64x64x64"
-    assert "The release: zero gradients." in page
+    assert "kernel by kernel: zero gradients." in page
     assert "other" not in page
 
 
