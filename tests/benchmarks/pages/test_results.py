@@ -157,6 +157,17 @@ def test_what_to_use_says_what_is_told_apart() -> None:
     assert "mixup +1.0" in line["mixing alone"]
     assert "| – |" in line["you can trai"], "two seeds say too little"
     assert "mixup 6.0" in line["probabilitie"]
+    assert line["a network is"].count("–") == 1  # nobody adjusted a run
+    for number, record in enumerate(records[:3]):  # but the records of these hold what it would give
+        record["content"]["heads"] = {
+            "fc minus log prior": {"balanced": 80.0 + 1.1 * number}, "fc, rows of length 1": {"balanced": 75.5 + number},
+        }  # fmt: skip
+    page = which_page([("digits, 40 epochs", records)])
+    line = {row.split("|")[1].strip()[:12]: row for row in page.splitlines() if row.startswith("| ")}
+    assert "+10.1" in line["a network is"]
+    assert "tau-norm" in line["or its class"].split("|")[2]
+    assert "+5.5" in line["or its class"]
+    assert "mixup 6.0" in line["probabilitie"]  # of those whose error is known
 
 
 def test_tuned_and_as_it_comes_stand_side_by_side_at_equal_seeds() -> None:
