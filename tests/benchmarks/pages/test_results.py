@@ -160,7 +160,8 @@ def test_what_to_use_says_what_is_told_apart() -> None:
     assert line["a network is"].count("–") == 1  # nobody adjusted a run
     for number, record in enumerate(records[:3]):  # but the records of these hold what it would give
         record["content"]["heads"] = {
-            "fc minus log prior": {"balanced": 80.0 + 1.1 * number}, "fc, rows of length 1": {"balanced": 75.5 + number},
+            "fc minus log prior": {"balanced": 80.0 + 1.1 * number},
+            "fc, rows of length 1": {"balanced": 75.5 + number},
         }  # fmt: skip
     page = which_page([("digits, 40 epochs", records)])
     line = {row.split("|")[1].strip()[:12]: row for row in page.splitlines() if row.startswith("| ")}
