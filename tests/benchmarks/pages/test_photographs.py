@@ -49,12 +49,19 @@ def test_auto_stands_beside_the_recipes_seed_by_seed(tmp_path: Path, drawn: str,
             )
             if way == "auto":
                 rows[-1]["auto"] = {
-                    "test_interval": {"low": score - 5, "high": score + 5}, "expected": {"mean": 66.6},
+                    "test_interval": {"mean": score, "low": score - 5, "high": score + 5},
+                    "expected": {"mean": 66.6},
                     "chosen": {"name": f"choice of seed {seed}"},
                 }  # fmt: skip
     environment = {"processor": "a processor", "cores": 2, "commit": "f" * 40}
     write_record(tmp_path, "auto", "auto-x", "the command", environment, {"images": "x", "minutes": 3.0, "rows": rows})
-    page = photographs_page(tmp_path)
+    wanted = {"images": "stamps", "minutes": 3.0, "rows": rows}
+    write_record(tmp_path, "auto", "auto-y", "the command", environment, wanted)
+    page, other = photographs_page(tmp_path).split("## stamps")
+    assert "**70 was wanted here, and is reached by 1 of 2 seeds.** What was tried by hand" in other
+    assert "was wanted" not in page
+    assert "(auto minus it: -1.5 [-71.4, +68.4] over the seeds)" in page.replace("\\", "")
+    assert "(on average +1.6 from what the test images gave)" in page
     assert "| `fsgl auto --minutes 3` | 70.0 | 60.0 | 65.0 | 100 to 101 |" in page  # two seeds have no spread
     assert "glmc has the highest mean (66.5; auto 65.0); its figure is within, outside auto's own" in page
     assert "choice of seed 0; choice of seed 1" in page
