@@ -335,6 +335,26 @@ class Browser:
         self.close()
 
 
+# What is wider than its place, but for what scrolls by itself.
+BEYOND = """[...document.querySelectorAll('body *')].filter(e => !e.closest('.wide, .scroll, figure div')
+    && e.scrollWidth > e.clientWidth && e.clientWidth).map(e => e.outerHTML.slice(0, 120))"""
+
+
+@pytest.fixture
+def fits(open_page: Callable[[str], Browser]) -> Callable[[Path], None]:
+    """Fails where a page is wider than the window, of a phone or a screen."""
+
+    def look(page: Path) -> None:
+        with open_page(page.resolve().as_uri()) as browser:
+            for width in (360, 390, 800, 1400):
+                browser.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1,
+                             mobile=width < 500)  # fmt: skip
+                assert browser.evaluate("document.documentElement.scrollWidth") <= width, browser.evaluate(BEYOND)
+                assert browser.evaluate(BEYOND) == []
+
+    return look
+
+
 @pytest.fixture
 def open_page(tmp_path: Path) -> Callable[[str], Browser]:
     """Opens a URL in headless Chromium, as a context."""

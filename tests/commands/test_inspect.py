@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +47,12 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "val" / "cat").mkdir(parents=True)
     Image.new("L", (100, 100), 30).save(root / "val" / "cat" / "grey.png")
     return root
+
+
+def test_the_page_fits_a_phone_and_a_screen(photos: Path, fits: Callable[[Path], None]) -> None:
+    (photos / "train" / NASTY).rename(photos / "train" / ("without" + "a" * 80 + "place"))
+    assert main(["inspect", "photos", "--html", "page.html", "--workers", "0", "--label-minutes", "0"]) == 0
+    fits(Path("page.html"))
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def test_every_class_is_in_the_csv_under_its_whole_name(trained: Path, tmp_path:
     assert said in (tmp_path / "report.html").read_text()
     counts = [int(row["train images"]) for row in rows]
     assert counts == sorted(counts, reverse=True)
+
+
+def test_the_page_fits_a_phone_and_a_screen(trained: Path, tmp_path: Path, fits: Callable[[Path], None]) -> None:
+    assert main(["report", str(trained), "--out", str(tmp_path), "--workers", "0"]) == 0
+    fits(tmp_path / "report.html")
 
 
 def test_mistakes_say_where_the_network_looked_and_what_is_near(trained: Path, tmp_path: Path) -> None:
