@@ -131,7 +131,7 @@ def _fine_tuning(record: Mapping[str, Any]) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     frozen, others = rows[0]["test"]["balanced"], [row for row in rows[1:] if row["test"]["balanced"] is not None]
     better = [row["way"] for row in others if row["test"]["balanced"] > frozen]
-    some = f"{', '.join(better)}: of the ways of training everything these beat"
+    some = f"{'; '.join(f'`{way}`' for way in better)}: of the ways of training everything these beat"
     verdict = some if better else "No way of training everything beats"
     return (
         f"## {content['images']}: frozen or fine-tuned\n\n{table}\n\n`{record['command']}`: Balanced Softmax at "
