@@ -7,15 +7,18 @@ import re
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from tests import forked
 
 import fsgl
 from fsgl.commands.cli import main
+from fsgl.models import assemble
 
 TINY = ["--image-size", "32", "--workers", "0", "--device", "cpu", "--jobs", "1", "optim.epochs=3"]
 COLOURS = {"red fish": (200, 60, 60), "green fish": (60, 190, 70), "blue fish": (60, 80, 200)}
@@ -95,6 +98,59 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
         assert main(["auto", *words]) == 2, words
         assert reason in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("trials_forked")
+def test_features_that_cannot_fit_end_it_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a clock that goes on by 0.36 seconds with each image, and not otherwise."""
+    monkeypatch.chdir(tmp_path)
+    passed: list[int] = []
+    seen = assemble.seen
+
+    def slow(backbone: torch.nn.Module, images: torch.Tensor, stacked: bool) -> torch.Tensor:
+        passed.append(len(images))
+        return seen(backbone, images, stacked)
+
+    monkeypatch.setattr(assemble, "seen", slow)
+    for module in ("fsgl.automatic.clock", "fsgl.commands.auto"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: 0.36 * sum(passed)))
+    assert main(["auto", "digits", "--minutes", "2", "--feature-cache", "kept", *TINY]) == 2
+    said = capsys.readouterr().err
+    assert "917 images at 32 pixels need about 6 minutes for their features alone, and 2 min were left" in said
+    assert "give --minutes 7 or more in all" in said
+    assert "fsgl train balanced-softmax --data digits" in said
+    assert len(said.splitlines()) == 1
+    assert sum(passed) <= 128  # two passes
+    assert not list(Path("kept").glob("*"))  # nothing half-made
+    assert not list(Path("runs/auto-digits").rglob("*.json"))  # nor any of the minutes charged
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("trials_forked")
+def test_too_few_minutes_are_answered_with_enough(
+    fish: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(fish.parent)
+    monkeypatch.setattr("fsgl.automatic.run.PATIENCE", 1)
+    monkeypatch.setattr("fsgl.automatic.whole.MARGIN", 1e-6)  # heads alone
+    command = ["auto", "fish", "--feature-cache", "kept", *TINY]
+    spent = []
+    for _ in range(2):
+        assert main([*command, "--minutes", "0.1"]) == 2
+        said = capsys.readouterr().err
+        found = re.search(
+            r"--minutes 0\.1 is too few for one trial: (\d+) s are spent, by all sessions of this run; .*"
+            r" --minutes (\d+) or more, .*: fsgl train balanced-softmax --data fish$", said.strip()
+        )  # fmt: skip
+        assert found, said
+        spent.append(int(found[1]))
+    assert spent[0] < spent[1]
+    kept = {path: path.stat().st_mtime_ns for path in Path("kept").glob("*")}
+    assert main([*command, "--minutes", found[2]]) == 0
+    assert kept.items() <= {path: path.stat().st_mtime_ns for path in Path("kept").glob("*")}.items()
+    assert json.loads(Path("runs/auto-fish/experiment.json").read_text())["auto"]["trials"] >= 1
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ def test_what_was_kept_says_nothing_of_what_others_cost(an_image: float, views: 
     auto = object.__new__(_Auto)
     base = SimpleNamespace(transfer=SimpleNamespace(cached_views=2))
     auto.planned = SimpleNamespace(bases={"fsgl": base})  # type: ignore[assignment]
-    auto.clock = SimpleNamespace(spent=10.0, left=100.0)  # type: ignore[assignment]
+    auto.clock = SimpleNamespace(spent=10.0, session=10.0, left=100.0)  # type: ignore[assignment]
     auto.data = SimpleNamespace(train=range(100))  # type: ignore[assignment]
     begun: list[int] = []
     auto._featured = lambda views: begun.append(views)  # type: ignore

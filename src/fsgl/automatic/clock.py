@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,11 @@ class Clock:
         return self._earlier + time.monotonic() - self._began
 
     @property
+    def session(self) -> float:
+        """Seconds of this session."""
+        return self.spent - self._earlier
+
+    @property
     def left(self) -> float:
         """Seconds until the end."""
         return self._all - self.spent
@@ -60,6 +66,11 @@ class Clock:
     def ending(self) -> float:
         """Seconds that are kept for the end: the choice, calibration, the page."""
         return max(LEAST_ENDING, ENDING_SHARE * self._all)
+
+    @staticmethod
+    def enough(seconds: float) -> int:
+        """Whole minutes in which so many seconds are left over for all but the end."""
+        return max(1, math.ceil(max((seconds + LEAST_ENDING) / 60, seconds / (1 - ENDING_SHARE) / 60)))
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:

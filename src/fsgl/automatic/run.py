@@ -19,6 +19,7 @@ from fsgl.automatic.candidates import Candidate, space_of
 from fsgl.automatic.clock import Clock
 from fsgl.automatic.display import Display
 from fsgl.automatic.finish import Outcome, finish
+from fsgl.automatic.foretelling import Foretelling, least_of_trial, too_few_for_a_trial, ways
 from fsgl.automatic.heads import Pool
 from fsgl.automatic.ray_workers import RayWorkers, ray_workers
 from fsgl.automatic.search import Study, Trial, recipes_for
@@ -26,6 +27,7 @@ from fsgl.automatic.whole import FineTuning
 from fsgl.automatic.worker import logits_file
 from fsgl.automatic.workers import Workers, workers
 from fsgl.data.draw.folds import NEVER, validation_folds
+from fsgl.data.load import BOTH
 from fsgl.data.stream.features import ImageFeatures
 from fsgl.engine.interrupts import Interrupts
 from fsgl.errors import UserError
@@ -69,6 +71,8 @@ class _Auto:
         self.placement = asked.runtime.place()
         self.an_image = 0.0
         """Seconds of an image on its way through the backbone, with its reading where features were computed."""
+        self.again = 0.0
+        """Seconds that a next session needs until it has images and features that are kept."""
 
     def run(self) -> Outcome:
         first = self.planned.first
@@ -99,17 +103,15 @@ class _Auto:
             if not study.trials and interrupts.signalled:
                 return Outcome(self.folder, None, interrupts.signal_number)
             if study.best is None and not study.trials:
-                raise UserError(
-                    f"{self.asked.minutes:g} minutes are too few for one trial (features: "
-                    f"{self.clock.parts['features']:.0f} s, which are kept); give --minutes more"
-                )
+                trial = max(self._least_of_trial(), self.clock.parts["search"])
+                raise too_few_for_a_trial(self.clock, self.asked.minutes, self.again, trial, self.asked.data)
             outcome = finish(study, pool, self.data, self.folder, self.clock, self.display, self.asked.runtime, whole)
             self._remember()
             return replace(outcome, signal_number=interrupts.signal_number)
 
     def _features(self) -> ModelWithData:
         """The network with features of all images: as they are, and augmented ones where there is time for them."""
-        views, before = 1, self.clock.spent
+        views, before, self.again = 1, self.clock.spent, self.clock.session
         most = max(each.transfer.cached_views for each in self.planned.bases.values())
         network = self._featured(views)
         # Features that were kept took no time, and say nothing of what others will take.
@@ -134,9 +136,21 @@ class _Auto:
         return (time.perf_counter() - start) / MEASURED
 
     def _featured(self, views: int) -> ModelWithData:
+        """Raises UserError where the first view is clearly too long for the minutes."""
         experiment = override(self.planned.first, f"transfer.cached_views={views}")
         network = build_network(experiment, self.data, self.placement.device)
-        return featured(network, replace(self.asked.runtime, show=self.asked.show), self.placement)
+        twice = not self.data.in_memory and self.data.spec.view == BOTH
+        quicker = ways(self.asked.data, twice)
+        told = Foretelling(self.clock, self._least_of_trial(), network.data.image_size, quicker)
+        runtime = replace(self.asked.runtime, show=self.asked.show)
+        found = featured(network, runtime, self.placement, told if views == 1 else None)
+        if views == 1 and not told.called:  # then a next session needs as long for them
+            self.again += self.clock.spent - told.began
+        return found
+
+    def _least_of_trial(self) -> float:
+        folds = self.planned.folds if self.data.val is None else 1
+        return least_of_trial(self.planned.first, len(self.data.train), self.data.num_classes, folds)
 
     def _pool(self, network: ModelWithData) -> Pool:
         data, kept = network.data, ~self.data.unreadable(self.data.train)

@@ -13,6 +13,7 @@ of 64, with the recipe's own losses, samplers and SAM, on as many views as the m
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,13 @@ def begin_heads(
     return {"epochs": transfer.probe_epochs, "loss": loss, "seconds": time.perf_counter() - start}
 
 
-def featured(network: ModelWithData, runtime: Runtime, placement: Placement) -> ModelWithData:
-    """The network with cached features, the leader first: it computes those that are missing."""
+def featured(
+    network: ModelWithData, runtime: Runtime, placement: Placement, told: Callable[[int, int], None] | None = None
+) -> ModelWithData:
+    """The network with cached features, the leader first: it computes those that are missing.
+
+    told: as of ``with_cached_features``.
+    """
     processes, folder = placement.processes, folder_of_features(runtime)
     set_compute_dtype(network.model, placement.precision)
     processes.begin_alike(network.model)
@@ -97,7 +103,7 @@ def featured(network: ModelWithData, runtime: Runtime, placement: Placement) -> 
 
     def found() -> ModelWithData:
         quiet = not (processes.leader and runtime.show)
-        return with_cached_features(network, folder, placement.device, runtime.workers, quiet)
+        return with_cached_features(network, folder, placement.device, runtime.workers, quiet, told=told)
 
     first = found() if processes.leader else None
     processes.agree(None)

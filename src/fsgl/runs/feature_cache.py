@@ -52,20 +52,21 @@ def default_folder() -> Path:
 
 def with_cached_features(
     network: ModelWithData, folder: Path, device: torch.device, workers: int = 0, quiet: bool = False,
-    parts: Sequence[str] = PARTS,
+    parts: Sequence[str] = PARTS, told: Callable[[int, int], None] | None = None,
 ) -> ModelWithData:  # fmt: skip
     """The network with features in place of the images of these parts, from ``folder`` or computed and kept there.
 
     Images that cannot be read are left out and listed in the data's ``bad``, as in training on images. Raises UserError
     where none is left or the disk does not take the features.
+    told: while they are computed, of how many are done, of how many that were not there, over all parts. What it raises
+    ends that; the views that are whole are kept.
     """
     cache = _Cache(network, folder, device, workers, quiet)
-    views = {"train": network.experiment.transfer.cached_views}
-    found: dict[str, Any] = {
-        part: cache.features(part, images, views.get(part, 1))
-        for part in parts
-        if (images := getattr(network.data, part)) is not None
-    }
+    there = [(part, images) for part in parts if (images := getattr(network.data, part)) is not None]
+    views = {part: network.experiment.transfer.cached_views if part == "train" else 1 for part, _ in there}
+    if told is not None:
+        cache.tell(told, sum(cache.missing(part, images, views[part]) for part, images in there))
+    found: dict[str, Any] = {part: cache.features(part, images, views[part]) for part, images in there}
     if cache.computed and not quiet:
         print(f"features are kept in {folder} ({cache.computed / 2**20:,.0f} MiB new; remove what you need no more)")
     return dataclasses.replace(network, data=dataclasses.replace(network.data, **found))
@@ -118,6 +119,16 @@ class _Cache:
         self._weights = digest(self._model.backbone)
         self.computed = 0
         """Bytes that were not there and are now."""
+        self._before = 0  # images of views that were computed before this one
+
+    def tell(self, told: Callable[[int, int], None], total: int) -> None:
+        """From now on of all that is computed, of which there are so many."""
+        self._told = lambda done, count: told(self._before + done, total)
+
+    def missing(self, part: str, images: Images, views: int) -> int:
+        """Images to compute, one for each view."""
+        paths = [self._path(self._decides(part, images, view)) for view in range(views)]
+        return len(images) * sum(not path.exists() for path in paths)
 
     def features(self, part: str, images: Any, views: int) -> ImageFeatures:
         found = ImageFeatures(tuple(self._view(part, images, view) for view in range(views)), images.labels)
@@ -128,8 +139,7 @@ class _Cache:
 
     def _view(self, part: str, images: Images, view: int) -> np.ndarray:
         decides = self._decides(part, images, view)
-        name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
-        array = self._folder / f"{name}.npy"
+        array = self._path(decides)
         found = _opened(array)
         if found is None or len(found) != len(images):
             self._compute(array, part, images, view, decides)
@@ -139,6 +149,10 @@ class _Cache:
         if found is None:  # another process, or a failing disk
             raise UserError(f"{array}: changed while it was written; is the folder used by another program?")
         return found
+
+    def _path(self, decides: dict[str, Any]) -> Path:
+        name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+        return self._folder / f"{name}.npy"
 
     def _decides(self, part: str, images: Images, view: int) -> dict[str, Any]:
         """All that the figures follow from."""
@@ -162,12 +176,15 @@ class _Cache:
         self._model.eval()
         with _replacing(array) as path, torch.inference_mode():
             for positions, shown in batches:
-                features = self._forward(shown.to(self._device)).float().cpu().numpy()
+                passed = []
+                for some in portions(shown.to(self._device), self._data.image_size):
+                    passed.append(self._model.features(some).float().cpu())
+                    self._told(done + sum(map(len, passed)), count)
+                features = torch.cat(passed).numpy()
                 if written is None:
                     written = np.lib.format.open_memmap(path, "w+", np.float32, (count, features.shape[1]))
                 written[positions] = features
                 done += len(features)
-                self._told(done, count)
                 if not self._quiet and time.monotonic() - told > TELL_EVERY:
                     told = time.monotonic()
                     speed = done / (told - start)
@@ -179,10 +196,7 @@ class _Cache:
             del written
             array.with_suffix(".json").unlink(missing_ok=True)  # of an older file of this name
         write_json(array.with_suffix(".json"), known)
-        self.computed += size
-
-    def _forward(self, shown: Tensor) -> Tensor:
-        return torch.cat([self._model.features(some) for some in portions(shown, self._data.image_size)])
+        self.computed, self._before = self.computed + size, self._before + count
 
     def _bad(self, images: Images) -> dict[str, str]:
         """Reasons by location, of the images that were found unreadable."""
