@@ -55,6 +55,7 @@ def _foot(record: Mapping[str, Any]) -> str:
         f"{environment['processor']}, {environment['threads']} thread"
         f"{'s' if environment['threads'] != 1 else ''}, on a shared machine (load average {content['load'][0]:.1f} and "
         f"{content['load'][1]:.1f}), so that they are upper bounds. One seed; a few-shot figure rests on a handful of "
-        "images, and other draws of the test images gave other figures ([photographs.md](photographs.md), \"fsgl auto\")."
+        "images, and other draws of the test images gave other figures ([photographs.md](photographs.md), \"fsgl "
+        "auto\")."
         f"{middle_alone(content)}\n"
     )
