@@ -169,14 +169,15 @@ def test_without_weights_or_time_the_reason_is_one_line(
 
 
 def test_too_many_images_for_the_time_are_judged_in_part(fish: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that every batch of 8 moves by a second: 32 images do not fit into 3.5 of them, half of them do."""
-    now = [0.0]
+    """By a clock that every 8 images move by a second: 32 images do not fit into 3.5 of them, half of them do."""
+    now, before = [0.0], [0]
     monkeypatch.setattr("fsgl.inspection.pretrained.time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr("fsgl.inspection.pretrained.FIRST", 8)
     monkeypatch.setattr("fsgl.runs.feature_cache.BATCH", 8)
 
     def told(done: int, count: int) -> None:
-        now[0] += 1
+        now[0] += (done - before[0] if done > before[0] else done) / 8
+        before[0] = done
 
     source = find_source(fish)
     found = pretrained_rows(source, "fish", {}, [], 3.5, told=told)

@@ -219,9 +219,11 @@ def test_a_bad_image_is_black_in_evaluation_and_noted(with_bad: ImageFiles) -> N
 
 
 def test_workers_start_once(files: ImageFiles) -> None:
+    others = {process.pid for process in multiprocessing.active_children()}  # of other tests, and may end meanwhile
     stream = DecodingStream(files, CLASSES, SPEC, MEAN, STD, workers=1, views=SMALL)
     list(stream.batches(0))
-    before = {process.pid for process in multiprocessing.active_children()}
+    before = {process.pid for process in multiprocessing.active_children()} - others
+    assert len(before) == 1
     first = next(stream.batches(1))  # left in the middle
     assert_same([first], [next(DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=SMALL).batches(1))])
     assert_same(list(stream.batches(2)), list(DecodingStream(files, CLASSES, SPEC, MEAN, STD, views=SMALL).batches(2)))
