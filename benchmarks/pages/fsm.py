@@ -234,7 +234,7 @@ def _table(title: str, heading: str, rows: Sequence[tuple[str, Difference]], wha
         effect = EMPTY if difference.effect_size is None else f"{difference.effect_size:+.1f}"
         words, shown = EMPTY, EMPTY
         if p is not None:
-            shown = f"{p:.3f}"
+            shown = f"{p:.3f}" if p >= 0.0005 else "< 0.001"
             words = "not distinguishable" if p >= ALPHA else "better" if interval.mean > 0 else "worse"
         cells.append((name, str(interval.n), f"{interval.mean:+.1f}", bounds, effect, shown, words))
     headings = (heading, "seeds", what, "95 % interval", "effect", "p (Holm)", "in words")

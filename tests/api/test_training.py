@@ -106,6 +106,8 @@ def test_it_says_what_it_understood(
         ({"batch_size": 1}, "2 or more"),
         ({"recipe": "fsgll"}, "did you mean 'fsgl'"),
         ({"val": 2}, "below 1"),
+        ({"time_budget": "10"}, "time_budget is in minutes"),
+        ({"time_budget": 0}, "time_budget is in minutes"),
     ],
 )
 def test_mistakes_leave_no_folder(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,14 +111,18 @@ def compare(
     ...     found.table().headings[:3]
     ('method', 'settings', 'seeds')
     """
-    words = [Word.read(text) for text in dict.fromkeys([recipes] if isinstance(recipes, str) else recipes)]
+    given = [recipes] if isinstance(recipes, str) else recipes
+    named: list[Any] = [*given] if isinstance(given, Iterable) else [given]
+    if not all(isinstance(text, str) for text in named):
+        raise UserError(f"recipes must be names, such as ['cross-entropy', 'fsgl'], not {recipes!r}")
+    words = [Word.read(text) for text in dict.fromkeys(named)]
     if not words:
         raise UserError("name the recipes to compare")
     held = against or words[0].text
     if held not in {word.text for word in words}:
         raise UserError(f"against={held!r}: it is none of {', '.join(word.text for word in words)}")
-    if seeds < 1:
-        raise UserError(f"seeds must be 1 or more, not {seeds}")
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        raise UserError(f"seeds is how many there are, 1 or more, not {seeds!r}")
     assignments, runtime = split_settings({**settings, **({} if epochs is None else {"epochs": epochs})})
     if strange := runtime.keys() - _PASSED.keys():
         raise UserError(f"'{min(strange)}' is for fsgl.train; compare takes {', '.join(_PASSED)}")
