@@ -125,7 +125,8 @@ class Cell:
 
     def _is_complete(self) -> bool:
         path = self.folder / "experiment.json"
-        return path.exists() and read_json(path)["status"] == "complete"
+        looked = not self.options.closer_look or (self.folder / CLOSER_LOOK).exists()  # it may have died before that
+        return looked and path.exists() and read_json(path)["status"] == "complete"
 
     def _record_file(self) -> Path:
         return Path(self.options.results) / f"{self.name}.json"

@@ -84,8 +84,10 @@ def wanted(cells: Sequence[Cell], folder: Path, labels: Sequence[str]) -> list[C
 
 def run(options: argparse.Namespace) -> int:
     """Train what is lacking; 1 where a run failed."""
-    failed = False
-    for number, rows in enumerate(boards(read_records(options.folder, "run"))):
+    failed, found = False, boards(read_records(options.folder, "run"))
+    if not found:
+        raise UserError(f"{options.folder}: no record of a run is there")
+    for number, rows in enumerate(found):
         grid = cells_of(rows, range(options.seeds), options.root, options.runs / f"board-{number}")
         todo = wanted(grid, options.folder, list(rows))
         lacking = [cell for cell in todo if cell.word.text in rows]

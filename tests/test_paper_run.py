@@ -200,6 +200,12 @@ def test_cells_are_recorded_once_and_a_failing_one_fails_alone(
     assert call(words[0], *words[2:], "--tag", "tiny") == 0
     assert before == [path.stat().st_mtime_ns for path in (weights, tmp_path / "results" / f"{record['name']}.json")]
 
+    (weights.parent / "closer-look.json").unlink()  # as where it died between the training and that
+    (tmp_path / "results" / f"{record['name']}.json").unlink()
+    assert call(words[0], *words[2:], "--tag", "tiny", "--closer-look") == 0
+    (again,) = read_records(tmp_path / "results", "run")
+    assert again["content"]["heads"] == content["heads"]
+
 
 def test_run_stopped_at_the_limit_goes_on_to_the_same_bits(
     call: Calls, paper_run: ModuleType, drawn_data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

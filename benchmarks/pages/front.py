@@ -73,9 +73,9 @@ def front_part(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], d
     for _, records in comparisons:
         if (found := trained(records)) is not None:
             together[found.network].append(found)
-    parts = []
+    parts: list[str] = []
     for (backbone, epochs, _), cells in together.items():
-        name = f"results-{backbone}".replace(":", "-")
+        name = f"results-{backbone}".replace(":", "-") + (f"-{len(parts) + 1}" if parts else "")
         size = (8.0, 0.6 + 2.6 * len(cells))
         drawing = draw(lambda figure, cells=cells: groups_figure(figure, cells), size)  # type: ignore[misc]
         write_files(drawing, docs, name)

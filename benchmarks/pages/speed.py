@@ -112,7 +112,7 @@ def profile_tables(record: Mapping[str, Any], theirs: Sequence[Mapping[str, Any]
 def _same_step(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
     """Whether the release's command trains what was profiled."""
     settings, words = ours["settings"], theirs["arguments"]
-    told = dict(zip(words[::2], words[1::2], strict=True))
+    told = dict(zip(words[::2], words[1::2], strict=False))
     wanted = {
         "--dataset": settings["data"]["name"], "-a": settings["backbone"], "-b": str(settings["optim"]["batch_size"]),
     }  # fmt: skip

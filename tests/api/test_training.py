@@ -107,6 +107,7 @@ def test_it_says_what_it_understood(
         ({"recipe": "fsgll"}, "did you mean 'fsgl'"),
         ({"val": 2}, "below 1"),
         ({"time_budget": "10"}, "time_budget is in minutes"),
+        ({"time_budget": [10]}, "time_budget is in minutes"),
         ({"time_budget": 0}, "time_budget is in minutes"),
     ],
 )

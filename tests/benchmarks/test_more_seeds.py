@@ -70,3 +70,5 @@ def test_a_row_of_two_settings_is_refused(
     assert more_seeds.main([str(tmp_path / "r"), "--seeds", "3", "--runs", str(tmp_path / "more")]) == 2
     assert "which is of the same row" in capsys.readouterr().err
     assert trained == []
+    assert more_seeds.main([str(tmp_path / "nothing"), "--seeds", "3"]) == 2
+    assert "nothing: no record of a run is there" in capsys.readouterr().err

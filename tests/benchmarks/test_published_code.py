@@ -69,6 +69,8 @@ def test_steps_are_timed_without_what_is_set_up_once(
     assert found["steps"] >= 60
     assert found["images"] == 7
     assert "--rho" in found["arguments"]
+    assert program.main([*command, "--more", "-b", "4"]) == 0
+    assert json.loads((tmp_path / "published-code-cpu.json").read_text())["content"]["arguments"][-2:] == ["-b", "4"]
 
 
 def test_what_gets_nowhere_is_told_by_its_last_words(

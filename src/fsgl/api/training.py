@@ -73,7 +73,7 @@ def train(
     ...     run.predict(digits.images[:3]).shape, run.metrics["n"]
     ((3,), 359)
     """
-    if time_budget is not None and (isinstance(time_budget, str) or not time_budget > 0):
+    if time_budget is not None and (not isinstance(time_budget, int | float) or not time_budget > 0):
         raise UserError(f"time_budget is in minutes, more than 0, not {time_budget!r}")
     deadline = None if time_budget is None else time.monotonic() + 60 * time_budget
     assignments, runtime = split_settings({**settings, **({} if epochs is None else {"epochs": epochs})})
