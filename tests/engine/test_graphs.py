@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,20 @@ def test_replayed_training_is_the_ordinary_one_bit_for_bit() -> None:
         assert torch.equal(one, other), name
     # Six steps an epoch: three to warm up, one of another size an epoch, the rest replayed; one recording an epoch.
     assert (recorder.recorded, recorder.replayed) == (EPOCHS, 6 * EPOCHS - 3 - EPOCHS)
+
+
+def test_an_epochs_last_batch_is_not_compiled_for() -> None:
+    torch.compiler.reset()
+    sizes: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        sizes.extend(tensor.shape[0] for tensor in inputs if tensor.ndim == 4 and tensor.shape[1:] == (3, 8, 8))
+        return graph.forward
+
+    state = make_state()
+    state.model.compile(backend=backend, dynamic=False)
+    train(state, Recorder())
+    assert set(sizes) == {6}
 
 
 @GPU

@@ -9,7 +9,9 @@ epoch, takes the ordinary way. The arithmetic is that of the ordinary step, kern
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -57,7 +59,8 @@ class GraphedUpdate:
             self._mixed = Mixed(*(tuple(map(torch.empty_like, part)) for part in (mixed.images, mixed.targets)))
             self._images, self._losses = share.total, None
         if self._mixed is None or share.total < self._images:
-            return self._update(mixed, progress, share)
+            with _uncompiled():
+                return self._update(mixed, progress, share)
         _copy(mixed, self._mixed)
         rates = tuple(float(group["lr"]) for group in self._update.optimizer.param_groups)
         if self._losses is None or self._recorded_for != (progress, share, rates):
@@ -90,6 +93,13 @@ class CudaCapture:
             losses = function()
         self._pool = graph.pool()
         return losses, graph.replay
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Within: a network that was compiled runs as it is, for another size would be compiled anew: minutes, for one
+    batch an epoch."""
+    # Nothing is compiled where nobody has loaded the compiler, which takes seconds.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _tensors(mixed: Mixed) -> list[Tensor]:
