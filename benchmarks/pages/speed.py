@@ -79,6 +79,7 @@ def profile_tables(record: Mapping[str, Any], theirs: Sequence[Mapping[str, Any]
     settings, seconds, device = content["settings"], content["seconds_per_step"], content["device"]
     steps = math.ceil(content["data"]["train"] / settings["optim"]["batch_size"]) * settings["optim"]["epochs"]
     how = "replayed as a CUDA graph" if content["runtime"]["cuda_graphs"] else "launched one kernel at a time"
+    how += ", the network by torch.compile" if content["runtime"].get("compile") else ""
     rows = [
         ("a step", f"{seconds * 1000:.1f} ms"),
         (f"share of the matrix rate, {content['matrix_dtype']}", f"{content['share_of_matrix_rate']:.1%}"),
@@ -125,6 +126,8 @@ def _kernel(name: str) -> str:
     plain = re.sub(r"<.*", "", name.replace("void ", "").split("(")[0])
     found = plain.split("::")[-1]
     found = re.sub(r"_bf16bf16\w*?_(tilesize\w+?)_.*", r", \1", found)  # cuDNN's own names
+    if found == "Kernel":  # CUTLASS's, which cuDNN brings: its template says which
+        found = re.sub(r"_\d+x\d+_.*", "", name.split("<", 1)[1].removeprefix("cutlass_tensorop_"))
     inner = re.search(r"native::(\w+_kernel_cuda)", name)
     return f"{found} ({inner[1]})" if inner else found
 

@@ -13,7 +13,7 @@ import pytest
 from fsgl.commands.cli import main
 from fsgl.comparison.entries import label_of, ranked_with
 from fsgl.comparison.grid import Cell, Word, run_grid
-from fsgl.comparison.settings_file import read_settings, settings_of, tuned
+from fsgl.comparison.settings_file import read_settings, settings_of, shared_by, tuned
 from fsgl.comparison.tune import Budget, Study, work
 from fsgl.data.draw.split import carve_validation
 from fsgl.errors import UserError
@@ -121,6 +121,11 @@ def test_the_settings_file_is_what_a_comparison_takes(tmp_path: Path) -> None:
         tuned(make_experiment("lws", "digits"), content, path)
     with pytest.raises(UserError, match=r"tuned for .*=40, and this comparison has .*=7"):
         tuned(override(found.base, "optim.epochs=7"), content, path)
+    frozen = ("backbone=timm:tf_efficientnet_lite0", "transfer.weights=package", "transfer.train=heads")
+    of_views = override(found.base, *frozen, "transfer.cached_views=2")
+    content["of"] |= {name: shared_by(of_views)[name] for name in content["of"]}
+    with pytest.raises(UserError, match=r"tuned for transfer\.cached_views=0, and this comparison has .*=2"):
+        tuned(of_views, content, path)
     path.write_text("{}")
     with pytest.raises(UserError, match="no settings of fsgl tune"):
         read_settings(path)

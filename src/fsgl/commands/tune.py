@@ -116,9 +116,11 @@ def _record(options: argparse.Namespace, content: dict[str, Any]) -> Path:
 
     of = content["of"]
     factor = of["data.imbalance_factor"]
+    views = sorted({recipe["of"]["transfer.cached_views"] for recipe in content["recipes"].values()} - {0})
     name = "-".join(filter(None, [
         "tuning", of["data.name"], None if factor is None else f"if{factor:g}", of["backbone"].replace(":", "-"),
-        f"e{of['optim.epochs']}", content["budget"].replace(" ", "-"),
+        f"e{of['optim.epochs']}", f"{'-or-'.join(map(str, views))}-views" if views else None,
+        content["budget"].replace(" ", "-"),
     ]))  # fmt: skip
     command = f"fsgl tune {' '.join(options.recipes)} ..."
     return write_record(options.record, "tuning", name, command, environment(torch.device("cpu")), content)

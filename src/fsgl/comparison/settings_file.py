@@ -3,7 +3,8 @@
 kind      "fsgl tuned settings"
 of        what the trials shared: data, network, epochs, ...; a comparison must have the same
 budget    of each recipe;  on: "validation", or so many folds
-recipes   by name: settings, the value on validation and that of the recipe's own settings, space, all trials
+recipes   by name: settings, the value on validation and that of the recipe's own settings, space, all trials, and what
+          of the comparison is the recipe's own (of)
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def settings_of(studies: Sequence[Study]) -> dict[str, Any]:
     recipes = {
         study.recipe: {
             "settings": study.best.settings, "value": study.best.value, "own_value": study.trials[0].value,
-            "chosen": study.best.number, **study.describe(),
+            "chosen": study.best.number, "of": {name: shared_by(study.base)[name] for name in _OF_A_METHOD},
+            **study.describe(),
         }
         for study in studies
     }  # fmt: skip
@@ -60,7 +62,7 @@ def tuned(experiment: Experiment, content: Mapping[str, Any], path: Path) -> Exp
         known = ", ".join(content["recipes"])
         raise UserError(f"{path} has no settings for {experiment.recipe} (only {known}); tune it with the same budget")
     mine = shared_by(experiment)
-    for name, value in content["of"].items():
+    for name, value in {**content["of"], **found.get("of", {})}.items():
         if name in mine and mine[name] != value:
             raise UserError(f"{path} was tuned for {name}={value}, and this comparison has {name}={mine[name]}")
     try:
