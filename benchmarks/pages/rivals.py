@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.published_rivals import WORDS, published
+
 from fsgl.evaluation.statistics import paired_difference
 from fsgl.methods import METHODS
 from fsgl.report.records import read_records
