@@ -3,9 +3,9 @@
     python benchmarks/gpu_day.py --minutes 25 --root data --results results
 
 In this order: a profile of the paper's step (share of the matrix rate, the top kernels, the gaps), the same replayed as
-CUDA graphs, one whole paper run, bf16 beside float32, several seeds at once, the grid that two CPU cores work on for
-days (long_runs.py) and the rivals' published cell (published_rivals.py), then the accuracy cells (four data sets,
-three seeds each), the departures and what might lift the accuracy beyond the paper's, one at a time, and the step of a
+CUDA graphs, ordinary and compiled, one whole paper run, bf16 beside float32, several seeds at once, the grid that two
+CPU cores work on for days (long_runs.py) and the rivals' published cell (published_rivals.py), then the accuracy cells
+(four data sets, three seeds each), the departures and what might lift the accuracy beyond the paper's, one at a time, and the step of a
 ResNeXt-50 on photographs that are decoded as it goes (its gaps say whether it is kept fed), beside how fast they are
 decoded. Every job is a command of paper_run.py (the last one decoding.py's) with records of its own and goes on where
 it stopped, so that the same command works through what is left; jobs that are done are named in RUNS/gpu-day.json. The
@@ -69,7 +69,9 @@ def jobs(seeds: int = 3, theirs: str | None = None) -> list[Job]:
     listed = [
         Job("profile", paper, ("profile", "fsgl:0"), limited=False),
         Job("profile-graphs", paper, ("profile", "fsgl:0", GRAPHS, "--tag", "graphs"), limited=False),
-        Job("paper-run", paper, ("run", "fsgl:0", GRAPHS)),
+        Job("profile-compiled", paper, ("profile", "fsgl:0", GRAPHS, "--compile", "--tag", "graphs-compiled"),
+            limited=False),
+        Job("paper-run", paper, ("run", "fsgl:0", GRAPHS, "--compile")),
         Job("paper-run-float32", paper, ("run", "fsgl:0", GRAPHS, "--precision", "float32", "--tag", "fp32")),
         Job("seeds-at-once", paper, ("run", *(f"fsgl:{seed}" for seed in range(seeds)), GRAPHS, "--jobs", str(seeds))),
     ]
