@@ -5,12 +5,12 @@
 In this order: a profile of the paper's step (share of the matrix rate, the top kernels, the gaps), the same replayed as
 CUDA graphs, ordinary and compiled, one whole paper run, bf16 beside float32, several seeds at once, the grid that two
 CPU cores work on for days (long_runs.py) and the rivals' published cell (published_rivals.py), then the accuracy cells
-(four data sets, three seeds each), the departures and what might lift the accuracy beyond the paper's, one at a time, and the step of a
-ResNeXt-50 on photographs that are decoded as it goes (its gaps say whether it is kept fed), beside how fast they are
-decoded. Every job is a command of paper_run.py (the last one decoding.py's) with records of its own and goes on where
-it stopped, so that the same command works through what is left; jobs that are done are named in RUNS/gpu-day.json. The
-authors' release, which is not ours to carry, is timed where --theirs names a checkout of it. Exits with 0 when all is
-done, 1 where a job failed, 3 where jobs are left for the next call.
+(four data sets, three seeds each), the departures and what might lift the accuracy beyond the paper's, one at a time,
+and the step of a ResNeXt-50 on photographs that are decoded as it goes (its gaps say whether it is kept fed), beside
+how fast they are decoded. Every job is a command of paper_run.py (the last one decoding.py's) with records of its own
+and goes on where it stopped, so that the same command works through what is left; jobs that are done are named in
+RUNS/gpu-day.json. The authors' release, which is not ours to carry, is timed where --theirs names a checkout of it.
+Exits with 0 when all is done, 1 where a job failed, 3 where jobs are left for the next call.
 """
 
 from __future__ import annotations
