@@ -125,15 +125,20 @@ def _tuning(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> s
         tuned = {e.label.replace("+tuned", ""): e for e in make_entries([r["content"] for r in records])}
         plain = next((others for name, others in comparisons if name == title.removesuffix(", tuned")), [])
         entries = {e.label: e for e in make_entries([r["content"] for r in plain])} if plain else {}
-        pairs = [entries[label].paired(entry, accuracy) for label, entry in tuned.items() if label in entries]
-        gains = [float(np.mean(b) - np.mean(a)) for a, b in pairs if a]
-        if gains:
-            budget = records[0]["content"]["settings"]["tuning"]["budget"]
+        both = {label: entries[label].paired(entry, accuracy) for label, entry in tuned.items() if label in entries}
+        means = {label: (float(np.mean(a)), float(np.mean(b))) for label, (a, b) in both.items() if a}
+        if means:
+            spec = records[0]["content"]["settings"]["tuning"]
+            gains = {label: after - before for label, (before, after) in means.items()}
+            least, most = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
+            first = max(means, key=lambda label: means[label][0])
+            then = max(means, key=lambda label: means[label][1])
             said.append(
-                f"\nTuning ({title.removesuffix(', tuned')}; {budget} for each of {len(gains)} methods, on validation "
-                f"images) changed a method's accuracy by {min(gains):+.1f} to {max(gains):+.1f} points, on average by "
-                f"{np.mean(gains):+.1f}. Tuned and untuned rows are not ranked together; leaderboard.md has them side "
-                "by side.\n"
+                f"\nTuning ({title.removesuffix(', tuned')}; {spec['budget']} for each of {len(gains)} methods, on "
+                f"{spec['on']}) changed a method's accuracy by {gains[least]:+.1f} ({least}) to {gains[most]:+.1f} "
+                f"({most}) points, on average by {np.mean([*gains.values()]):+.1f}. Of these methods {first} is "
+                f"highest as they come ({means[first][0]:.1f}), {then} when tuned ({means[then][1]:.1f}). Tuned and "
+                "untuned rows are not ranked together; leaderboard.md has them side by side.\n"
             )
     return "".join(said)
 

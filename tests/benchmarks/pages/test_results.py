@@ -196,3 +196,15 @@ def test_tuned_and_as_it_comes_stand_side_by_side_at_equal_seeds() -> None:
     (row,) = table.rows
     assert [cell.split(" ")[0] for cell in row] == ["cross-entropy", "3", "71.0", "73.8", "+2.8", "tuned,"]
     assert tuning_table(make_entries(plain)) is None
+
+    def comparison(title: str, *runs: dict) -> tuple[str, list[dict]]:
+        return title, [{"content": run} for run in runs]
+
+    page = which_page([
+        comparison("digits", *plain, *runs("focal", (72.0, 72.0, 72.0))),
+        comparison("digits, tuned", *better, *runs("focal", (71.5, 72.0, 71.5), tuned=True)),
+    ])  # fmt: skip
+    (said,) = [line for line in page.splitlines() if line.startswith("Tuning (digits; ")]
+    assert "6 trials for each of 2 methods, on validation" in said
+    assert "by -0.3 (focal) to +2.8 (cross-entropy) points, on average by +1.2" in said
+    assert "focal is highest as they come (72.0), cross-entropy when tuned (73.8)" in said
