@@ -55,8 +55,8 @@ class Pretended:
         return (lambda: 0), lambda: None
 
 
-def study(recipe: str, runs: Path, budget: Budget, folds: int = 1) -> Study:
-    return Study(recipe, make_experiment(recipe, "digits"), runs / recipe, budget, folds)
+def study(recipe: str, runs: Path, budget: Budget, folds: int = 1, *data: str) -> Study:
+    return Study(recipe, make_experiment(recipe, *(data or ["digits"])), runs / recipe, budget, folds)
 
 
 def tune(studies: list[Study], launch: Pretended, stop_after: int | None = None) -> None:
@@ -126,6 +126,12 @@ def test_the_settings_file_is_what_a_comparison_takes(tmp_path: Path) -> None:
     content["of"] |= {name: shared_by(of_views)[name] for name in content["of"]}
     with pytest.raises(UserError, match=r"tuned for transfer\.cached_views=0, and this comparison has .*=2"):
         tuned(of_views, content, path)
+    photos = study("lws", tmp_path / "photos", Budget(trials=1), 1, "own", str(tmp_path / "photos"))
+    tune([photos], Pretended())
+    content = settings_of([photos])
+    for change in ("data.test_seed=1", f"data.root={tmp_path / 'pictures'}"):
+        with pytest.raises(UserError, match=r"was tuned for data\.t.*, and this comparison has"):
+            tuned(override(photos.base, change), content, path)
     path.write_text("{}")
     with pytest.raises(UserError, match="no settings of fsgl tune"):
         read_settings(path)

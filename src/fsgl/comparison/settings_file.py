@@ -21,9 +21,11 @@ from fsgl.recipes.experiment import Experiment, override
 from fsgl.recipes.tuning import TuningSpec
 
 KIND = "fsgl tuned settings"
+# The test images, too: of others, some were trained on or judged by while the settings were chosen.
 _SHARED = (
-    "data.name", "data.imbalance_factor", "data.draw", "data.draw_seed", "backbone", "optim.epochs", "optim.batch_size",
-    "schedule.kind", "transfer.train", "transfer.image_size", "transfer.cached_views",
+    "data.name", "data.title", "data.imbalance_factor", "data.draw", "data.draw_seed", "data.test", "data.test_seed",
+    "backbone", "optim.epochs", "optim.batch_size", "schedule.kind", "transfer.train", "transfer.image_size",
+    "transfer.cached_views",
 )  # fmt: skip
 _OF_A_METHOD = ("transfer.cached_views",)  # as many as it is shown
 
