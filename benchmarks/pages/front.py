@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.pages.machines import at_a_time, is_gpu, machine_of
+from benchmarks.pages.rates import rates_note
 from benchmarks.pages.trained import ENOUGH_SEEDS, with_enough_seeds
 
 from fsgl.comparison.cost import multiply_adds, seconds
@@ -83,12 +84,13 @@ def front_part(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], d
         counts = sorted({len(entry.runs) for cell in cells for entry in cell.entries})
         seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         note = NOTE.format(network=f"{backbone}, {epochs} epochs", seeds=seeds, cost=_cost(records))
+        rates = rates_note([record["content"] for record in records])
         beside = on_a_cpu(records, [found for _, found in comparisons])
         where = ", ".join(cell.data for cell in cells)
         alt = f"Accuracy of many, medium and few by method with 95 % intervals over seeds: {where}, {backbone}"
         table = small_table(cells)
         parts.append(f"![{alt}](docs/{name}.svg)\n\n" + Table(
-            "", table.headings, table.rows, (note, *beside)
+            "", table.headings, table.rows, (note, *([rates] if rates else []), *beside)
         ).markdown())  # fmt: skip
     return "\n".join([*parts, PUBLISHED]) if parts else NONE_YET
 

@@ -193,6 +193,8 @@ def test_how_settings_came_about() -> None:
     assert how_set(override(made, "sam.rho=0.1"), made) == "given"
     fsgl = make_experiment("fsgl", "digits")
     assert how_set(fsgl, fsgl) == "default"
+    sharp = make_experiment("ldam-drw+sam", "digits")
+    assert how_set(sharp, sharp) == "default", "SAM's radius is none of its paper's"
 
 
 def test_folds_share_no_image_until_a_class_is_used_up() -> None:

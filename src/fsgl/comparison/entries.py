@@ -223,7 +223,7 @@ def describe_shared(runs: Sequence[Run], environment: Mapping[str, Any]) -> str:
         f"split `{data['split_hash'][:12]}`), {data['test']:,} test images; "
         f"{settings['backbone']} ({cost['backbone_parameters'] / 1e6:.2f} M parameters, "
         f"{cost['multiply_adds_per_image'] / 1e6:.3g} M multiply-adds), batch {settings['optim']['batch_size']}, "
-        f"{_describe_tuned(runs)}, "
+        f"{describe_rates(runs)}, "
         f"{_epochs(runs)} epochs, {describe_transfer(run)}; accuracy of the last epoch. Measured on "
         f"{describe_machine(environment)}, torch {environment['versions']['torch']}."
     )
@@ -241,7 +241,8 @@ def _epochs(runs: Sequence[Run]) -> str:
     return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
-def _describe_tuned(runs: Sequence[Run]) -> str:
+def describe_rates(runs: Sequence[Run]) -> str:
+    """Learning rate and decay, with the rows of each where they differ."""
     labels: dict[tuple[float, float], set[str]] = defaultdict(set)
     for run in runs:
         labels[tuned(run)].add(label_of(run))

@@ -78,6 +78,8 @@ def how_set(experiment: Any, as_made: Any) -> str:
         return str(experiment.tuning)
     if any(getattr(experiment, part) != getattr(as_made, part) for part in ("method", "sam", "averaging")):
         return "given"
+    if experiment.recipe.endswith("+sam"):
+        return "default"  # its radius: one for all methods, whose own papers have others or none
     origins: Mapping[str, str] = experiment.method.origins
     chosen = {field.name for field in dataclasses.fields(experiment.method)}
     return "default" if any(origins[name].startswith("ours") for name in chosen & set(origins)) else "published"
