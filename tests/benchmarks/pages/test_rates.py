@@ -10,8 +10,8 @@ from benchmarks.pages.rates import rates_note, versions_note
 def record(recipe: str, lr: float = 0.1, torch: str = "2.14.1", tuned: bool = False) -> dict[str, Any]:
     tuning = {"tuning": {"budget": "4 trials", "trials": 4, "on": "validation"}} if tuned else {}
     settings = {
-        "recipe": recipe, "method": {"name": recipe}, "sam": {}, "schedule": {"lr": lr}, "optim": {"weight_decay": 0.01},
-        **tuning,
+        "recipe": recipe, "method": {"name": recipe}, "sam": {}, "schedule": {"lr": lr},
+        "optim": {"weight_decay": 0.01}, **tuning,
     }  # fmt: skip
     return {"environment": {"versions": {"torch": torch}}, "content": {"settings": settings}}
 
