@@ -39,15 +39,16 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
         cost = entry.runs[0]["cost"] if entry.runs else {}
         seeds = str(len(entry.runs)) + (f" ({len(entry.failed)} failed)" if entry.failed else "")
         rows.append((
-            entry.label, *([_settings_from(entry)] if stated else []), seeds, with_interval(entry.interval(accuracy)),
+            entry.label, with_interval(entry.interval(accuracy)),  # first, for those with narrow screens
             *([with_interval(entry.interval(top1))] if two else []),
+            *([_settings_from(entry)] if stated else []), seeds,
             *(UNTESTED if is_untested(groups, group) else entry.mean(last(group)) for group in _GROUPS),
             entry.mean(reliability("worst_class")), entry.mean(reliability("harmonic_mean")), entry.mean(last("ece")),
             str(cost.get("passes_per_step", EMPTY)), *([_epochs(entry)] if len(epochs) > 1 else []), _seconds(entry),
             entry.mean(best_on_validation), entry.mean(best_on_test),
         ))  # fmt: skip
     headings = (
-        "method", *(["settings"] if stated else []), "seeds", HEADLINE, *(["top-1"] if two else []), *_GROUPS,
+        "method", HEADLINE, *(["top-1"] if two else []), *(["settings"] if stated else []), "seeds", *_GROUPS,
         "worst class", "harmonic", "ECE", "passes", *(["epochs"] if len(epochs) > 1 else []), "seconds",
         "best on val", "best on test (unfair)",
     )  # fmt: skip

@@ -33,6 +33,7 @@ def cost_fronts(panels: Sequence[tuple[str, Points]], metric: str) -> Draw:
                               fontsize=7, color=INK, ha="right" if right else "left")  # fmt: skip
             axes.set_xscale("log")
             axes.set_xlabel(name)
+            axes.margins(y=0.12)  # for the names above the points
             axes.grid(alpha=0.4)
             if axes.get_subplotspec().is_first_col():
                 axes.set_ylabel(f"{metric}, %")
