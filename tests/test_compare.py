@@ -178,7 +178,7 @@ def test_one_failing_cell_is_marked_and_the_rest_go_on(
     assert compare("cross-entropy", "mixup", "--runs", str(runs)) == 1
     out, err = capsys.readouterr()
     assert "mixup-seed1: failed: fsgl: " in out
-    assert re.search(r"^mixup +published +1 \(1 failed\)", out, re.MULTILINE)
+    assert re.search(r"^mixup +\d+\.\d +published +1 \(1 failed\)", out, re.MULTILINE)
     assert "fsgl: mixup-seed1 failed:" in err
     assert "Traceback" not in out + err
     (runs / "mixup-seed1").unlink()
