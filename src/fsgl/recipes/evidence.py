@@ -11,8 +11,8 @@ EVIDENCE: dict[str, str] = {
         "NVIDIA H200 in tf32)\n"
         "Ours: cifar100, imbalance factor 100, resnet8-lite, 45 epochs, NVIDIA H200: 28.1 ± 3.5 (n = 3; "
         "NVIDIA H200 in tf32)\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 93.0 ± 1.4 (n = 5; AMD EPYC, 1 "
-        "thread a run, 57 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 92.9 ± 0.9 (n = 5; AMD EPYC, 1 "
+        "thread a run, 7 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 63.9 ± 3.5 "
         "(n = 5; AMD EPYC, 1 thread a run, 10 s the fastest run)\n"
     ),
@@ -31,8 +31,8 @@ EVIDENCE: dict[str, str] = {
         "NVIDIA H200 in tf32)\n"
         "Ours: cifar100, imbalance factor 100, resnet8-lite, 45 epochs, NVIDIA H200: 30.5 ± 0.7 (n = 3; "
         "NVIDIA H200 in tf32)\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.1 ± 0.9 (n = 5; AMD EPYC, 1 "
-        "thread a run, 31 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.3 ± 1.2 (n = 5; AMD EPYC, 1 "
+        "thread a run, 4 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 63.4 ± 3.9 "
         "(n = 5; AMD EPYC, 1 thread a run, 7 s the fastest run)\n"
     ),
@@ -44,36 +44,36 @@ EVIDENCE: dict[str, str] = {
         "NVIDIA H200 in tf32)\n"
         "Ours: cifar100, imbalance factor 100, resnet8-lite, 45 epochs, NVIDIA H200: 28.4 ± 1.3 (n = 3; "
         "NVIDIA H200 in tf32)\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.0 ± 0.9 (n = 5; AMD EPYC, 1 "
-        "thread a run, 54 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.0 ± 1.4 (n = 5; AMD EPYC, 1 "
+        "thread a run, 7 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 63.3 ± 3.9 "
         "(n = 5; AMD EPYC, 1 thread a run, 9 s the fastest run)\n"
     ),
     "fsgl-same": (
         "Command: fsgl train fsgl-same --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 91.0 ± 2.2 (n = 5; AMD EPYC, 1 "
-        "thread a run, 42 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 92.0 ± 1.4 (n = 5; AMD EPYC, 1 "
+        "thread a run, 7 s the fastest run)\n"
     ),
     "fsgl-half": (
         "Command: fsgl train fsgl-half --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 93.0 ± 2.6 (n = 5; AMD EPYC, 1 "
-        "thread a run, 40 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 92.0 ± 2.9 (n = 5; AMD EPYC, 1 "
+        "thread a run, 7 s the fastest run)\n"
     ),
     "fsgl-inverse": (
         "Command: fsgl train fsgl-inverse --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
         "Ours: cifar10, imbalance factor 100, resnet8-lite, 45 epochs, NVIDIA H200: 66.2 ± 3.6 (n = 3; "
         "NVIDIA H200 in tf32)\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.8 ± 0.9 (n = 5; AMD EPYC, 1 "
-        "thread a run, 44 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.4 ± 1.4 (n = 5; AMD EPYC, 1 "
+        "thread a run, 7 s the fastest run)\n"
     ),
     "glmc-balanced-softmax": (
         "Command: fsgl train glmc-balanced-softmax --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.6 ± 1.0 (n = 5; AMD EPYC, 1 "
-        "thread a run, 20 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.4 ± 1.1 (n = 5; AMD EPYC, 1 "
+        "thread a run, 4 s the fastest run)\n"
     ),
     "cross-entropy": (
         "Command: fsgl train cross-entropy --data cifar100 --val 0\n"
@@ -87,7 +87,7 @@ EVIDENCE: dict[str, str] = {
         "Ours: cifar100, imbalance factor 100, resnet8-lite, 45 epochs, NVIDIA H200: 34.4 ± 0.1 (n = 3; "
         "NVIDIA H200 in tf32)\n"
         "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.5 ± 1.0 (n = 5; AMD EPYC, 1 "
-        "thread a run, 1 s the fastest run)\n"
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 56.3 ± 1.1 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
@@ -103,21 +103,21 @@ EVIDENCE: dict[str, str] = {
         "Ours: cifar100, imbalance factor 100, resnet8-lite, 45 epochs, NVIDIA H200: 41.2 ± 0.2 (n = 3; "
         "NVIDIA H200 in tf32)\n"
         "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.0 ± 1.3 (n = 5; AMD EPYC, 1 "
-        "thread a run, 1 s the fastest run)\n"
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 62.3 ± 4.7 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
     "bcl": (
         "Command: fsgl train bcl --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.1 ± 1.5 (n = 5; AMD EPYC, 1 "
-        "thread a run, 17 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.2 ± 1.7 (n = 5; AMD EPYC, 1 "
+        "thread a run, 4 s the fastest run)\n"
     ),
     "class-balanced": (
         "Command: fsgl train class-balanced --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
         "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.1 ± 1.2 (n = 5; AMD EPYC, 1 "
-        "thread a run, 1 s the fastest run)\n"
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 58.6 ± 1.8 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
@@ -125,7 +125,7 @@ EVIDENCE: dict[str, str] = {
         "Command: fsgl train crt --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
         "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.2 ± 0.8 (n = 5; AMD EPYC, 1 "
-        "thread a run, 1 s the fastest run)\n"
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 56.8 ± 1.6 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
@@ -133,13 +133,13 @@ EVIDENCE: dict[str, str] = {
         "Command: fsgl train cutmix --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
         "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.0 ± 1.4 (n = 5; AMD EPYC, 1 "
-        "thread a run, 1 s the fastest run)\n"
+        "thread a run, 2 s the fastest run)\n"
     ),
     "disalign": (
         "Command: fsgl train disalign --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.6 ± 1.3 (n = 5; AMD EPYC, 1 "
-        "thread a run, 13 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.1 ± 1.0 (n = 5; AMD EPYC, 1 "
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 56.5 ± 0.6 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
@@ -147,7 +147,7 @@ EVIDENCE: dict[str, str] = {
         "Command: fsgl train focal --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
         "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 94.8 ± 1.5 (n = 5; AMD EPYC, 1 "
-        "thread a run, 1 s the fastest run)\n"
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 56.1 ± 1.3 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
@@ -160,32 +160,32 @@ EVIDENCE: dict[str, str] = {
         "run, 9098 s the fastest run)\n"
         "Ours: cifar10, imbalance factor 100, resnet8-lite, 45 epochs, NVIDIA H200: 73.6 ± 1.6 (n = 3; "
         "NVIDIA H200 in tf32)\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.6 ± 1.4 (n = 5; AMD EPYC, 1 "
-        "thread a run, 13 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.3 ± 0.6 (n = 5; AMD EPYC, 1 "
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 58.3 ± 2.3 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
     "logit-adjustment": (
         "Command: fsgl train logit-adjustment --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.7 ± 1.0 (n = 5; AMD EPYC, 1 "
-        "thread a run, 14 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 97.0 ± 1.3 (n = 5; AMD EPYC, 1 "
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 62.3 ± 4.7 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
     "lws": (
         "Command: fsgl train lws --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.2 ± 1.2 (n = 5; AMD EPYC, 1 "
-        "thread a run, 15 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.2 ± 1.0 (n = 5; AMD EPYC, 1 "
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 57.0 ± 0.7 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
     "max-norm": (
         "Command: fsgl train max-norm --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.0 ± 1.1 (n = 5; AMD EPYC, 1 "
-        "thread a run, 13 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 96.2 ± 0.9 (n = 5; AMD EPYC, 1 "
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 61.1 ± 4.7 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
@@ -198,33 +198,34 @@ EVIDENCE: dict[str, str] = {
     "paco": (
         "Command: fsgl train paco --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 89.5 ± 1.9 (n = 5; AMD EPYC, 1 "
-        "thread a run, 14 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 88.1 ± 0.7 (n = 5; AMD EPYC, 1 "
+        "thread a run, 3 s the fastest run)\n"
     ),
     "remix": (
         "Command: fsgl train remix --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: nothing of 40 epochs or more yet.\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 93.5 ± 3.4 (n = 5; AMD EPYC, 1 "
+        "thread a run, 2 s the fastest run)\n"
     ),
     "sade": (
         "Command: fsgl train sade --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.4 ± 1.4 (n = 5; AMD EPYC, 1 "
-        "thread a run, 15 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.3 ± 1.0 (n = 5; AMD EPYC, 1 "
+        "thread a run, 3 s the fastest run)\n"
     ),
     "vector-scaling": (
         "Command: fsgl train vector-scaling --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
         "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.0 ± 2.0 (n = 5; AMD EPYC, 1 "
-        "thread a run, 1 s the fastest run)\n"
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 61.2 ± 7.1 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
     "weight-averaging": (
         "Command: fsgl train weight-averaging --data cifar100 --val 0\n"
         "Published: no figure of this code line\n"
-        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.7 ± 0.9 (n = 5; AMD EPYC, 1 "
-        "thread a run, 18 s the fastest run)\n"
+        "Ours: digits, imbalance factor 20, resnet8-slim, 40 epochs: 95.6 ± 0.8 (n = 5; AMD EPYC, 1 "
+        "thread a run, 2 s the fastest run)\n"
         "Ours: stamps, timm:tf_efficientnet_lite0 pretrained frozen, 2 kept views, 40 epochs: 56.6 ± 1.3 "
         "(n = 5; AMD EPYC, 1 thread a run, 1 s the fastest run)\n"
     ),
