@@ -89,7 +89,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     for name, found in content["recipes"].items():
         chosen = ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
                            for key, value in found["settings"].items())  # fmt: skip
-        print(f"{name:<24} {found['own_value']:.1f} as it comes, {found['value']:.1f} with {chosen}")
+        own = "failed" if found["own_value"] is None else f"{found['own_value']:.1f}"
+        print(f"{name:<24} {own} as it comes, {found['value']:.1f} with {chosen}")
     print(f"settings    {path} (fsgl compare ... --settings {path})")
     if options.record is not None:
         print(f"record      {_record(options, content)}")

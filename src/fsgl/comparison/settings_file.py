@@ -9,6 +9,7 @@ recipes   by name: settings, the value on validation and that of the recipe's ow
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,8 @@ KIND = "fsgl tuned settings"
 # The test images, too: of others, some were trained on or judged by while the settings were chosen.
 _SHARED = (
     "data.name", "data.title", "data.imbalance_factor", "data.draw", "data.draw_seed", "data.test", "data.test_seed",
-    "backbone", "optim.epochs", "optim.batch_size", "schedule.kind", "transfer.train", "transfer.image_size",
-    "transfer.cached_views",
+    "backbone", "optim.kind", "optim.epochs", "optim.batch_size", "schedule.kind", "transfer.weights",
+    "transfer.train", "transfer.image_size", "transfer.cached_views",
 )  # fmt: skip
 _OF_A_METHOD = ("transfer.cached_views",)  # as many as it is shown
 
@@ -37,7 +38,7 @@ def settings_of(studies: Sequence[Study]) -> dict[str, Any]:
         study.recipe: {
             "settings": study.best.settings, "value": study.best.value, "own_value": study.trials[0].value,
             "chosen": study.best.number, "of": {name: shared_by(study.base)[name] for name in _OF_A_METHOD},
-            **study.describe(),
+            **study.describe(study.counted),
         }
         for study in studies
     }  # fmt: skip
@@ -64,16 +65,25 @@ def tuned(experiment: Experiment, content: Mapping[str, Any], path: Path) -> Exp
         known = ", ".join(content["recipes"])
         raise UserError(f"{path} has no settings for {experiment.recipe} (only {known}); tune it with the same budget")
     mine = shared_by(experiment)
-    for name, value in {**content["of"], **found.get("of", {})}.items():
+    try:
+        of = {**content["of"], **found.get("of", {})}
+        assignments = [f"{name}={value}" for name, value in found["settings"].items()]
+        budget, on, trials = content["budget"], content["on"], len(found["trials"])
+        more = budget.endswith(" trials") and trials > int(budget.split()[0])
+        spec = TuningSpec(budget, trials, on, ",".join(found["settings"]))
+        if not isinstance(on, str):
+            raise TypeError
+    except (KeyError, TypeError, ValueError, AttributeError, UserError):
+        raise UserError(f"{path}: the settings of {experiment.recipe} are damaged; run fsgl tune again") from None
+    for name, value in of.items():
         if name in mine and mine[name] != value:
             raise UserError(f"{path} was tuned for {name}={value}, and this comparison has {name}={mine[name]}")
+    if more:  # as files were written that a larger budget had gone before
+        raise UserError(f"{path} says {budget}, and {experiment.recipe} has {trials}; run fsgl tune again")
     try:
-        assignments = [f"{name}={value}" for name, value in found["settings"].items()]
-        trials = len(found["trials"])
-        spec = TuningSpec(str(content["budget"]), trials, str(content["on"]), ",".join(found["settings"]))
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: the settings of {experiment.recipe} are damaged; run fsgl tune again") from None
-    return replace(override(experiment, *assignments), tuning=spec)
+        return replace(override(experiment, *assignments), tuning=spec)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def shared_by(experiment: Experiment) -> dict[str, Any]:
@@ -83,5 +93,16 @@ def shared_by(experiment: Experiment) -> dict[str, Any]:
         value: Any = experiment
         for part in name.split("."):
             value = getattr(value, part)
-        flat[name] = value
+        flat[name] = _file(value) if name == "transfer.weights" and experiment.transfer.kind == "file" else value
     return flat
+
+
+def _file(name: str) -> str:
+    """A file of weights by its content, wherever it lies."""
+    try:
+        with Path(name).open("rb") as file:
+            return f"file {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror})") from None
