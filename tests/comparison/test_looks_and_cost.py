@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 import scipy.stats
 
+import fsgl
+from fsgl.commands.cli import main
+from fsgl.comparison.all_cells import power_before
 from fsgl.comparison.cost import at_equal_cost, multiply_adds, on_front, panels
 from fsgl.comparison.differences import compare_with
 from fsgl.comparison.entries import make_entries
-from fsgl.comparison.grid import Word
+from fsgl.comparison.grid import Cell, Word
 from fsgl.comparison.looks import Looks
 from fsgl.comparison.outlook import outlook
 from fsgl.comparison.rows import Rows
 from fsgl.comparison.tables import differences_table
 from fsgl.errors import UserError
-from fsgl.evaluation.power import detectable_difference
+from fsgl.evaluation.power import detectable_difference, level_of_look, seeds_at_next_look, seeds_needed
 from fsgl.evaluation.statistics import ALPHA
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import Experiment
@@ -53,7 +56,7 @@ def test_who_adds_seeds_after_a_look_is_tested_more_strictly_and_it_is_said(tmp_
             for seed in range(8)]  # fmt: skip
     entries = make_entries(runs)
     reference = next(entry for entry in entries if entry.label == "ce")
-    (strict,), (once,) = compare_with(entries, reference, looks.levels), compare_with(entries, reference)
+    (strict,), (once,) = compare_with(entries, reference, looks.seeds), compare_with(entries, reference)
     assert strict.headline.p_adjusted == pytest.approx(4 * (once.headline.p_adjusted or 0))
     assert note in differences_table([strict], reference, note).notes
 
@@ -71,6 +74,79 @@ def test_a_plan_is_made_before_the_first_look_and_kept(tmp_path: Path) -> None:
     (tmp_path / "looks.json").write_text("[]")
     with pytest.raises(UserError, match="is damaged"):
         Looks.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("looks", "planned", "effect"),
+    [([3], None, 1.5), ([5], None, 0.8), ([3, 6], None, 1.2), ([3], 12, 1.3), ([5], 40, 0.7)],
+)
+def test_the_seeds_that_would_tell_do_at_the_next_look(looks: list[int], planned: int | None, effect: float) -> None:
+    """Simulated: so many find a difference of this size in 80 % of cases at the level that their look has, and one seed
+    fewer does not."""
+    draws, error = 20_000, 3 * np.sqrt(0.8 * 0.2 / 20_000)
+
+    def found(seeds: int) -> float:
+        drawn = np.random.default_rng(1).normal(effect, 1, (draws, seeds))
+        p = scipy.stats.ttest_1samp(drawn, 0, axis=1).pvalue
+        return float((p < level_of_look([*looks, seeds], planned)).mean())
+
+    needed = seeds_at_next_look(effect, 1.0, looks, planned)
+    assert needed is not None
+    assert found(needed) >= 0.8 - error
+    assert found(needed - 1) < 0.8 + error
+    # That of this look's level, as it was promised once, is too few.
+    assert found(seeds_needed(effect, 1.0, level_of_look(looks, planned)) or 0) < 0.78 or planned is not None
+
+
+def told(looks: list[int], planned: int | None, effect: float) -> Any:
+    """Of as many seeds as the last look has, whose differences have this effect size."""
+    noise = np.resize([1.0, -1.0, 0.0], looks[-1])
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    runs = [run("ce", seed, 70.0) for seed in range(looks[-1])]
+    runs += [run("fsgl", seed, 70.0 + effect + value) for seed, value in enumerate(noise)]
+    entries = make_entries(runs)
+    (found,) = compare_with(entries, next(e for e in entries if e.label == "ce"), {"fsgl": looks}, planned)
+    return found
+
+
+def test_more_seeds_are_advised_for_the_next_look_and_never_beyond_the_plan() -> None:
+    needed = seeds_at_next_look(1.2, 1.0, [3])
+    assert needed is not None
+    assert needed > (seeds_needed(1.2, 1.0) or 0)
+    assert f"about {needed - 3} more would tell at the next look" in told([3], None, 1.2).words
+    assert "nor would the 5 that are planned tell, were the +1.2 seen" in told([3], 5, 1.2).words
+    assert told([3], 5, 1.2).headline.needed is None
+    assert "with 5 seeds, and no more were planned" in told([3, 5], 5, 0.5).words
+    assert "more would tell at the next look" in told([3], 12, 1.3).words
+    assert "nor would 1,000 tell" in told([3], None, 0.01).words
+    assert seeds_at_next_look(3.0, 1.0, [8]) == 9, "one at least"
+    assert seeds_at_next_look(1.0, 0.0, [3]) is None is seeds_at_next_look(0.0, 1.0, [3], 20)
+
+
+def test_what_goes_beyond_the_plan_is_refused_before_it_is_trained(tmp_path: Path, capsys) -> None:
+    looks = Looks.read(tmp_path, planned=5)
+    looks.look({"crt": 3})
+    looks.write(tmp_path)
+    for more in ([], ["--planned-seeds", "6"]):
+        words = ["compare", "cross-entropy", "crt", "--data", "digits", "--seeds", "6", "--runs", str(tmp_path), *more]
+        assert main(words) == 2
+        said = capsys.readouterr()
+        assert "5 seeds were planned" in said.err
+        assert not said.out
+    with pytest.raises(UserError, match="5 seeds were planned, and these are 6"):
+        fsgl.compare(["cross-entropy", "crt"], "digits", seeds=6, runs=tmp_path, show=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["looks.json"]
+
+
+def test_what_seeds_can_find_is_at_the_level_of_their_look() -> None:
+    looks, words = Looks(None, {"crt": [3]}), [Word.read("cross-entropy"), Word.read("crt")]
+    cells = [Cell(word, seed, make_experiment("crt", "digits"), Path("none")) for word in words for seed in range(5)]
+    said = power_before(cells, words, "cross-entropy", 1.0, looks)
+    assert f"at the 2.5 % of this look, of {detectable_difference(1.0, 5, ALPHA / 2):.1f} points" in (said or "")
+    once = power_before(cells, words, "cross-entropy", 1.0, Looks())
+    assert f"a difference of {detectable_difference(1.0, 5):.1f} points" in (once or "")
+    twice = Looks(None, {"crt": [3, 5]})
+    assert twice.level_at("crt", 5) == twice.level_at("crt", 4) == ALPHA / 2
 
 
 @pytest.mark.parametrize(("planned", "at_most"), [(None, 2 * ALPHA), (12, ALPHA)])

@@ -141,7 +141,7 @@ def compare(
 
     rows = Rows(words, make, held, None if tuned is None else Path(tuned), untuned_too, equal_cost)
     words = rows.words
-    Looks.read(folder, planned_seeds)  # another plan is refused before anything is trained
+    Looks.read(folder, planned_seeds).require(seeds)  # what goes against the plan is refused before anything is trained
     cells = make_cells(words, range(seeds), folder, rows.experiment)
     devices = local_devices(device, jobs)
     if source is not None:

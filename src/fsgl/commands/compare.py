@@ -28,7 +28,7 @@ rows of equal cost against each other, too: the epochs of each are such that all
 Seeds may be added later, but each look at more of them is counted (looks.json in --runs) and tested more strictly.
 
 What is complete is not trained again and what was begun goes on, so the same command, run again, finishes the grid; a
-cell that fails is marked and the rest go on. Written into --runs: comparison.html, .md and .json."""
+cell that fails is marked and the rest go on. Written into --runs: comparison.html and .json, figures/ and tables/."""
 
 
 def add(commands: Any) -> None:
@@ -82,11 +82,12 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
         return experiment_on(recipe, data, given_images(options), changes, **begins)[0]
 
     rows = Rows(words, make, against, options.settings, options.untuned_too, options.equal_cost)
-    Looks.read(runs, planned)  # another plan is refused before anything is trained
+    looks = Looks.read(runs, planned)
+    looks.require(len(seeds))  # what goes against the plan is refused before anything is trained
     cells = make_cells(rows.words, seeds, runs, rows.experiment)
     done = sum(cell.status == "complete" for cell in cells)
     print(f"{len(cells)} runs in {runs}" + (f", {done} of them complete already" if done else ""), flush=True)
-    if (said := power_before(cells, rows.words, against, options.deviation)) is not None:
+    if (said := power_before(cells, rows.words, against, options.deviation, looks)) is not None:
         print(f"power       {said}", flush=True)
     with grid_launcher(options) as (launch, devices):
         try:

@@ -115,7 +115,7 @@ def _add_group(
     shared = describe_shared([run for entry in entries for run in entry.runs], environment)
     report.add(f"accuracy{suffix}", replace(table, notes=(*table.notes, shared)))
     reference = _reference(entries, report.against)
-    found = compare_with(entries, reference, looks.levels) if reference is not None else []
+    found = compare_with(entries, reference, looks.seeds, looks.planned) if reference is not None else []
     if reference is not None and found:
         note = looks.note([each.entry.label for each in found])
         report.add(f"differences{suffix}", differences_table(found, reference, note))
@@ -148,8 +148,8 @@ def _add_equal_cost(
     report.add(f"accuracy-at-equal-cost{suffix}", replace(table, notes=(*table.notes, shared)))
     rows = {entry.label: Word.read(entry.label).at_equal_cost().text for entry in entries}
     rows = {label: text if text in looks.seeds else label for label, text in rows.items()}
-    levels = {label: looks.levels[text] for label, text in rows.items() if text in looks.levels}
-    if found := compare_with(entries, reference, levels):
+    seeds = {label: looks.seeds[text] for label, text in rows.items() if text in looks.seeds}
+    if found := compare_with(entries, reference, seeds, looks.planned):
         note = looks.note([rows[each.entry.label] for each in found])
         table = differences_table(found, reference, note)
         report.add(f"differences-at-equal-cost{suffix}", replace(table, title=f"{table.title}, at equal cost"))
