@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 
 import fsgl
 from fsgl.commands.cli import main
 from fsgl.comparison.all_cells import power_before
-from fsgl.comparison.cost import at_equal_cost, multiply_adds, on_front, panels
+from fsgl.comparison.cost import at_equal_cost, multiply_adds, on_front, panels, pass_cost
 from fsgl.comparison.differences import compare_with
 from fsgl.comparison.entries import make_entries
 from fsgl.comparison.grid import Cell, Word
 from fsgl.comparison.looks import Looks
 from fsgl.comparison.outlook import outlook
 from fsgl.comparison.rows import Rows
-from fsgl.comparison.tables import differences_table
+from fsgl.comparison.tables import accuracy_table, differences_table
 from fsgl.errors import UserError
 from fsgl.evaluation.power import detectable_difference, level_of_look, seeds_at_next_look, seeds_needed
 from fsgl.evaluation.statistics import ALPHA
+from fsgl.methods import METHODS
+from fsgl.models.backbones import build_backbone
+from fsgl.models.cost import multiply_adds as counted
+from fsgl.models.experts import ExpertBackbone
 from fsgl.recipes import make_experiment
-from fsgl.recipes.experiment import Experiment
+from fsgl.recipes.experiment import Experiment, override
 
 
 def run(recipe: str, seed: int, last: float, passes: int = 1, epochs: int = 40, seconds: float = 2.0) -> dict[str, Any]:
@@ -205,3 +211,84 @@ def test_rows_at_equal_cost_are_those_of_as_many_passes() -> None:
     same = [run("mixup", 0, 71.0), run("bcl", 0, 72.0, 3, 13), run("fsgl", 0, 73.0, 4, 10)]
     other = [run("bcl", 0, 72.0, 3, 12), run("fsgl", 0, 73.0, 4, 40)]
     assert at_equal_cost([reference, *same, *other], reference) == [reference, *same]
+
+
+def on_digits(recipe: str) -> Experiment:
+    return make_experiment(recipe, "digits")
+
+
+@pytest.mark.parametrize("backbone", ["resnet8-slim", "resnet34", "resnet18-imagenet"])
+def test_equal_cost_counts_multiply_adds_of_experts_too(backbone: str) -> None:
+    def make(recipe: str) -> Experiment:
+        return override(on_digits(recipe), f"backbone={backbone}")
+
+    plain = build_backbone(backbone)
+    side = 224 if backbone.endswith("imagenet") else 32
+    times = counted(ExpertBackbone(plain, 3), (3, side, side)) / counted(build_backbone(backbone), (3, side, side))
+    assert times > 1.3
+    rows = Rows([Word.read("cross-entropy"), Word.read("sade")], make, "cross-entropy", equal_cost=True)
+    assert [word.text for word in rows.words] == ["cross-entropy", "sade", "sade+cost"]
+    assert rows.experiment("sade+cost", 0).optim.epochs == round(40 / times)
+    other_way = Rows([Word.read("cross-entropy"), Word.read("sade")], make, "sade", equal_cost=True)
+    assert other_way.experiment("cross-entropy+cost", 0).optim.epochs == round(40 * times)
+
+
+def test_every_network_whose_backbone_is_more_than_the_plain_one_is_counted_as_that() -> None:
+    counts = torch.tensor([9, 5, 2])
+    for name, kind in METHODS.items():
+        backbone = build_backbone("resnet8-slim", 1)
+        plain, built = counted(backbone, (1, 8, 8)), kind().build(backbone, counts).get_submodule("backbone")
+        made = override(on_digits("cross-entropy"), "backbone=resnet8-slim")
+        cost = pass_cost(replace(made, method=kind()))
+        assert counted(built, (1, 8, 8)) / plain == pytest.approx(cost, rel=0.02), name
+
+
+def test_rows_of_experts_are_at_equal_cost_by_their_multiply_adds() -> None:
+    reference = run("ce", 0, 70.0)
+    experts = [run("sade", 0, 71.0, epochs=epochs) for epochs in (40, 25, 20)]
+    for each in experts:
+        each["cost"]["multiply_adds_per_image"] = int(1.6e9)
+    assert at_equal_cost([reference, *experts], reference) == [reference, experts[1]]
+    for each in experts:
+        del each["cost"]["multiply_adds_per_image"]
+    assert at_equal_cost([reference, *experts], reference) == [reference, experts[0]], "passes, where nothing else is"
+
+
+def test_a_row_that_cannot_be_at_equal_cost_is_left_out_with_a_line() -> None:
+    def make(recipe: str) -> Experiment:
+        return override(on_digits(recipe), "optim.epochs=2")
+
+    words = [Word.read(text) for text in ("cross-entropy", "crt", "crt+sam", "fsgl", "cutmix+sam", "glmc-sam")]
+    rows = Rows(words, make, "cross-entropy", equal_cost=True)
+    assert [word.text for word in rows.words[6:]] == ["fsgl+cost", "cutmix+sam+cost", "glmc-sam+cost"]
+    (note,) = rows.notes
+    assert note == "crt+sam has no row at equal cost: crt trains in two stages and needs 2 epochs or more, not 1"
+    one = Rows(words[:1] + words[3:4], lambda recipe: override(on_digits(recipe), "optim.epochs=1"), "cross-entropy",
+               equal_cost=True)  # fmt: skip
+    assert one.notes == ["fsgl has no row at equal cost: one epoch of it costs more than twice as much"]
+    assert len(one.words) == 2
+
+
+def test_on_kept_features_nothing_is_at_equal_cost() -> None:
+    def make(recipe: str) -> Experiment:
+        frozen = ("backbone=timm:tf_efficientnet_lite0", "transfer.weights=package", "transfer.train=heads")
+        return override(on_digits(recipe), *frozen, "transfer.cached_views=2")
+
+    with pytest.raises(UserError, match=r"kept features .* there are none; .*without: cross-entropy, fsgl"):
+        Rows([Word.read("cross-entropy"), Word.read("fsgl")], make, "cross-entropy", equal_cost=True)
+
+
+def test_a_row_tuned_for_other_epochs_says_so_where_it_stands() -> None:
+    def tuned(*arguments: Any) -> dict[str, Any]:
+        made = {**run(*arguments), "settings_from": "tuned, 3 trials on validation"}
+        made["settings"]["tuning"] = {"budget": "3 trials", "trials": 3, "on": "validation", "names": "schedule.lr"}
+        return made
+
+    entries = make_entries([tuned("ce", 0, 70.0), tuned("fsgl", 0, 72.0, 4, 10)], any_epochs=True)
+    table = accuracy_table(entries, "At equal cost", tuned_at=40)
+    column = table.headings.index("settings")
+    assert {row[0]: row[column] for row in table.rows} == {
+        "ce+tuned": "tuned, 3 trials on validation", "fsgl+tuned": "tuned, 3 trials on validation, for 40 epochs"
+    }  # fmt: skip
+    assert "tuned for 40 epochs and trained for another number" in table.notes[0]
+    assert "trained for another number" not in accuracy_table(entries[:1], "t").notes[0]

@@ -95,7 +95,7 @@ def compare(
     seeds: so many, 0 and on.  runs: the folder of the run folders, by default runs/compare-DATA; the same call with it
     goes on where it was stopped.  against: what the others are held against, by default the first.
     tuned: the file that ``fsgl tune`` writes; all are trained with its settings and, with untuned_too, as they come, in
-    a table apart.  equal_cost: also for as many epochs as take the passes of ``against``, in a table apart.
+    a table apart.  equal_cost: also for as many epochs as cost what ``against`` does, in a table apart.
     planned_seeds: that there will be in all; looks at fewer of them then share the 5 % of error, where otherwise each
     look with more seeds than the one before is tested at half its level.
     device: "auto" is all GPUs, or the CPU.  jobs: runs at a time, by default one a GPU, or a core.  threads: of the
@@ -141,6 +141,8 @@ def compare(
 
     rows = Rows(words, make, held, None if tuned is None else Path(tuned), untuned_too, equal_cost)
     words = rows.words
+    for note in rows.notes if show else ():
+        print(note, flush=True)
     Looks.read(folder, planned_seeds).require(seeds)  # what goes against the plan is refused before anything is trained
     cells = make_cells(words, range(seeds), folder, rows.experiment)
     devices = local_devices(device, jobs)

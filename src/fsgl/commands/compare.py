@@ -23,7 +23,8 @@ RECIPE is one of 'fsgl recipes'; RECIPE+sam is that with SAM; RECIPE+ADJUSTMENT 
 validation images (fsgl adjust): cross-entropy+tau-norm. Settings (name=value) and options hold for all of them.
 
 At equal epochs a method with SAM, or of two streams, costs two or more times another's training; --equal-cost holds
-rows of equal cost against each other, too: the epochs of each are such that all take as many passes of the backbone.
+rows of equal cost against each other, too: the epochs of each are such that all take as many multiply-adds of the
+backbone.
 
 Seeds may be added later, but each look at more of them is counted (looks.json in --runs) and tested more strictly.
 
@@ -43,7 +44,7 @@ def add(commands: Any) -> None:
     what.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (5)")
     what.add_argument("--planned-seeds", type=int, metavar="N", help="that there will be in all, said before looking")
     what.add_argument("--deviation", type=above_0, metavar="POINTS", help="of differences between seeds, if known")
-    what.add_argument("--equal-cost", action="store_true", help="rows at equal passes beside those at equal epochs")
+    what.add_argument("--equal-cost", action="store_true", help="rows at equal cost beside those at equal epochs")
     what.add_argument("--settings", type=folder, metavar="FILE", help="train with what fsgl tune found (tuned.json)")
     what.add_argument("--untuned-too", action="store_true", help="with --settings: as they come, too, in a table apart")
     add_reading(command)
@@ -82,6 +83,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
         return experiment_on(recipe, data, given_images(options), changes, **begins)[0]
 
     rows = Rows(words, make, against, options.settings, options.untuned_too, options.equal_cost)
+    for note in rows.notes:
+        print(f"note        {note}", flush=True)
     looks = Looks.read(runs, planned)
     looks.require(len(seeds))  # what goes against the plan is refused before anything is trained
     cells = make_cells(rows.words, seeds, runs, rows.experiment)

@@ -70,6 +70,10 @@ class Method(Protocol):
         """A network on this backbone, fresh on top of it, for classes with these training counts (``K`` int64)."""
         ...
 
+    def widened(self, backbone: Backbone) -> nn.Module:
+        """The backbone as its network has it: of several experts, more of it. What a pass costs goes by this."""
+        return backbone
+
     def begin(self, model: Any, pretrained: bool) -> None:
         """Called once the weights that training begins with are in place: copies of them are made here. pretrained:
         whether the backbone's are."""
