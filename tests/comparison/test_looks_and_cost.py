@@ -148,7 +148,8 @@ def test_what_seeds_can_find_is_at_the_level_of_their_look() -> None:
     looks, words = Looks(None, {"crt": [3]}), [Word.read("cross-entropy"), Word.read("crt")]
     cells = [Cell(word, seed, make_experiment("crt", "digits"), Path("none")) for word in words for seed in range(5)]
     said = power_before(cells, words, "cross-entropy", 1.0, looks)
-    assert f"at the 2.5 % of this look, of {detectable_difference(1.0, 5, ALPHA / 2):.1f} points" in (said or "")
+    assert f"a difference of {detectable_difference(1.0, 5, ALPHA / 2):.1f} points" in (said or "")
+    assert (said or "").endswith("; this look is tested at 2.5 %")
     once = power_before(cells, words, "cross-entropy", 1.0, Looks())
     assert f"a difference of {detectable_difference(1.0, 5):.1f} points" in (once or "")
     twice = Looks(None, {"crt": [3, 5]})

@@ -24,8 +24,7 @@ def outlook(
         return None
     level = of_look / len(rows)  # the first of as many rows that Holm's correction asks about
     of_rows = "" if len(rows) == 1 else f" beside {len(rows) - 1} others"
-    if of_look < ALPHA:
-        of_rows += f", at the {100 * of_look:.2g} % of this look,"
+    at = "" if of_look == ALPHA else f"; this look is tested at {100 * of_look:.2g} %"
     whence = "as given"
     if deviation is None:
         seen = deviation_seen(rows, reference)
@@ -33,13 +32,13 @@ def outlook(
             times = detectable_difference(1.0, seeds, level)
             return (
                 f"{seeds} seeds find, in {POWER:.0%} of cases, a difference{of_rows} of {times:.1f} times its "
-                "deviation between seeds, which nothing here tells yet (--deviation POINTS)"
+                f"deviation between seeds, which nothing here tells yet (--deviation POINTS){at}"
             )
         deviation, whence = seen[0], f"as seen so far in {seen[1]} row{'s' * (seen[1] != 1)}"
     found = detectable_difference(deviation, seeds, level)
     return (
         f"{seeds} seeds find, in {POWER:.0%} of cases, a difference{of_rows} of {found:.1f} points, were its deviation "
-        f"between seeds {deviation:.2g}, {whence}"
+        f"between seeds {deviation:.2g}, {whence}{at}"
     )
 
 

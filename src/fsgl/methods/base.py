@@ -62,6 +62,11 @@ class Method(Protocol):
         return cls(**cls.published.get(data, {}))
 
     @property
+    def searched(self) -> Mapping[str, Search]:
+        """Of ``search``, what changes the training as the other settings are."""
+        return self.search
+
+    @property
     def resample_weighting(self) -> float:
         """q of the rebalanced stream: an image of class k is drawn in proportion to 1 / n_k^q."""
         ...
