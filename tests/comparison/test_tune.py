@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import fsgl
 from fsgl.commands.cli import main
 from fsgl.comparison.entries import label_of, ranked_with
 from fsgl.comparison.grid import Cell, Word, run_grid
-from fsgl.comparison.settings_file import read_settings, settings_of, shared_by, tuned
+from fsgl.comparison.settings_file import images_of, read_settings, settings_of, shared_by, tuned
 from fsgl.comparison.tune import Budget, Study, work
 from fsgl.data.draw.split import carve_validation
 from fsgl.errors import UserError
@@ -21,6 +24,7 @@ from fsgl.files import write_json
 from fsgl.methods import METHODS
 from fsgl.recipes import RECIPES, make_experiment
 from fsgl.recipes.experiment import Experiment, override, setting_names
+from fsgl.recipes.on_data import experiment_on
 from fsgl.recipes.tuning import how_set, search_space, value_of
 from fsgl.runs.saved import read_experiment
 
@@ -315,3 +319,42 @@ def test_tuned_settings_are_for_the_weights_and_the_optimiser(tmp_path: Path) ->
     assert shared_by(begins[0]) == shared_by(moved) != shared_by(begins[1])
     with pytest.raises(UserError, match="no such file"):
         shared_by(override(found.base, f"transfer.weights={tmp_path / 'missing'}"))
+
+
+def folder_of(where: Path, first: int, classes: str = "ab") -> Path:
+    """Small images of one value each, a folder a class."""
+    for name in classes:
+        (where / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (8, 8), first + number).save(where / name / f"{number}.png")
+    return where
+
+
+def test_other_images_of_the_same_name_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    @contextlib.contextmanager
+    def launcher(options):
+        yield Pretended(), ["cpu"]
+
+    monkeypatch.setattr("fsgl.commands.tune.grid_launcher", launcher)
+    mine, runs = folder_of(tmp_path / "one" / "photos", 10), tmp_path / "tuning"
+    tuning = ["--scratch", "--trials", "1", "--runs", str(runs)]
+    assert main(["tune", "crt", "--data", str(mine), *tuning]) == 0
+    settings = ["--settings", str(runs / "tuned.json"), "--scratch", "--runs", str(tmp_path / "runs"), "--seeds", "1"]
+    others = [folder_of(tmp_path / "two" / "photos", 70), folder_of(tmp_path / "three" / "photos", 10, "abc")]
+    capsys.readouterr()
+    for other in others:
+        assert main(["compare", "crt", "--data", str(other), *settings]) == 2
+        said = capsys.readouterr().err.strip()
+        assert len(said.splitlines()) == 1
+        assert "was tuned on other images: 24 for training of 2 classes" in said
+        with pytest.raises(UserError, match="was tuned on other images"):
+            fsgl.compare(["crt"], other, tuned=runs / "tuned.json", runs=tmp_path / "runs", show=False)
+        assert main(["tune", "crt", "--data", str(other), *tuning]) == 2
+        assert "has trials on other images" in capsys.readouterr().err
+    moved = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(mine, moved)
+    for same in (mine, moved):
+        base, source = experiment_on("crt", str(same), {}, ["data.val=0.2"], scratch=True)
+        path = runs / "tuned.json"
+        assert tuned(base, read_settings(path), path, images_of(source)).tuning.trials == 1, "whatever the shares are"
+    assert not (tmp_path / "runs").exists()

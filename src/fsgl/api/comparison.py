@@ -15,6 +15,7 @@ from fsgl.comparison.grid import Cell, Word, describe, last_line, make_cells
 from fsgl.comparison.looks import Looks
 from fsgl.comparison.page import ComparisonReport
 from fsgl.comparison.rows import Rows
+from fsgl.comparison.settings_file import images_of
 from fsgl.comparison.warm_start import local_launcher
 from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError, unknown
@@ -133,13 +134,17 @@ def compare(
     if planned_seeds is not None and planned_seeds < seeds:
         raise UserError(f"planned_seeds must be {seeds} or more, as many as there are, not {planned_seeds}")
 
+    read = source
+
     def make(recipe: str) -> Experiment:
-        made, _ = experiment_on(recipe, name, {}, assignments, source)
+        nonlocal read
+        made, read = experiment_on(recipe, name, {}, assignments, read)
         if source is not None:
             made = replace(made, data=replace(made.data, root=str((folder / KEPT).absolute())))
         return made
 
-    rows = Rows(words, make, held, None if tuned is None else Path(tuned), untuned_too, equal_cost)
+    path = None if tuned is None else Path(tuned)
+    rows = Rows(words, make, held, path, untuned_too, equal_cost, lambda: images_of(read))
     words = rows.words
     for note in rows.notes if show else ():
         print(note, flush=True)

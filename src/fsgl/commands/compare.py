@@ -14,6 +14,7 @@ from fsgl.commands.reading import add_reading
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
+    from fsgl.data.images.sources import Source
     from fsgl.recipes.experiment import Experiment
 
 DESCRIPTION = """\
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     from fsgl.comparison.grid import Interrupted, Word, describe, make_cells
     from fsgl.comparison.looks import Looks
     from fsgl.comparison.rows import Rows
+    from fsgl.comparison.settings_file import images_of
     from fsgl.recipes.on_data import experiment_on
     from fsgl.report.recording import record
     from fsgl.report.summary import print_table
@@ -77,12 +79,17 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     data = "cifar100" if options.data is None else options.data
     runs = options.runs or Path("runs") / f"compare-{Path(data).stem or 'data'}"
 
+    source: Source | None = None  # of somebody's own images, which are read once
+
     def make(recipe: str) -> Experiment:
+        nonlocal source
         changes = assignments_of(options) + settings
         begins = {"scratch": options.scratch, "fine_tune": options.fine_tune}
-        return experiment_on(recipe, data, given_images(options), changes, **begins)[0]
+        made, source = experiment_on(recipe, data, given_images(options), changes, source, **begins)
+        return made
 
-    rows = Rows(words, make, against, options.settings, options.untuned_too, options.equal_cost)
+    tuning = (options.settings, options.untuned_too)
+    rows = Rows(words, make, against, *tuning, options.equal_cost, lambda: images_of(source))
     for note in rows.notes:
         print(f"note        {note}", flush=True)
     looks = Looks.read(runs, planned)

@@ -19,18 +19,19 @@ class Rows:
     words: as asked for.  make: the experiment of a recipe, as it comes.  against: the word that the others are held
     against.  settings: a file of ``fsgl tune``, whose settings all rows are then trained with.  untuned_too: as they
     come as well.  equal_cost: rows whose step costs something else than the reference's are trained once more, for as
-    many epochs as take its multiply-adds of the backbone.  notes: which could not be, and why. Raises UserError.
+    many epochs as take its multiply-adds of the backbone.  images: which they are (settings_file.py), once an
+    experiment was made.  notes: which could not be, and why. Raises UserError.
     """
 
     def __init__(
         self, words: Sequence[Word], make: Callable[[str], Experiment], against: str, settings: Path | None = None,
-        untuned_too: bool = False, equal_cost: bool = False,
+        untuned_too: bool = False, equal_cost: bool = False, images: Callable[[], str | None] = lambda: None,
     ) -> None:  # fmt: skip
         if settings is None and (untuned_too or any(word.tuned for word in words)):
             raise UserError("tuned rows need the settings that fsgl tune writes (tuned.json)")
         if any(word.equal_cost for word in words) and not equal_cost:
             raise UserError("rows at equal cost are trained where that is asked for (--equal-cost)")
-        self._make, self._path = make, settings
+        self._make, self._path, self._images = make, settings, images
         self._content: Mapping[str, Any] | None = None if settings is None else read_settings(settings)
         self._made: dict[str, Experiment] = {}
         if settings is not None:
@@ -58,7 +59,7 @@ class Rows:
             word = Word.read(trained)
             made = self._make(word.recipe)
             if word.tuned and self._content is not None and self._path is not None:
-                made = tuned(made, self._content, self._path)
+                made = tuned(made, self._content, self._path, self._images())
             if word.equal_cost:
                 made = override(made, f"optim.epochs={self._epochs(made)}")
             self._made[trained] = made

@@ -2,6 +2,7 @@
 
 kind      "fsgl tuned settings"
 of        what the trials shared: data, network, epochs, ...; a comparison must have the same
+images    which they were, where somebody's own; a comparison on others is refused, whatever their name
 budget    of each recipe;  on: "validation", or so many folds
 recipes   by name: settings, the value on validation and that of the recipe's own settings, space, all trials, and what
           of the comparison is the recipe's own (of)
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from fsgl.comparison.tune import Study
+from fsgl.data.draw.split import split_hash
+from fsgl.data.images.sources import Source
 from fsgl.errors import UserError
 from fsgl.files import read_json
 from fsgl.recipes.experiment import Experiment, override
@@ -44,7 +47,20 @@ def settings_of(studies: Sequence[Study]) -> dict[str, Any]:
     }  # fmt: skip
     on = "validation" if first.folds == 1 else f"{first.folds} folds"
     shared = {name: value for name, value in shared_by(first.base).items() if name not in _OF_A_METHOD}
-    return {"kind": KIND, "of": shared, "budget": str(first.budget), "on": on, "recipes": recipes}
+    which = {} if first.images is None else {"images": first.images}
+    return {"kind": KIND, "of": shared, **which, "budget": str(first.budget), "on": on, "recipes": recipes}
+
+
+def images_of(source: Source | None) -> str | None:
+    """Which images somebody's own are, in words: equal for equal ones, wherever they lie. None for sets with names.
+
+    source: before anything is set aside of it, as a comparison may set aside other shares than the trials did.
+    """
+    if source is None:
+        return None
+    parts: dict[str, Any] = {"train": source.train, "val": source.val, "test": source.test}
+    found = split_hash(classes=source.class_names, **{name: part for name, part in parts.items() if part is not None})
+    return f"{len(source.train):,} for training of {source.num_classes} classes ({found[:12]})"
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -55,9 +71,12 @@ def read_settings(path: Path) -> dict[str, Any]:
     return content
 
 
-def tuned(experiment: Experiment, content: Mapping[str, Any], path: Path) -> Experiment:
+def tuned(
+    experiment: Experiment, content: Mapping[str, Any], path: Path, images: str | None = None
+) -> Experiment:
     """The experiment with its recipe's tuned settings.
 
+    images: of the comparison, as ``images_of`` says; None where that is not known, or they have a name of their own.
     Raises UserError where there are none, or they were tuned for other data, another network or other epochs.
     """
     found = content["recipes"].get(experiment.recipe)
@@ -78,6 +97,8 @@ def tuned(experiment: Experiment, content: Mapping[str, Any], path: Path) -> Exp
     for name, value in of.items():
         if name in mine and mine[name] != value:
             raise UserError(f"{path} was tuned for {name}={value}, and this comparison has {name}={mine[name]}")
+    if images is not None and content.get("images", images) != images:
+        raise UserError(f"{path} was tuned on other images: {content['images']}, and these are {images}")
     if more:  # as files were written that a larger budget had gone before
         raise UserError(f"{path} says {budget}, and {experiment.recipe} has {trials}; run fsgl tune again")
     try:

@@ -77,12 +77,16 @@ class Study:
     """The trials of one recipe.
 
     base: its experiment as it comes, with validation images.  folds: 1 is the validation images of ``base``.
+    images: which they are, where somebody's own (settings_file.py).
     """
 
-    def __init__(self, recipe: str, base: Experiment, folder: Path, budget: Budget, folds: int) -> None:
+    def __init__(
+        self, recipe: str, base: Experiment, folder: Path, budget: Budget, folds: int, images: str | None = None
+    ) -> None:
         if base.data.val <= 0:
             raise UserError("nothing is tuned on test images: give --val SHARE, or --folds K")
         self.recipe, self.base, self.folder, self.budget, self.folds = recipe, base, folder, budget, folds
+        self.images = images
         self.space: dict[str, Search] = search_space(base)
         self.trials: list[Trial] = []
         path = folder / "trials.json"
@@ -153,7 +157,8 @@ class Study:
     def write(self) -> None:
         """trials.json, as far as it is."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "trials.json", self.describe(self.trials))
+        which = {} if self.images is None else {"images": self.images}
+        write_json(self.folder / "trials.json", {**which, **self.describe(self.trials)})
 
     def _read(self, path: Path) -> list[tuple[dict[str, Any], str | None]]:
         """Settings of each trial, and why it failed if it did. Raises UserError for a file that holds no trials of this
@@ -166,6 +171,11 @@ class Study:
             raise UserError(f"{path} is damaged: no trials of fsgl tune; name another folder with --runs") from None
         if numbers != list(range(len(found))) or any(type(why) not in (str, type(None)) for _, why in found):
             raise UserError(f"{path} is damaged: trials are missing; name another folder with --runs")
+        if self.images is not None and content.get("images", self.images) != self.images:
+            raise UserError(
+                f"{path} has trials on other images: {content['images']}, and these are {self.images}; name another "
+                "folder with --runs"
+            )
         for number, (settings, _) in enumerate(found):
             if settings.keys() != self.space.keys() or not all(
                 search.holds(settings[name]) for name, search in self.space.items()
