@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import fsgl
 from fsgl.commands.cli import main
 from fsgl.comparison.entries import label_of, ranked_with
 from fsgl.comparison.grid import Cell, Word, run_grid
-from fsgl.comparison.settings_file import read_settings, settings_of, shared_by, tuned
+from fsgl.comparison.settings_file import images_of, read_settings, settings_of, shared_by, tuned
 from fsgl.comparison.tune import Budget, Study, work
 from fsgl.data.draw.split import carve_validation
 from fsgl.errors import UserError
@@ -21,6 +24,7 @@ from fsgl.files import write_json
 from fsgl.methods import METHODS
 from fsgl.recipes import RECIPES, make_experiment
 from fsgl.recipes.experiment import Experiment, override, setting_names
+from fsgl.recipes.on_data import experiment_on
 from fsgl.recipes.tuning import how_set, search_space, value_of
 from fsgl.runs.saved import read_experiment
 
@@ -207,3 +211,152 @@ def test_folds_share_no_image_until_a_class_is_used_up() -> None:
     assert len(set(taken[labels[taken] == 1].tolist())) == len(taken[labels[taken] == 1]) == 8
     assert not (labels[taken] == 2).any(), "a class of four keeps them"
     assert np.array_equal(parts[0], carve_validation(labels, 0.25, 0, 3)[1])
+
+
+def test_of_a_larger_budget_before_only_the_first_trials_are_chosen_from(tmp_path: Path) -> None:
+    tune([study("crt", tmp_path, Budget(trials=6))], Pretended("crt/trial1"))
+    both, launch = [study(name, tmp_path, Budget(trials=3)) for name in ("crt", "lws")], Pretended()
+    assert both[0].trials[5].over
+    both[0].trials[5].values = [99.0]  # as if the last had been the best
+    tune(both, launch)
+    assert {name.split("/")[0] for name in launch.trained} == {"lws"}, "crt has more than enough"
+    content = settings_of(both)
+    for found in content["recipes"].values():
+        assert [row["number"] for row in found["trials"]] == [0, 1, 2]
+        assert found["chosen"] in (0, 1, 2)
+        assert found["value"] == max(row["value"] for row in found["trials"] if row["value"] is not None)
+    assert len(json.loads((tmp_path / "crt" / "trials.json").read_text())["trials"]) == 6, "none is forgotten"
+    only_failed = study("crt", tmp_path / "failing", Budget(trials=1))
+    tune([only_failed], Pretended("crt/trial0"))
+    with pytest.raises(UserError, match="no trial of crt came to an end: fsgl: training diverged"):
+        settings_of([only_failed])
+    path, long = tmp_path / "tuned.json", settings_of([study("crt", tmp_path, Budget(trials=6))])
+    with pytest.raises(UserError, match="says 3 trials, and crt has 6"):  # as such files were written once
+        tuned(both[0].base, long | {"budget": "3 trials"}, path)
+
+
+def test_of_more_minutes_before_only_what_began_within_is_chosen_from(tmp_path: Path) -> None:
+    tune([study("cross-entropy", tmp_path, Budget(minutes=4))], Pretended())  # a training takes 30 seconds
+    shorter, launch = study("cross-entropy", tmp_path, Budget(minutes=1.2)), Pretended()
+    tune([shorter], launch)
+    assert not launch.trained
+    assert len(shorter.trials) >= 8
+    found = settings_of([shorter])["recipes"]["cross-entropy"]
+    assert [row["number"] for row in found["trials"]] == [0, 1, 2], "the third begins after 60 seconds, within 72"
+
+
+def test_a_trial_that_the_budget_leaves_out_is_not_trained_to_its_end(tmp_path: Path) -> None:
+    tune([study("crt", tmp_path, Budget(trials=4))], Pretended(), stop_after=2)
+    again, launch = study("crt", tmp_path, Budget(trials=2)), Pretended()
+    assert len(again.trials) > 2
+    tune([again], launch)
+    assert set(launch.trained) <= {"crt/trial0", "crt/trial1"}
+    assert all(trial.over for trial in again.counted)
+
+
+def test_the_first_trial_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    @contextlib.contextmanager
+    def launcher(options):
+        yield Pretended("lws/trial0"), ["cpu"]
+
+    monkeypatch.setattr("fsgl.commands.tune.grid_launcher", launcher)
+    assert main(["tune", "lws", "--data", "digits", "--trials", "2", "--runs", str(tmp_path)]) == 0
+    assert "failed as it comes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "3", '{"trials": 3}', '{"trials": [3]}', '{"trials": [{"number": 0}]}', '{"space": {}}', '{"trials": null}',
+     '{"trials": [{"number": 0, "settings": [1]}]}', '{"trials": [{"number": 4, "settings": {}}]}',
+     '{"trials": [{"number": 0, "settings": {"sam.rho": 0.1}}]}',
+     '{"trials": [{"number": 0, "settings": {"schedule.lr": "x", "optim.weight_decay": 1, "method.second": 0.1}}]}',
+     '{"trials": [{"number": 0, "settings": {}, "failed": 3}]}'],
+)  # fmt: skip
+def test_trials_that_are_damaged_get_one_line(tmp_path: Path, content: str, capsys) -> None:
+    (tmp_path / "crt").mkdir()
+    path = tmp_path / "crt" / "trials.json"
+    path.write_text(content)
+    assert main(["tune", "crt", "--data", "digits", "--trials", "2", "--runs", str(tmp_path)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1
+    assert str(path) in said
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda c: c.pop("of"), lambda c: c.update(of=[]), lambda c: c["recipes"].update(crt=3), lambda c: c.pop("budget"),
+     lambda c: c["recipes"]["crt"].update(of=[1]), lambda c: c["recipes"]["crt"].update(of=None),
+     lambda c: c["recipes"]["crt"].update(settings=[1]), lambda c: c["recipes"]["crt"].update(trials=3),
+     lambda c: c["recipes"]["crt"].update(trials=[]), lambda c: c["recipes"]["crt"].update(settings={"nothing": 1}),
+     lambda c: c["recipes"]["crt"].pop("settings"), lambda c: c.update(budget=" trials"), lambda c: c.update(on=None)],
+)  # fmt: skip
+def test_settings_that_are_damaged_get_one_line(tmp_path: Path, damage, capsys) -> None:
+    found = study("crt", tmp_path, Budget(trials=1))
+    tune([found], Pretended())
+    content, path = json.loads(json.dumps(settings_of([found]))), tmp_path / "tuned.json"
+    damage(content)
+    path.write_text(json.dumps(content))
+    words = ["crt", "--data", "digits", "--settings", str(path), "--runs", str(tmp_path / "runs")]
+    assert main(["compare", *words]) == 2
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1
+    assert str(path) in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_tuned_settings_are_for_the_weights_and_the_optimiser(tmp_path: Path) -> None:
+    found = study("crt", tmp_path, Budget(trials=1))
+    tune([found], Pretended())
+    content, path = settings_of([found]), tmp_path / "tuned.json"
+    with pytest.raises(UserError, match=r"was tuned for optim\.kind=sgd, and this comparison has optim\.kind=adamw"):
+        tuned(override(found.base, "optim.kind=adamw"), content, path)
+    for name in ("a", "b", "copy"):
+        (tmp_path / name).write_text(name[0])
+    begins = [override(found.base, f"transfer.weights={tmp_path / name}") for name in ("a", "b", "copy")]
+    with pytest.raises(UserError, match=r"tuned for transfer\.weights=None, and this .*=file [0-9a-f]"):
+        tuned(begins[0], content, path)
+    (tmp_path / "c").write_text("a")
+    moved = override(found.base, f"transfer.weights={tmp_path / 'c'}")
+    assert shared_by(begins[0]) == shared_by(moved) != shared_by(begins[1])
+    with pytest.raises(UserError, match="no such file"):
+        shared_by(override(found.base, f"transfer.weights={tmp_path / 'missing'}"))
+
+
+def folder_of(where: Path, first: int, classes: str = "ab") -> Path:
+    """Small images of one value each, a folder a class."""
+    for name in classes:
+        (where / name).mkdir(parents=True)
+        for number in range(12):
+            Image.new("L", (8, 8), first + number).save(where / name / f"{number}.png")
+    return where
+
+
+def test_other_images_of_the_same_name_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:
+    @contextlib.contextmanager
+    def launcher(options):
+        yield Pretended(), ["cpu"]
+
+    monkeypatch.setattr("fsgl.commands.tune.grid_launcher", launcher)
+    mine, runs = folder_of(tmp_path / "one" / "photos", 10), tmp_path / "tuning"
+    tuning = ["--scratch", "--trials", "1", "--runs", str(runs)]
+    assert main(["tune", "crt", "--data", str(mine), *tuning]) == 0
+    settings = ["--settings", str(runs / "tuned.json"), "--scratch", "--runs", str(tmp_path / "runs"), "--seeds", "1"]
+    others = [folder_of(tmp_path / "two" / "photos", 70), folder_of(tmp_path / "three" / "photos", 10, "abc")]
+    capsys.readouterr()
+    for other in others:
+        assert main(["compare", "crt", "--data", str(other), *settings]) == 2
+        said = capsys.readouterr().err.strip()
+        assert len(said.splitlines()) == 1
+        assert "was tuned on other images: 24 for training of 2 classes" in said
+        with pytest.raises(UserError, match="was tuned on other images"):
+            fsgl.compare(["crt"], other, tuned=runs / "tuned.json", runs=tmp_path / "runs", show=False)
+        assert main(["tune", "crt", "--data", str(other), *tuning]) == 2
+        assert "has trials on other images" in capsys.readouterr().err
+    moved = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(mine, moved)
+    for same in (mine, moved):
+        base, source = experiment_on("crt", str(same), {}, ["data.val=0.2"], scratch=True)
+        path = runs / "tuned.json"
+        assert tuned(base, read_settings(path), path, images_of(source)).tuning.trials == 1, "whatever the shares are"
+    assert not (tmp_path / "runs").exists()

@@ -15,6 +15,7 @@ from fsgl.comparison.grid import Cell, Word, describe, last_line, make_cells
 from fsgl.comparison.looks import Looks
 from fsgl.comparison.page import ComparisonReport
 from fsgl.comparison.rows import Rows
+from fsgl.comparison.settings_file import images_of
 from fsgl.comparison.warm_start import local_launcher
 from fsgl.data.readers.arrays import KEPT
 from fsgl.errors import UserError, unknown
@@ -95,7 +96,7 @@ def compare(
     seeds: so many, 0 and on.  runs: the folder of the run folders, by default runs/compare-DATA; the same call with it
     goes on where it was stopped.  against: what the others are held against, by default the first.
     tuned: the file that ``fsgl tune`` writes; all are trained with its settings and, with untuned_too, as they come, in
-    a table apart.  equal_cost: also for as many epochs as take the passes of ``against``, in a table apart.
+    a table apart.  equal_cost: also for as many epochs as cost what ``against`` does, in a table apart.
     planned_seeds: that there will be in all; looks at fewer of them then share the 5 % of error, where otherwise each
     look with more seeds than the one before is tested at half its level.
     device: "auto" is all GPUs, or the CPU.  jobs: runs at a time, by default one a GPU, or a core.  threads: of the
@@ -133,15 +134,21 @@ def compare(
     if planned_seeds is not None and planned_seeds < seeds:
         raise UserError(f"planned_seeds must be {seeds} or more, as many as there are, not {planned_seeds}")
 
+    read = source
+
     def make(recipe: str) -> Experiment:
-        made, _ = experiment_on(recipe, name, {}, assignments, source)
+        nonlocal read
+        made, read = experiment_on(recipe, name, {}, assignments, read)
         if source is not None:
             made = replace(made, data=replace(made.data, root=str((folder / KEPT).absolute())))
         return made
 
-    rows = Rows(words, make, held, None if tuned is None else Path(tuned), untuned_too, equal_cost)
+    path = None if tuned is None else Path(tuned)
+    rows = Rows(words, make, held, path, untuned_too, equal_cost, lambda: images_of(read))
     words = rows.words
-    Looks.read(folder, planned_seeds)  # another plan is refused before anything is trained
+    for note in rows.notes if show else ():
+        print(note, flush=True)
+    Looks.read(folder, planned_seeds).require(seeds)  # what goes against the plan is refused before anything is trained
     cells = make_cells(words, range(seeds), folder, rows.experiment)
     devices = local_devices(device, jobs)
     if source is not None:

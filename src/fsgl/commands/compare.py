@@ -14,6 +14,7 @@ from fsgl.commands.reading import add_reading
 from fsgl.errors import UserError
 
 if TYPE_CHECKING:
+    from fsgl.data.images.sources import Source
     from fsgl.recipes.experiment import Experiment
 
 DESCRIPTION = """\
@@ -23,12 +24,13 @@ RECIPE is one of 'fsgl recipes'; RECIPE+sam is that with SAM; RECIPE+ADJUSTMENT 
 validation images (fsgl adjust): cross-entropy+tau-norm. Settings (name=value) and options hold for all of them.
 
 At equal epochs a method with SAM, or of two streams, costs two or more times another's training; --equal-cost holds
-rows of equal cost against each other, too: the epochs of each are such that all take as many passes of the backbone.
+rows of equal cost against each other, too: the epochs of each are such that all take as many multiply-adds of the
+backbone.
 
 Seeds may be added later, but each look at more of them is counted (looks.json in --runs) and tested more strictly.
 
 What is complete is not trained again and what was begun goes on, so the same command, run again, finishes the grid; a
-cell that fails is marked and the rest go on. Written into --runs: comparison.html, .md and .json."""
+cell that fails is marked and the rest go on. Written into --runs: comparison.html and .json, figures/ and tables/."""
 
 
 def add(commands: Any) -> None:
@@ -43,7 +45,7 @@ def add(commands: Any) -> None:
     what.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (5)")
     what.add_argument("--planned-seeds", type=int, metavar="N", help="that there will be in all, said before looking")
     what.add_argument("--deviation", type=above_0, metavar="POINTS", help="of differences between seeds, if known")
-    what.add_argument("--equal-cost", action="store_true", help="rows at equal passes beside those at equal epochs")
+    what.add_argument("--equal-cost", action="store_true", help="rows at equal cost beside those at equal epochs")
     what.add_argument("--settings", type=folder, metavar="FILE", help="train with what fsgl tune found (tuned.json)")
     what.add_argument("--untuned-too", action="store_true", help="with --settings: as they come, too, in a table apart")
     add_reading(command)
@@ -61,6 +63,7 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     from fsgl.comparison.grid import Interrupted, Word, describe, make_cells
     from fsgl.comparison.looks import Looks
     from fsgl.comparison.rows import Rows
+    from fsgl.comparison.settings_file import images_of
     from fsgl.recipes.on_data import experiment_on
     from fsgl.report.recording import record
     from fsgl.report.summary import print_table
@@ -76,17 +79,25 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     data = "cifar100" if options.data is None else options.data
     runs = options.runs or Path("runs") / f"compare-{Path(data).stem or 'data'}"
 
+    source: Source | None = None  # of somebody's own images, which are read once
+
     def make(recipe: str) -> Experiment:
+        nonlocal source
         changes = assignments_of(options) + settings
         begins = {"scratch": options.scratch, "fine_tune": options.fine_tune}
-        return experiment_on(recipe, data, given_images(options), changes, **begins)[0]
+        made, source = experiment_on(recipe, data, given_images(options), changes, source, **begins)
+        return made
 
-    rows = Rows(words, make, against, options.settings, options.untuned_too, options.equal_cost)
-    Looks.read(runs, planned)  # another plan is refused before anything is trained
+    tuning = (options.settings, options.untuned_too)
+    rows = Rows(words, make, against, *tuning, options.equal_cost, lambda: images_of(source))
+    for note in rows.notes:
+        print(f"note        {note}", flush=True)
+    looks = Looks.read(runs, planned)
+    looks.require(len(seeds))  # what goes against the plan is refused before anything is trained
     cells = make_cells(rows.words, seeds, runs, rows.experiment)
     done = sum(cell.status == "complete" for cell in cells)
     print(f"{len(cells)} runs in {runs}" + (f", {done} of them complete already" if done else ""), flush=True)
-    if (said := power_before(cells, rows.words, against, options.deviation)) is not None:
+    if (said := power_before(cells, rows.words, against, options.deviation, looks)) is not None:
         print(f"power       {said}", flush=True)
     with grid_launcher(options) as (launch, devices):
         try:

@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace, settings: list[str]) -> int:
     """``fsgl tune``."""
     from fsgl.comparison.grid import Cell, Interrupted, Word, run_grid
-    from fsgl.comparison.settings_file import settings_of
+    from fsgl.comparison.settings_file import images_of, settings_of
     from fsgl.comparison.tune import Budget, Study, work
     from fsgl.files import write_json
     from fsgl.recipes.on_data import experiment_on
@@ -63,14 +63,10 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     runs = options.runs or Path("runs") / f"tune-{Path(data).stem or 'data'}"
     given = assignments_of(options) + settings + ([f"data.val={1 / folds}"] if folds > 1 else [])
     begins = {"scratch": options.scratch, "fine_tune": options.fine_tune}
-    studies = [
-        Study(
-            word.recipe,
-            experiment_on(word.recipe, data, given_images(options), given, **begins)[0],
-            runs / word.recipe, budget, folds,
-        )
-        for word in words
-    ]  # fmt: skip
+    source, studies = None, []
+    for word in words:
+        base, source = experiment_on(word.recipe, data, given_images(options), given, source, **begins)
+        studies.append(Study(word.recipe, base, runs / word.recipe, budget, folds, images_of(source)))
     print(f"{budget} for each of {len(studies)} recipes, judged by {_judge(folds)}; in {runs}", flush=True)
     cells: list[Cell] = []
     with grid_launcher(options) as (launch, devices):
@@ -89,7 +85,8 @@ def run(options: argparse.Namespace, settings: list[str]) -> int:
     for name, found in content["recipes"].items():
         chosen = ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
                            for key, value in found["settings"].items())  # fmt: skip
-        print(f"{name:<24} {found['own_value']:.1f} as it comes, {found['value']:.1f} with {chosen}")
+        own = "failed" if found["own_value"] is None else f"{found['own_value']:.1f}"
+        print(f"{name:<24} {own} as it comes, {found['value']:.1f} with {chosen}")
     print(f"settings    {path} (fsgl compare ... --settings {path})")
     if options.record is not None:
         print(f"record      {_record(options, content)}")

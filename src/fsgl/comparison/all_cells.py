@@ -16,6 +16,7 @@ from fsgl.comparison.outlook import outlook
 from fsgl.comparison.page import ComparisonReport, report_on_runs
 from fsgl.engine.environment import usable_cores
 from fsgl.engine.runtime import Runtime
+from fsgl.evaluation.statistics import ALPHA
 from fsgl.runs.saved import read_record
 
 WATCH_SECONDS = 60
@@ -66,10 +67,13 @@ def report_on_cells(
     return report
 
 
-def power_before(cells: Sequence[Cell], words: Sequence[Word], against: str, deviation: float | None) -> str | None:
+def power_before(
+    cells: Sequence[Cell], words: Sequence[Word], against: str, deviation: float | None, looks: Looks
+) -> str | None:
     """How large a difference the seeds of a grid can find, in words; None where there is nothing to compare.
 
     deviation: between seeds, of the differences from ``against``, in points; None is what complete cells say.
+    looks: until now, by which the row that was looked at most often is tested most strictly.
     """
     values: dict[str, dict[int, float]] = defaultdict(dict)
     for cell in cells:
@@ -77,7 +81,8 @@ def power_before(cells: Sequence[Cell], words: Sequence[Word], against: str, dev
             values[cell.word.text][cell.seed] = float(read_record(cell.folder)["result"]["last"]["balanced"])
     rows = [word.text for word in words if word.text != against and not word.equal_cost]
     seeds = len({cell.seed for cell in cells})
-    return outlook([values[row] for row in rows], values[against], seeds, deviation)
+    level = min((looks.level_at(row, seeds) for row in rows), default=ALPHA) if seeds > 1 else ALPHA
+    return outlook([values[row] for row in rows], values[against], seeds, deviation, level)
 
 
 def train_all(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsgl.comparison.entries import HEADLINE, Entry, Run, accuracy, top1, top1_differs
-from fsgl.evaluation.power import MOST_SEEDS, seeds_needed
+from fsgl.evaluation.power import MOST_SEEDS, level_of_look, seeds_at_next_look, seeds_needed
 from fsgl.evaluation.statistics import ALPHA, Difference, holm, paired_bootstrap, paired_difference
 
 RESAMPLES = 2000  # of the test images; 50 beyond each end of a 95 % interval
@@ -27,13 +27,16 @@ class Judged:
 
     p_adjusted: for the number of rows and of looks.  sign: 1 for a gain, -1 for a loss, 0 for not distinguishable.
     needed: seeds with which a true difference of this size would probably be found; None where it was, where nothing
-    follows from these seeds, and for more than ``MOST_SEEDS``.
+    follows from these seeds, and for more than ``MOST_SEEDS`` or than are planned.  looked: whether looks are counted,
+    so that it is of the next look.  planned: seeds, if that was said.
     """
 
     difference: Difference
     p_adjusted: float | None
     sign: int
     needed: int | None
+    looked: bool = False
+    planned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,22 @@ class Comparison:
 
 
 def compare_with(
-    entries: Sequence[Entry], reference: Entry, levels: Mapping[str, float] | None = None
-) -> list[Comparison]:
+    entries: Sequence[Entry], reference: Entry, looks: Mapping[str, Sequence[int]] | None = None,
+    planned: int | None = None,
+) -> list[Comparison]:  # fmt: skip
     """Every other entry against the reference, at the seeds that both have; p-values adjusted for their number (Holm).
 
-    levels: at which an entry's label is to be tested, where it has been looked at before (comparison/looks.py); 5 %
-    otherwise. Raises ValueError where the reference has no run.
+    looks: seeds of each look at an entry's label, this one the last (comparison/looks.py), by which it is tested; at
+    5 % otherwise.  planned: seeds, if that was said before the first. Raises ValueError where the reference has no run.
     """
     if not reference.runs:
         raise ValueError(f"{reference.label} has no result to compare with")
     others = [entry for entry in entries if entry is not reference and reference.paired(entry, accuracy)[0]]
-    weights = [ALPHA / (levels or {}).get(entry.label, ALPHA) for entry in others]
-    headlines = _judged([paired_difference(*reference.paired(entry, accuracy)) for entry in others], weights)
+    looked = [list((looks or {}).get(entry.label, ())) for entry in others]
+    headlines = _judged([paired_difference(*reference.paired(entry, accuracy)) for entry in others], looked, planned)
     seconds: Sequence[Judged | None] = [None] * len(others)
     if top1_differs([reference, *others]):
-        seconds = _judged([paired_difference(*reference.paired(entry, top1)) for entry in others], weights)
+        seconds = _judged([paired_difference(*reference.paired(entry, top1)) for entry in others], looked, planned)
     return [
         Comparison(entry, headline, second, _over_images(reference, entry),
                    in_words(reference.label, entry.label, headline, second))
@@ -74,20 +78,28 @@ def compare_with(
     ]  # fmt: skip
 
 
-def _judged(differences: Sequence[Difference], weights: Sequence[float]) -> list[Judged]:
-    """weights: how many times smaller than 5 % the level of each is."""
+def _judged(
+    differences: Sequence[Difference], looked: Sequence[Sequence[int]], planned: int | None
+) -> list[Judged]:
+    """looked: seeds of each look at each; none where that is not known."""
+    levels = [level_of_look(looks, planned) if looks else ALPHA for looks in looked]
     p_values = [
-        None if difference.p_value is None else min(1.0, difference.p_value * weight)
-        for difference, weight in zip(differences, weights, strict=True)
+        None if difference.p_value is None else min(1.0, difference.p_value * ALPHA / level)
+        for difference, level in zip(differences, levels, strict=True)
     ]
     tested = sum(p is not None for p in p_values)
     found = []
-    for difference, p, weight in zip(differences, holm(p_values), weights, strict=True):
+    for difference, p, looks in zip(differences, holm(p_values), looked, strict=True):
         mean, needed = difference.interval.mean, None
         sign = 0 if p is None or p >= ALPHA else 1 if mean > 0 else -1
         if not sign and p is not None and difference.effect_size:
-            needed = seeds_needed(mean, mean / difference.effect_size, ALPHA / weight / tested)
-        found.append(Judged(difference, p, sign, needed))
+            deviation = mean / difference.effect_size
+            # With more seeds it is looked at once more, at that look's level.
+            needed = (
+                seeds_at_next_look(mean, deviation, looks, planned, 1 / tested) if looks
+                else seeds_needed(mean, deviation, ALPHA / tested)
+            )  # fmt: skip
+        found.append(Judged(difference, p, sign, needed, bool(looks), planned if looks else None))
     return found
 
 
@@ -109,10 +121,15 @@ def in_words(reference: str, label: str, headline: Judged, second: Judged | None
             said += f" and {_moves(second)} in top-1" if second.sign else ", top-1 not distinguishable"
         return f"{said}, against {reference} ({n} seeds)"
     said = f"{reference} and {label} are not distinguishable{where} with {n} seeds"
+    were = f"were the {mean:+.1f} seen the true difference"
     if headline.needed is not None:
-        said += f": about {max(1, headline.needed - n)} more would tell, were the {mean:+.1f} seen the true difference"
+        at = " at the next look" if headline.looked else ""
+        said += f": about {max(1, headline.needed - n)} more would tell{at}, {were}"
+    elif headline.planned is not None and n >= headline.planned:
+        said += ", and no more were planned"
     elif headline.difference.effect_size:
-        said += f", nor would {MOST_SEEDS:,} tell, were the {mean:+.1f} seen the true difference"
+        most = f"{MOST_SEEDS:,}" if headline.planned is None else f"the {headline.planned} that are planned"
+        said += f", nor would {most} tell, {were}"
     return said + (f"; {label} {_moves(second)} points in top-1" if second is not None and second.sign else "")
 
 

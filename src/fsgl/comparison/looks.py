@@ -57,10 +57,20 @@ class Looks:
             if n > max(before, default=1):
                 before.append(n)
 
+    def require(self, seeds: int) -> None:
+        """Raises UserError where so many seeds are more than were planned: before they are trained."""
+        if self.planned is not None and seeds > self.planned:
+            raise UserError(f"{self.planned} seeds were planned, and these are {seeds}: train no more than that")
+
     @property
     def levels(self) -> dict[str, float]:
         """At which each row is to be tested."""
         return {label: level_of_look(looks, self.planned) for label, looks in self.seeds.items() if looks}
+
+    def level_at(self, label: str, seeds: int) -> float:
+        """At which a row will be tested when it is told with so many seeds, which are no more than are planned."""
+        before = self.seeds.get(label, [])
+        return level_of_look(before if seeds <= max(before, default=1) else [*before, seeds], self.planned)
 
     def note(self, labels: Sequence[str]) -> str:
         """What a table says of these rows' looks; "" where nothing is to be said."""

@@ -11,17 +11,20 @@ from fsgl.evaluation.statistics import ALPHA, PAIRS_OF_AN_EFFECT
 
 
 def outlook(
-    rows: Sequence[Mapping[int, float]], reference: Mapping[int, float], seeds: int, deviation: float | None
-) -> str | None:
+    rows: Sequence[Mapping[int, float]], reference: Mapping[int, float], seeds: int, deviation: float | None,
+    of_look: float = ALPHA,
+) -> str | None:  # fmt: skip
     """In words; None for fewer than two seeds or no row.
 
     rows, reference: accuracy by seed, as far as there is any.  seeds: that there will be.  deviation: of the
-    differences from the reference between seeds, in points; None is the median of what these say.
+    differences from the reference between seeds, in points; None is the median of what these say.  of_look: the level
+    that this look at them will have.
     """
     if seeds < 2 or not rows:
         return None
-    level = ALPHA / len(rows)  # the first of as many rows that Holm's correction asks about
+    level = of_look / len(rows)  # the first of as many rows that Holm's correction asks about
     of_rows = "" if len(rows) == 1 else f" beside {len(rows) - 1} others"
+    at = "" if of_look == ALPHA else f"; this look is tested at {100 * of_look:.2g} %"
     whence = "as given"
     if deviation is None:
         seen = deviation_seen(rows, reference)
@@ -29,13 +32,13 @@ def outlook(
             times = detectable_difference(1.0, seeds, level)
             return (
                 f"{seeds} seeds find, in {POWER:.0%} of cases, a difference{of_rows} of {times:.1f} times its "
-                "deviation between seeds, which nothing here tells yet (--deviation POINTS)"
+                f"deviation between seeds, which nothing here tells yet (--deviation POINTS){at}"
             )
         deviation, whence = seen[0], f"as seen so far in {seen[1]} row{'s' * (seen[1] != 1)}"
     found = detectable_difference(deviation, seeds, level)
     return (
         f"{seeds} seeds find, in {POWER:.0%} of cases, a difference{of_rows} of {found:.1f} points, were its deviation "
-        f"between seeds {deviation:.2g}, {whence}"
+        f"between seeds {deviation:.2g}, {whence}{at}"
     )
 
 

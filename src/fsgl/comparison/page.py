@@ -94,8 +94,10 @@ def report_on_runs(
         comparisons += _add_group(report, entries, environments[key], "" if not number else f"-{number + 1}", looks)
     for number, (key, group) in enumerate(runs.items() if others else ()):
         reference = next((run for run in group if _is(label_of(run), against)), None)
-        same = [] if reference is None else cost.at_equal_cost([*group, *others], reference)
-        if len(same) > len(group) or any(run in others for run in same):
+        again = {label_of(run) for run in others}
+        either = [*(run for run in group if label_of(run) not in again), *others]
+        same = [] if reference is None else cost.at_equal_cost(either, reference)
+        if any(run in others for run in same):
             entries = make_entries(same, any_epochs=True)
             _add_equal_cost(report, entries, environments[key], "" if not number else f"-{number + 1}", looks)
     report.content = {"against": against, "comparisons": comparisons, "runs": [*every, *others]}
@@ -115,7 +117,7 @@ def _add_group(
     shared = describe_shared([run for entry in entries for run in entry.runs], environment)
     report.add(f"accuracy{suffix}", replace(table, notes=(*table.notes, shared)))
     reference = _reference(entries, report.against)
-    found = compare_with(entries, reference, looks.levels) if reference is not None else []
+    found = compare_with(entries, reference, looks.seeds, looks.planned) if reference is not None else []
     if reference is not None and found:
         note = looks.note([each.entry.label for each in found])
         report.add(f"differences{suffix}", differences_table(found, reference, note))
@@ -137,19 +139,18 @@ def _add_group(
 def _add_equal_cost(
     report: ComparisonReport, entries: Sequence[Entry], environment: Mapping[str, Any], suffix: str, looks: Looks
 ) -> None:
-    """Accuracy and differences where every row took the reference's passes."""
+    """Accuracy and differences where every row took the reference's multiply-adds."""
     reference = _reference(entries, report.against)
     assert reference is not None
     epochs = reference.runs[0]["settings"]["optim"]["epochs"]
-    table = accuracy_table(
-        entries, f"At equal cost: as many passes of the backbone as {reference.label} in {epochs} epochs"
-    )
+    title = f"At equal cost: as many multiply-adds of the backbone as {reference.label} in {epochs} epochs"
+    table = accuracy_table(entries, title, tuned_at=epochs)
     shared = describe_shared([run for entry in entries for run in entry.runs], environment)
     report.add(f"accuracy-at-equal-cost{suffix}", replace(table, notes=(*table.notes, shared)))
     rows = {entry.label: Word.read(entry.label).at_equal_cost().text for entry in entries}
     rows = {label: text if text in looks.seeds else label for label, text in rows.items()}
-    levels = {label: looks.levels[text] for label, text in rows.items() if text in looks.levels}
-    if found := compare_with(entries, reference, levels):
+    seeds = {label: looks.seeds[text] for label, text in rows.items() if text in looks.seeds}
+    if found := compare_with(entries, reference, seeds, looks.planned):
         note = looks.note([rows[each.entry.label] for each in found])
         table = differences_table(found, reference, note)
         report.add(f"differences-at-equal-cost{suffix}", replace(table, title=f"{table.title}, at equal cost"))

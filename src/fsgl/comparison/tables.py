@@ -14,6 +14,7 @@ from fsgl.comparison.entries import (
     accuracy,
     best_on_test,
     best_on_validation,
+    budget_of,
     last,
     reliability,
     top1,
@@ -28,8 +29,11 @@ from fsgl.report.tested import UNTESTED, is_untested, rests_on
 _GROUPS = ("many", "medium", "few")
 
 
-def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
-    """A row a label: accuracy with its interval over seeds, groups, what it cost, and the other two epochs."""
+def accuracy_table(entries: Sequence[Entry], title: str, tuned_at: int | None = None) -> Table:
+    """A row a label: accuracy with its interval over seeds, groups, what it cost, and the other two epochs.
+
+    tuned_at: epochs that tuned rows were tuned for; None is as many as they were trained for.
+    """
     two = top1_differs(entries)
     epochs = {run["settings"]["optim"]["epochs"] for entry in entries for run in entry.runs}
     stated = any(run.get("settings_from") for entry in entries for run in entry.runs)
@@ -41,7 +45,7 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
         rows.append((
             entry.label, with_interval(entry.interval(accuracy)),  # first, for those with narrow screens
             *([with_interval(entry.interval(top1))] if two else []),
-            *([_settings_from(entry)] if stated else []), seeds,
+            *([_settings_from(entry, tuned_at)] if stated else []), seeds,
             *(UNTESTED if is_untested(groups, group) else entry.mean(last(group)) for group in _GROUPS),
             entry.mean(reliability("worst_class")), entry.mean(reliability("harmonic_mean")), entry.mean(last("ece")),
             str(cost.get("passes_per_step", EMPTY)), *([_epochs(entry)] if len(epochs) > 1 else []), _seconds(entry),
@@ -63,6 +67,12 @@ def accuracy_table(entries: Sequence[Entry], title: str) -> Table:
             "one at least is ours; given by hand; or tuned. Adjusted on validation: what is done after training has "
             "one number, which was chosen there."
         )
+    elsewhere = any(_tuned_for_others(run, tuned_at) for entry in entries for run in entry.runs)
+    if elsewhere:
+        note += (
+            f" Rows tuned for {tuned_at} epochs and trained for another number of them say so: other settings might "
+            "suit that number better."
+        )
     tested = [] if groups is None else rests_on(groups, HEADLINE)
     short = budget_note([run for entry in entries for run in entry.runs])
     return Table(title, headings, tuple(rows), (note, *tested, *([] if short is None else [short])))
@@ -73,14 +83,21 @@ def _groups(entries: Sequence[Entry]) -> Mapping[str, Any] | None:
     return next((run["epochs"][-1]["test"].get("groups") for entry in entries for run in entry.runs), None)
 
 
-def _settings_from(entry: Entry) -> str:
-    return ", ".join(sorted({_run_settings_from(run) for run in entry.runs})) or EMPTY
+def _settings_from(entry: Entry, tuned_at: int | None) -> str:
+    return ", ".join(sorted({_run_settings_from(run, tuned_at) for run in entry.runs})) or EMPTY
 
 
-def _run_settings_from(run: Run) -> str:
+def _run_settings_from(run: Run, tuned_at: int | None) -> str:
     trained, adjusted = run.get("settings_from") or EMPTY, run.get("adjustment") or {}
+    if _tuned_for_others(run, tuned_at):
+        trained += f", for {tuned_at} epochs"
     tuned_on = adjusted.get("tuned_on", "given")
     return trained if tuned_on == "given" else f"{trained}, adjusted on {tuned_on}"
+
+
+def _tuned_for_others(run: Run, tuned_at: int | None) -> bool:
+    """Whether its settings were chosen for another number of epochs than it was trained for."""
+    return bool(budget_of(run)) and tuned_at not in (None, run["settings"]["optim"]["epochs"])
 
 
 def reliability_table(entries: Sequence[Entry]) -> Table:

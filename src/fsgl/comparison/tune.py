@@ -6,7 +6,8 @@ the recipe's own settings, so that tuning never ends below them on what it goes 
 tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011), told of all that is known and of what is running.
 
 All trials stand in ``trials.json``, beside their run folders, of which the weights are removed once they are read. The
-same command goes on where it was stopped.
+same command goes on where it was stopped. Of more trials than the budget has, from a larger one before, the first are
+chosen from, so that every recipe has the same.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ DIGITS = 3  # of a setting that is proposed
 
 @dataclass(frozen=True)
 class Budget:
-    """For each recipe: so many trials, or none begun after so many minutes of training; one of the two."""
+    """For each recipe: so many trials, or those before which less than so many minutes were trained; one of the two."""
 
     trials: int | None = None
     minutes: float | None = None
@@ -76,18 +77,22 @@ class Study:
     """The trials of one recipe.
 
     base: its experiment as it comes, with validation images.  folds: 1 is the validation images of ``base``.
+    images: which they are, where somebody's own (settings_file.py).
     """
 
-    def __init__(self, recipe: str, base: Experiment, folder: Path, budget: Budget, folds: int) -> None:
+    def __init__(
+        self, recipe: str, base: Experiment, folder: Path, budget: Budget, folds: int, images: str | None = None
+    ) -> None:
         if base.data.val <= 0:
             raise UserError("nothing is tuned on test images: give --val SHARE, or --folds K")
         self.recipe, self.base, self.folder, self.budget, self.folds = recipe, base, folder, budget, folds
+        self.images = images
         self.space: dict[str, Search] = search_space(base)
         self.trials: list[Trial] = []
         path = folder / "trials.json"
-        for row in read_json(path)["trials"] if path.exists() else []:
-            trial = self._trial(row["number"], row["settings"])
-            trial.failed = row.get("failed")
+        for number, (settings, failed) in enumerate(self._read(path) if path.exists() else []):
+            trial = self._trial(number, settings)
+            trial.failed = failed
             for cell in trial.cells if trial.failed is None else []:
                 cell.look()
             self.trials.append(trial)
@@ -96,10 +101,20 @@ class Study:
     @property
     def wants_more(self) -> bool:
         """Whether another trial is to be begun."""
+        return not self._spent(len(self.trials))
+
+    @property
+    def counted(self) -> list[Trial]:
+        """The trials that the budget allows, the first by number; of a larger budget before there may be more."""
+        return [trial for number, trial in enumerate(self.trials) if not self._spent(number)]
+
+    def _spent(self, number: int) -> bool:
+        """Whether the trials before this number have used up the budget."""
         if self.budget.trials is not None:
-            return len(self.trials) < self.budget.trials
+            return number >= self.budget.trials
         assert self.budget.minutes is not None
-        return sum(trial.seconds for trial in self.trials) < 60 * self.budget.minutes
+        # The whole of each trial before, also of those that ran beside it: what counts is the same for any --jobs.
+        return sum(trial.seconds for trial in self.trials[:number]) >= 60 * self.budget.minutes
 
     def ask(self) -> Trial:
         """One more trial, written down before it begins."""
@@ -122,27 +137,54 @@ class Study:
     @property
     def best(self) -> Trial:
         """The highest on validation, the earliest of equals. Raises UserError where no trial came to an end."""
-        known = [trial for trial in self.trials if trial.values]
+        known = [trial for trial in self.counted if trial.values]
         if not known:
-            reason = next((trial.failed for trial in self.trials if trial.failed), "none was trained")
+            reason = next((trial.failed for trial in self.counted if trial.failed), "none was trained")
             raise UserError(f"no trial of {self.recipe} came to an end: {reason}")
         return max(known, key=lambda trial: trial.value or 0.0)
 
-    def describe(self) -> dict[str, Any]:
-        """All trials, for a file."""
+    def describe(self, trials: Sequence[Trial]) -> dict[str, Any]:
+        """Trials of this study, for a file."""
         return {
             "space": {name: str(search) for name, search in self.space.items()},
             "trials": [
                 {"number": trial.number, "settings": trial.settings, "value": trial.value, "values": trial.values,
                  "seconds": trial.seconds, **({} if trial.failed is None else {"failed": trial.failed})}
-                for trial in self.trials
+                for trial in trials
             ],
         }  # fmt: skip
 
     def write(self) -> None:
         """trials.json, as far as it is."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "trials.json", self.describe())
+        which = {} if self.images is None else {"images": self.images}
+        write_json(self.folder / "trials.json", {**which, **self.describe(self.trials)})
+
+    def _read(self, path: Path) -> list[tuple[dict[str, Any], str | None]]:
+        """Settings of each trial, and why it failed if it did. Raises UserError for a file that holds no trials of this
+        space."""
+        content = read_json(path)
+        try:
+            found = [(dict(row["settings"]), row.get("failed")) for row in content["trials"]]
+            numbers = [row["number"] for row in content["trials"]]
+        except (TypeError, KeyError, ValueError, AttributeError):
+            raise UserError(f"{path} is damaged: no trials of fsgl tune; name another folder with --runs") from None
+        if numbers != list(range(len(found))) or any(type(why) not in (str, type(None)) for _, why in found):
+            raise UserError(f"{path} is damaged: trials are missing; name another folder with --runs")
+        if self.images is not None and content.get("images", self.images) != self.images:
+            raise UserError(
+                f"{path} has trials on other images: {content['images']}, and these are {self.images}; name another "
+                "folder with --runs"
+            )
+        for number, (settings, _) in enumerate(found):
+            if settings.keys() != self.space.keys() or not all(
+                search.holds(settings[name]) for name, search in self.space.items()
+            ):
+                raise UserError(
+                    f"{path}: trial {number} is of another search ({', '.join(settings)}), and {self.recipe} is now "
+                    f"tuned within {', '.join(self.space)}; name another folder with --runs"
+                )
+        return found
 
     def _trial(self, number: int, settings: Mapping[str, Any]) -> Trial:
         assignments = [f"{name}={value}" for name, value in settings.items()]
@@ -180,7 +222,7 @@ def work(studies: Sequence[Study], cells: list[Cell], at_once: int) -> Callable[
     To be called before the grid begins and after each cell ends: the recipes take turns, the least tried first.
     """
     for study in studies:
-        for trial in study.trials:
+        for trial in study.counted:
             cells += [cell for cell in trial.cells if not trial.over]
 
     def fill() -> None:

@@ -79,6 +79,31 @@ def seeds_needed(
     return high
 
 
+def seeds_at_next_look(
+    difference: float, deviation: float, looks: Sequence[int], planned: int | None = None, share: float = 1.0
+) -> int | None:
+    """The fewest seeds with which the look after these finds a true difference with a probability of ``POWER``.
+
+    looks, planned: as of ``level_of_look``.  share: of that look's level, as of one row of many. None where those that
+    are planned, or ``MOST_SEEDS``, are too few.
+
+    >>> from fsgl.evaluation.power import seeds_at_next_look
+    >>> seeds_at_next_look(difference=1.0, deviation=1.0, looks=[5])
+    13
+    """
+    if planned is None:
+        least = max(looks, default=1) + 1
+        found = seeds_needed(difference, deviation, share * level_of_look([*looks, least]))
+        return None if found is None else max(found, least)
+    if deviation <= 0:
+        return None
+    effect = abs(difference) / deviation
+    for seeds in range(max(2, max(looks, default=1) + 1), planned + 1):  # what there is to spend grows with them, too
+        if _power(effect, seeds, share * level_of_look([*looks, seeds], planned)) >= POWER:
+            return seeds
+    return None
+
+
 def level_of_look(seeds: Sequence[int], planned: int | None = None, alpha: float = ALPHA) -> float:
     """The level at which the last of several looks is to be tested.
 

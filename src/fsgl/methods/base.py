@@ -62,6 +62,11 @@ class Method(Protocol):
         return cls(**cls.published.get(data, {}))
 
     @property
+    def searched(self) -> Mapping[str, Search]:
+        """Of ``search``, what changes the training as the other settings are."""
+        return self.search
+
+    @property
     def resample_weighting(self) -> float:
         """q of the rebalanced stream: an image of class k is drawn in proportion to 1 / n_k^q."""
         ...
@@ -69,6 +74,10 @@ class Method(Protocol):
     def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
         """A network on this backbone, fresh on top of it, for classes with these training counts (``K`` int64)."""
         ...
+
+    def widened(self, backbone: Backbone) -> nn.Module:
+        """The backbone as its network has it: of several experts, more of it. What a pass costs goes by this."""
+        return backbone
 
     def begin(self, model: Any, pretrained: bool) -> None:
         """Called once the weights that training begins with are in place: copies of them are made here. pretrained:

@@ -83,6 +83,12 @@ class Glmc(Method):
     needs_two_streams: ClassVar[bool] = True
     passes: ClassVar[int] = 2
 
+    @property
+    def searched(self) -> Mapping[str, Search]:
+        off = ["feature_scaling.gamma"] if self.feature_scaling.gamma == 0 else []  # with the FSM it is another method
+        off += ["label_weighting"] if self.rebalancing == "balanced-softmax" else []
+        return {name: search for name, search in self.search.items() if name not in off}
+
     def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
         balanced_softmax = self.rebalancing == "balanced-softmax"
         weights = power_class_weights(class_counts, 0.0 if balanced_softmax else self.label_weighting)

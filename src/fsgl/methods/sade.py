@@ -55,9 +55,12 @@ class Sade(OneView):
 
     def build(self, backbone: Backbone, class_counts: Tensor) -> nn.Module:
         heads = ExpertHeads(backbone.feature_dim, len(class_counts), EXPERTS, self.scale)
-        model = Classifier(ExpertBackbone(backbone, EXPERTS), heads)
+        model = Classifier(self.widened(backbone), heads)
         self.register_statistics(model, class_counts)
         return model
+
+    def widened(self, backbone: Backbone) -> ExpertBackbone:
+        return ExpertBackbone(backbone, EXPERTS)
 
     def begin(self, model: Any, pretrained: bool) -> None:
         if pretrained:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fsgl.errors import UserError
-from fsgl.methods.search import Range, Search
+from fsgl.methods.search import Choice, Range, Search
+from fsgl.optim.averaging import AveragingSpec
 from fsgl.settings import check, setting
 
 # Of every method, around its recipe's value: where the field's values for one data set lie.
@@ -46,7 +47,7 @@ class TuningSpec:
 def search_space(experiment: Any) -> dict[str, Search]:
     """What ``fsgl tune`` may try, by the settings' dotted names; always holds the experiment's own values.
 
-    experiment: an ``Experiment``. A range that its own value lies outside of is widened to it.
+    experiment: an ``Experiment``. A range or choice that its own value lies outside of is widened to it.
     """
     space: dict[str, Search] = {}
     for name, factor in SHARED.items():
@@ -55,14 +56,30 @@ def search_space(experiment: Any) -> dict[str, Search]:
             space[name] = Range(value / factor, value * factor, log=True)
     if experiment.sam.rho > 0:
         space["sam.rho"] = RHO
-    for name, search in experiment.method.search.items():
-        if name != "feature_scaling.gamma" or experiment.method.feature_scaling.gamma > 0:  # the FSM: off is another
-            space[f"method.{name}"] = search
+    space |= {f"averaging.{name}": search for name, search in _of_averaging(experiment.averaging).items()}
+    space |= {f"method.{name}": search for name, search in experiment.method.searched.items()}
     for name, search in space.items():
         value = value_of(experiment, name)
-        if isinstance(search, Range) and not search.holds(value):
+        if search.holds(value):
+            continue
+        if isinstance(search, Range):
             space[name] = Range(min(search.low, value), max(search.high, value), search.log)
+        else:
+            space[name] = Choice((*search.values, value))
     return space
+
+
+def _of_averaging(spec: AveragingSpec) -> dict[str, Search]:
+    """Of SWA the paper's own: from when on, between which rates, and in what cycles; of a moving average its decay."""
+    if spec.ema:
+        return {"ema": Choice((0.9, 0.99, 0.999, 0.9999))}
+    if not spec.on:
+        return {}
+    middle = min(max(0.5, spec.low), spec.high)  # the low rate may not be above the high one
+    return {
+        "start": Range(0.5, 0.9), "high": Range(middle, max(1.0, middle)), "low": Range(min(0.05, middle), middle),
+        "cycle": Choice((1, 2, 4)),
+    }  # fmt: skip
 
 
 def value_of(experiment: Any, name: str) -> Any:
