@@ -4,7 +4,8 @@
     L    = sum_i w_y CE(o~_i, y_i) / sum_i w_y          w_k ~ (1 / pi_k)^scale, with mean 1 over the classes
 
 The second stage learns a, b, v and d on the frozen backbone and classifier, over the images as they are. They begin as
-in the authors' code: a = 1, b = 0, v = 0.1. Of several processes, each divides by its own images' weights.
+in the authors' code: a = 1, b = 0, v = 0.1. (On hundreds of features v . h can then be so large that c is 1 and v and d
+have no gradient: the alignment is (1 + a) o + b.) Of several processes, each divides by its own images' weights.
 """
 
 from __future__ import annotations
