@@ -131,6 +131,7 @@ def test_comparisons_on_several_data_sets_are_told_together(
         content = json.loads((grid / "comparison.json").read_text())
         for run in content["runs"]:
             run["settings"]["data"]["imbalance_factor"] = factor
+            run["data"]["split_hash"] = f"{factor:g}"
             run["epochs"][-1]["test"]["balanced"] += number * run["settings"]["seed"]
         folders.append(tmp_path / f"{factor:g}")
         folders[-1].mkdir()

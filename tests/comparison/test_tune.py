@@ -360,3 +360,14 @@ def test_other_images_of_the_same_name_are_refused(tmp_path: Path, monkeypatch, 
         path = runs / "tuned.json"
         assert tuned(base, read_settings(path), path, images_of(source)).tuning.trials == 1, "whatever the shares are"
     assert not (tmp_path / "runs").exists()
+
+
+def test_no_more_trials_are_begun_than_the_minutes_will_hold(tmp_path: Path) -> None:
+    """What runs counts as long as those took that are over: more would be trained for nothing."""
+    running = study("cross-entropy", tmp_path, Budget(minutes=2))
+    tune([running], Pretended(), stop_after=1)
+    while len(running.trials) < 4:
+        assert running.wants_more
+        running.ask()  # and it has not trained an epoch yet
+    assert not running.wants_more
+    assert len(running.counted) == 4

@@ -17,6 +17,7 @@ import numpy as np
 from fsgl.comparison.entries import HEADLINE, Entry, Run, accuracy, make_entries, ranked_with
 from fsgl.comparison.page import ComparisonReport
 from fsgl.comparison.tables import signed
+from fsgl.data.known import OWN
 from fsgl.errors import UserError
 from fsgl.evaluation.across import SETS_OF_RANKS, OverDataSets, over_data_sets, ranks, wilcoxon_against
 from fsgl.evaluation.statistics import ALPHA, holm
@@ -37,44 +38,67 @@ class DataSet:
 
 
 def read_sets(folders: Sequence[Path], against: str) -> list[DataSet]:
-    """The data sets in these folders that have the reference. Raises UserError where there is none, or one twice."""
+    """The data sets in these folders that have the reference. Raises UserError where there is none, or one twice, be it
+    with other epochs, network or validation images."""
     found: dict[str, list[Run]] = defaultdict(list)
+    names: dict[str, str] = {}
     for folder in folders:
         path = folder / "comparison.json"
-        runs = read_json(path).get("runs", []) if path.exists() else [
-            record["content"] for record in read_records(folder, "run")
-        ]  # fmt: skip
+        if path.exists():
+            content = read_json(path)
+            runs = content.get("runs", []) if isinstance(content, dict) else []
+            if runs:  # but for the last, which are of the same images as the others
+                runs = runs[: len(runs) - content.get("at_equal_cost", 0)]
+        else:
+            runs = [record["content"] for record in read_records(folder, "run")]
         if not runs:
             raise UserError(f"{folder}: neither a comparison (comparison.json) nor records of runs")
         for run in runs:
             found[ranked_with(run)].append(run)
-    return sets_of(list(found.values()), against)
+            names.setdefault(ranked_with(run), folder.resolve().name)
+    return sets_of(list(found.values()), against, list(names.values()))
 
 
-def sets_of(groups: Sequence[Sequence[Run]], against: str) -> list[DataSet]:
-    """groups: of runs that may be ranked together."""
+def sets_of(groups: Sequence[Sequence[Run]], against: str, folders: Sequence[str]) -> list[DataSet]:
+    """groups: of runs that may be ranked together.  folders: names of those that they lie in."""
     sets = []
-    for runs in groups:
+    for runs, folder in zip(groups, folders, strict=True):
         entries: dict[str, Entry] = {}
         for entry in make_entries(runs):
             entries.setdefault(entry.label, entry)  # the better of two with other learning rates comes first
         if against in entries:
-            sets.append(DataSet(title_of(runs[0]), entries))
+            sets.append(DataSet(title_of(runs[0], folder), entries))
     if not sets:
         raise UserError(f"none of these comparisons has {against}; name what the others are held against (--against)")
     titles = [each.title for each in sets]
     if twice := next((title for title in titles if titles.count(title) > 1), None):
         raise UserError(f"'{twice}' is there more than once, in runs that may not be ranked together")
+    _require_other_images([next(iter(each.entries.values())).runs[0] for each in sets], titles)
     return sets
 
 
-def title_of(run: Run) -> str:
-    """Data, tail and network."""
+def _require_other_images(runs: Sequence[Run], titles: Sequence[str]) -> None:
+    """runs: one of each data set. Raises UserError where two are of the same images, which count once."""
+    seen: dict[Any, str] = {}
+    for run, title in zip(runs, titles, strict=True):
+        data = run["settings"]["data"]
+        # One with a name is the same whatever is set aside of it for validation, and by whatever draw it was made
+        # unequal; somebody's own all have one name.
+        named = data["name"], data.get("imbalance_factor"), data.get("test_list")
+        keys = [run["data"]["split_hash"], *([] if data["name"] in OWN else [named])]
+        if first := next((seen[key] for key in keys if key in seen), None):
+            raise UserError(f"'{first}' and '{title}' are of the same images, and one data set; leave one of them out")
+        seen |= dict.fromkeys(keys, title)
+
+
+def title_of(run: Run, folder: str) -> str:
+    """Data, tail and network. folder: of the comparison, by which somebody's own data are called."""
     settings = run["settings"]
+    name = folder if settings["data"]["name"] in OWN else settings["data"]["name"]
     factor = settings["data"].get("imbalance_factor")
     tail = "" if factor is None else f" IF {factor:g}"
     network = brief_transfer(run) or settings["backbone"]
-    return f"{settings['data']['name']}{tail}, {network}, {settings['optim']['epochs']} epochs"
+    return f"{name}{tail}, {network}, {settings['optim']['epochs']} epochs"
 
 
 def report_across(sets: Sequence[DataSet], against: str) -> ComparisonReport:

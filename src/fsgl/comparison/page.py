@@ -100,7 +100,9 @@ def report_on_runs(
         if any(run in others for run in same):
             entries = make_entries(same, any_epochs=True)
             _add_equal_cost(report, entries, environments[key], "" if not number else f"-{number + 1}", looks)
-    report.content = {"against": against, "comparisons": comparisons, "runs": [*every, *others]}
+    report.content = {
+        "against": against, "comparisons": comparisons, "runs": [*every, *others], "at_equal_cost": len(others)
+    }  # fmt: skip
     return report
 
 

@@ -100,21 +100,23 @@ class Study:
 
     @property
     def wants_more(self) -> bool:
-        """Whether another trial is to be begun."""
-        return not self._spent(len(self.trials))
+        """Whether another trial is to be begun. What runs is reckoned to take as long as the others did."""
+        ended = [trial.seconds for trial in self.trials if trial.over]
+        return not self._spent(len(self.trials), float(np.mean(ended)) if ended else 0.0)
 
     @property
     def counted(self) -> list[Trial]:
         """The trials that the budget allows, the first by number; of a larger budget before there may be more."""
         return [trial for number, trial in enumerate(self.trials) if not self._spent(number)]
 
-    def _spent(self, number: int) -> bool:
-        """Whether the trials before this number have used up the budget."""
+    def _spent(self, number: int, each: float = 0.0) -> bool:
+        """Whether the trials before this number have used up the budget. each: seconds of one that is not over."""
         if self.budget.trials is not None:
             return number >= self.budget.trials
         assert self.budget.minutes is not None
         # The whole of each trial before, also of those that ran beside it: what counts is the same for any --jobs.
-        return sum(trial.seconds for trial in self.trials[:number]) >= 60 * self.budget.minutes
+        seconds = (trial.seconds if trial.over else max(trial.seconds, each) for trial in self.trials[:number])
+        return sum(seconds) >= 60 * self.budget.minutes
 
     def ask(self) -> Trial:
         """One more trial, written down before it begins."""
