@@ -8,9 +8,10 @@ that matter, then scaling all features alike, or the tail instead of the head, s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fsgl.comparison.entries import Entry, accuracy, make_entries
+from fsgl.comparison.entries import Entry, accuracy, budget_of, make_entries
 from fsgl.evaluation.metrics import GROUPS
 from fsgl.evaluation.statistics import ALPHA, Difference, holm, paired_difference
 from fsgl.recipes.budget import ENOUGH_BUDGET, ENOUGH_EPOCHS, budget_note, from_weights, is_short
@@ -35,7 +36,7 @@ def fsm_page(
     comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], horizon: Mapping[str, Any] | None = None
 ) -> str:
     """Markdown. comparisons: title and records of runs that may be ranked against each other.  horizon: its record."""
-    cells = [(title, make_entries([record["content"] for record in records])) for title, records in comparisons]
+    cells = [(title, _entries([record["content"] for record in records])) for title, records in comparisons]
     trained = [(title, entries) for title, entries in cells if not is_short([r for e in entries for r in e.runs])]
     short = [(title, entries) for title, entries in cells if (title, entries) not in trained]
     kinds = {
@@ -44,7 +45,10 @@ def fsm_page(
             *_worth_on_digits(horizon),
         ],
         "Heads on the features of a frozen pretrained network": _worth(
-            [(title, entries) for title, entries in trained if from_weights(entries[0].runs[0])]
+            [(title, entries) for title, entries in trained if from_weights(entries[0].runs[0]) and not _tuned(entries)]
+        ),
+        "The same, where each method's settings were tuned with the same budget": _worth(
+            [(title, entries) for title, entries in trained if from_weights(entries[0].runs[0]) and _tuned(entries)]
         ),
     }
     found = [row for rows in kinds.values() for row in rows]
@@ -60,6 +64,11 @@ def fsm_page(
         )
     if found:
         page += "\n" + _table("What the FSM adds", "comparison", found, f"{FULL} minus {WITHOUT}").markdown()
+        if any(_tuned(entries) for _, entries in trained):
+            page += (
+                "- Tuned rows differ in more than the FSM: in rate, decay, SAM's radius and GLMC's own settings, which "
+                "validation images chose for each. They say what each method reaches.\n"
+            )
     for title, entries in trained:
         page += _by_group(title, entries) + _ablations(title, entries)
     page += _closer([*_looked_at(trained), *_of_horizon(horizon)])
@@ -85,6 +94,15 @@ def _answers(kinds: Mapping[str, Sequence[tuple[str, Difference]]]) -> str:
         f"**{f'{kind}: ' if kind else ''}{answer([(row, adjusted[id(row)]) for _, row in rows])}**\n"
         for kind, rows in shown
     )
+
+
+def _entries(runs: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """Of one comparison, tuned rows under their methods' names: none has both."""
+    return [replace(entry, label=entry.label.replace("+tuned", "")) for entry in make_entries(runs)]
+
+
+def _tuned(entries: Sequence[Entry]) -> bool:
+    return bool(budget_of(entries[0].runs[0]))
 
 
 def _worth(cells: Sequence[tuple[str, Sequence[Entry]]]) -> list[tuple[str, Difference]]:

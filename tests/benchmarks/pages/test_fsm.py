@@ -69,6 +69,22 @@ def test_page_pairs_fsgl_with_glmc_sam_and_its_ablations() -> None:
     assert "None of these" not in fsm_page([("one", first), ("four", published)])
 
 
+def test_tuned_heads_are_answered_apart() -> None:
+    wobble = [0.1, -0.1, 0.2, 0.0, -0.2]
+    better = [value + 5 + w for value, w in zip(shifted(0), wobble, strict=True)]
+    plain = records(weights="package", glmc_sam=shifted(0), fsgl=better)
+    tuned = records(weights="package", glmc_sam=better, fsgl=shifted(0))
+    for record in tuned:
+        record["content"]["settings"]["tuning"] = {"budget": "16 trials", "trials": 16, "on": "validation"}
+    page = fsm_page([("heads", plain), ("heads, tuned", tuned)])
+    assert "**Heads on the features of a frozen pretrained network: Yes, where it was seen." in page
+    assert "tuned with the same budget: No, it did harm where it was seen." in page
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| ")}
+    assert "| 5 | -5.0 |" in rows["heads, tuned"]
+    assert "Tuned rows differ in more than the FSM" in page
+    assert "Tuned rows differ" not in fsm_page([("heads", plain)])
+
+
 def test_nothing_is_known_of_single_seeds() -> None:
     page = fsm_page([("two", records(glmc_sam=[70.0], fsgl=[71.0]))])
     assert "Not known yet: no comparison of networks trained to the end has two seeds of both.**" in page
