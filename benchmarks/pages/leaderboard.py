@@ -102,6 +102,10 @@ def _kept_views(record: Mapping[str, Any]) -> int:
     return int((record["content"]["settings"].get("transfer") or {}).get("cached_views", 0))
 
 
+def _views_of(entry: Entry) -> int:
+    return _kept_views({"content": entry.runs[0]})
+
+
 def read_board(results: Path, folder: str) -> tuple[list[Mapping[str, Any]], int]:
     """The records of one of ABOUT's folders whose settings are today's, and how many others there are."""
     records = [{**record, "images": OWN_NAMES.get(folder)} for record in read_records(results / folder, "run")]
@@ -200,6 +204,7 @@ def tuning_table(entries: Sequence[Entry]) -> Table | None:
     entries: of all comparisons of one folder.
     """
     plain = {(_untuned_key(entry), entry.label): entry for entry in entries if not budget_of(entry.runs[0])}
+    several = len({_views_of(entry) for entry in entries}) > 1
     rows = []
     for entry in entries:
         label = label_of(_untuned(entry.runs[0]))
@@ -208,7 +213,8 @@ def tuning_table(entries: Sequence[Entry]) -> Table | None:
             continue
         gain = paired_difference(*reversed(both))
         rows.append((
-            label, str(gain.interval.n), with_interval(before.interval(accuracy)),
+            f"{label}, {_views_of(entry)} kept views" if several and _views_of(entry) > 1 else label,
+            str(gain.interval.n), with_interval(before.interval(accuracy)),
             with_interval(entry.interval(accuracy)), signed(gain.interval), str(entry.runs[0]["settings_from"]),
         ))  # fmt: skip
     headings = ("method", "seeds", "as it comes", "tuned", "gain", "how")

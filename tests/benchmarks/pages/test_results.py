@@ -196,6 +196,11 @@ def test_tuned_and_as_it_comes_stand_side_by_side_at_equal_seeds() -> None:
     (row,) = table.rows
     assert [cell.split(" ")[0] for cell in row] == ["cross-entropy", "3", "71.0", "73.8", "+2.8", "tuned,"]
     assert tuning_table(make_entries(plain)) is None
+    views = {"transfer": {"cached_views": 2}}
+    others = [[{**run, "settings": {**run["settings"], **views}} for run in group] for group in (plain, better)]
+    table = tuning_table([*entries, *(entry for group in others for entry in make_entries(group))])
+    assert table is not None
+    assert [row[0] for row in table.rows] == ["cross-entropy", "cross-entropy, 2 kept views"]
 
     def comparison(title: str, *runs: dict) -> tuple[str, list[dict]]:
         return title, [{"content": run} for run in runs]
