@@ -152,6 +152,10 @@ def test_what_seeds_can_find_is_at_the_level_of_their_look() -> None:
     assert (said or "").endswith("; this look is tested at 2.5 %")
     once = power_before(cells, words, "cross-entropy", 1.0, Looks())
     assert f"a difference of {detectable_difference(1.0, 5):.1f} points" in (once or "")
+    tuned = [word.with_tuning() for word in words]
+    cells += [Cell(word, seed, make_experiment("crt", "digits"), Path("none")) for word in tuned for seed in range(5)]
+    assert power_before(cells, [*words, *tuned], "cross-entropy", 1.0, Looks()) == once, "a table of two rows each"
+    assert power_before(cells, tuned, "cross-entropy", 1.0, Looks()) == once
     twice = Looks(None, {"crt": [3, 5]})
     assert twice.level_at("crt", 5) == twice.level_at("crt", 4) == ALPHA / 2
 

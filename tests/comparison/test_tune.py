@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,8 +18,9 @@ from fsgl.commands.cli import main
 from fsgl.comparison.entries import label_of, ranked_with
 from fsgl.comparison.grid import Cell, Word, run_grid
 from fsgl.comparison.settings_file import images_of, read_settings, settings_of, shared_by, tuned
-from fsgl.comparison.tune import Budget, Study, work
+from fsgl.comparison.tune import FAILURES, Budget, Study, work
 from fsgl.data.draw.split import carve_validation
+from fsgl.data.images.sources import ImageFiles
 from fsgl.errors import UserError
 from fsgl.files import write_json
 from fsgl.methods import METHODS
@@ -371,3 +373,31 @@ def test_no_more_trials_are_begun_than_the_minutes_will_hold(tmp_path: Path) -> 
         running.ask()  # and it has not trained an epoch yet
     assert not running.wants_more
     assert len(running.counted) == 4
+
+
+def test_minutes_end_where_every_trial_fails_or_some_do(tmp_path: Path) -> None:
+    """A trial that fails in its first epoch took no time that a run folder knows."""
+    launch = Pretended(*(f"crt/trial{number}" for number in range(99)))
+    tune([study("crt", tmp_path, Budget(minutes=2))], launch)
+    assert FAILURES <= len(launch.trained) <= FAILURES + 1, "two at a time: one more may have begun"
+    some = Pretended(*(f"lws/trial{number}" for number in range(1, 99, 2)))
+    tune([study("lws", tmp_path, Budget(minutes=2))], some)
+    assert 4 <= len(some.trained) <= 5, "as many as if none had failed"
+
+
+def test_photographs_are_known_by_their_sizes_too(tmp_path: Path) -> None:
+    """Two cameras number their files alike; what they hold differs, and so do bytes."""
+    found = []
+    for number in (0, 1):
+        drawn = np.random.default_rng(number)
+        for label in "ab":
+            for k in range(6):
+                path = tmp_path / str(number) / "photos" / label / f"{k:04}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                height, width = drawn.integers(64, 90, 2)
+                Image.fromarray(drawn.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+        _, source = experiment_on("crt", str(tmp_path / str(number) / "photos"), {}, [], scratch=True)
+        assert source is not None
+        assert isinstance(source.train, ImageFiles)
+        found.append(images_of(source))
+    assert found[0] != found[1]

@@ -79,10 +79,16 @@ def power_before(
     for cell in cells:
         if cell.status == "complete":
             values[cell.word.text][cell.seed] = float(read_record(cell.folder)["result"]["last"]["balanced"])
-    rows = [word.text for word in words if word.text != against and not word.equal_cost]
+    # Tuned rows are held against the reference as it is tuned, in a table of their own; the larger table decides.
+    tables = []
+    for kind in (False, True):
+        reference = Word.read(against).with_tuning().text if kind else against
+        tables.append((reference, [word.text for word in words
+                                   if word.tuned is kind and word.text != reference and not word.equal_cost]))
+    reference, rows = max(tables, key=lambda table: len(table[1]))
     seeds = len({cell.seed for cell in cells})
     level = min((looks.level_at(row, seeds) for row in rows), default=ALPHA) if seeds > 1 else ALPHA
-    return outlook([values[row] for row in rows], values[against], seeds, deviation, level)
+    return outlook([values[row] for row in rows], values[reference], seeds, deviation, level)
 
 
 def train_all(

@@ -23,7 +23,8 @@ def outlook(
     if seeds < 2 or not rows:
         return None
     level = of_look / len(rows)  # the first of as many rows that Holm's correction asks about
-    of_rows = "" if len(rows) == 1 else f" beside {len(rows) - 1} others"
+    others = len(rows) - 1
+    of_rows = f" beside {others} other{'s' * (others != 1)}" if others else ""
     at = "" if of_look == ALPHA else f"; this look is tested at {100 * of_look:.2g} %"
     whence = "as given"
     if deviation is None:

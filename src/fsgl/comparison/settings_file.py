@@ -10,7 +10,9 @@ recipes   by name: settings, the value on validation and that of the recipe's ow
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 
 from fsgl.comparison.tune import Study
 from fsgl.data.draw.split import split_hash
-from fsgl.data.images.sources import Source
+from fsgl.data.images.sources import ImageFiles, Source
 from fsgl.errors import UserError
 from fsgl.files import read_json
 from fsgl.recipes.experiment import Experiment, override
@@ -54,13 +56,25 @@ def settings_of(studies: Sequence[Study]) -> dict[str, Any]:
 def images_of(source: Source | None) -> str | None:
     """Which images somebody's own are, in words: equal for equal ones, wherever they lie. None for sets with names.
 
-    source: before anything is set aside of it, as a comparison may set aside other shares than the trials did.
+    source: before anything is set aside of it, as a comparison may set aside other shares than the trials did. Files
+    are known by their names, labels and sizes: reading all of them would take minutes.
     """
     if source is None:
         return None
     parts: dict[str, Any] = {"train": source.train, "val": source.val, "test": source.test}
     found = split_hash(classes=source.class_names, **{name: part for name, part in parts.items() if part is not None})
-    return f"{len(source.train):,} for training of {source.num_classes} classes ({found[:12]})"
+    size = sum(_bytes(part) for part in parts.values() if isinstance(part, ImageFiles))
+    weighed = f", {size:,} bytes" if size else ""
+    return f"{len(source.train):,} for training of {source.num_classes} classes ({found[:12]}{weighed})"
+
+
+def _bytes(images: ImageFiles) -> int:
+    """Of all files; one that cannot be asked counts for nothing, and reading it will say what is wrong with it."""
+    total = 0
+    for path in images.paths:
+        with contextlib.suppress(OSError):
+            total += os.stat(images.root / path).st_size
+    return total
 
 
 def read_settings(path: Path) -> dict[str, Any]:

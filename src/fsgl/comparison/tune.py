@@ -33,6 +33,7 @@ from fsgl.runs.saved import read_history
 
 SEED = 1000  # of the trials' trainings: none of the seeds that a comparison has
 DIGITS = 3  # of a setting that is proposed
+FAILURES = 5  # after so many with no other none is begun: failed trials may take no time that a budget knows
 
 
 @dataclass(frozen=True)
@@ -100,22 +101,25 @@ class Study:
 
     @property
     def wants_more(self) -> bool:
-        """Whether another trial is to be begun. What runs is reckoned to take as long as the others did."""
-        ended = [trial.seconds for trial in self.trials if trial.over]
-        return not self._spent(len(self.trials), float(np.mean(ended)) if ended else 0.0)
+        """Whether another trial is to be begun. What runs, or failed, is reckoned to take as long as the others did."""
+        return not self._spent(len(self.trials))
 
     @property
     def counted(self) -> list[Trial]:
         """The trials that the budget allows, the first by number; of a larger budget before there may be more."""
         return [trial for number, trial in enumerate(self.trials) if not self._spent(number)]
 
-    def _spent(self, number: int, each: float = 0.0) -> bool:
-        """Whether the trials before this number have used up the budget. each: seconds of one that is not over."""
+    def _spent(self, number: int) -> bool:
+        """Whether the trials before this number have used up the budget."""
         if self.budget.trials is not None:
             return number >= self.budget.trials
         assert self.budget.minutes is not None
+        ended = [trial.seconds for trial in self.trials if trial.values]
+        each = float(np.mean(ended)) if ended else 0.0
+        if not ended and sum(trial.failed is not None for trial in self.trials[:number]) >= FAILURES:
+            return True
         # The whole of each trial before, also of those that ran beside it: what counts is the same for any --jobs.
-        seconds = (trial.seconds if trial.over else max(trial.seconds, each) for trial in self.trials[:number])
+        seconds = (trial.seconds if trial.values else max(trial.seconds, each) for trial in self.trials[:number])
         return sum(seconds) >= 60 * self.budget.minutes
 
     def ask(self) -> Trial:
