@@ -20,7 +20,6 @@ from fsgl.comparison.grid import Cell, Word, run_grid
 from fsgl.comparison.settings_file import images_of, read_settings, settings_of, shared_by, tuned
 from fsgl.comparison.tune import FAILURES, Budget, Study, work
 from fsgl.data.draw.split import carve_validation
-from fsgl.data.images.sources import ImageFiles
 from fsgl.errors import UserError
 from fsgl.files import write_json
 from fsgl.methods import METHODS
@@ -204,7 +203,6 @@ def test_how_settings_came_about() -> None:
 
 
 def test_folds_share_no_image_until_a_class_is_used_up() -> None:
-    import numpy as np
 
     labels = np.repeat([0, 1, 2], [40, 10, 4])
     parts = [carve_validation(labels, 0.25, 0, 3, fold=fold)[1] for fold in range(4)]
@@ -383,21 +381,3 @@ def test_minutes_end_where_every_trial_fails_or_some_do(tmp_path: Path) -> None:
     some = Pretended(*(f"lws/trial{number}" for number in range(1, 99, 2)))
     tune([study("lws", tmp_path, Budget(minutes=2))], some)
     assert 4 <= len(some.trained) <= 5, "as many as if none had failed"
-
-
-def test_photographs_are_known_by_their_sizes_too(tmp_path: Path) -> None:
-    """Two cameras number their files alike; what they hold differs, and so do bytes."""
-    found = []
-    for number in (0, 1):
-        drawn = np.random.default_rng(number)
-        for label in "ab":
-            for k in range(6):
-                path = tmp_path / str(number) / "photos" / label / f"{k:04}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                height, width = drawn.integers(64, 90, 2)
-                Image.fromarray(drawn.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
-        _, source = experiment_on("crt", str(tmp_path / str(number) / "photos"), {}, [], scratch=True)
-        assert source is not None
-        assert isinstance(source.train, ImageFiles)
-        found.append(images_of(source))
-    assert found[0] != found[1]
