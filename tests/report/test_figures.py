@@ -134,6 +134,12 @@ def test_numbers_on_logarithmic_axes_are_plain() -> None:
     assert {"2", "5", "10", "20", "50"} <= set(re.findall(r">([^<>]+)</text>", text))
 
 
+def test_methods_on_one_point_share_a_name() -> None:
+    points = [("a", 1.3, 40.0, True), ("b", 1.3, 40.0, True), ("c", 2.0, 41.0, True), ("d", 2.0, 39.0, False)]
+    axes = drawn(cost_fronts([("passes", points)], "top-1")).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["a, b", "c"]
+
+
 def test_forest_sorts_and_colours_by_what_is_held_of_a_difference() -> None:
     rows = [
         ("a", 1.0, 0.5, 1.5, 1), ("b", -2.0, -3.0, -1.0, -1), ("c", 0.2, 0.1, 0.3, 0), ("d", 3.0, None, None, 0),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from fsgl.report.drawing import GREY, GROUP_COLOURS, INK, LINE, Draw
@@ -27,7 +29,9 @@ def cost_fronts(panels: Sequence[tuple[str, Points]], metric: str) -> Draw:
                 axes.plot(*zip(*behind, strict=True), "o", color=GREY, markersize=4)
             axes.step(*zip(*((c, v) for c, v, _ in front), strict=True), where="post", color=GROUP_COLOURS["many"])
             axes.plot(*zip(*((c, v) for c, v, _ in front), strict=True), "o", color=GROUP_COLOURS["many"], markersize=5)
-            for number, (cost, value, label) in enumerate(front):
+            # Methods that are the same at these settings lie on one point, and their names would on each other.
+            named = [(*at, ", ".join(label for *_, label in some)) for at, some in groupby(front, itemgetter(0, 1))]
+            for number, (cost, value, label) in enumerate(named):
                 right = cost > 0.7 * max(point[1] for point in points) and number > 0
                 axes.annotate(label, (cost, value), xytext=(-4 if right else 4, 4), textcoords="offset points",
                               fontsize=7, color=INK, ha="right" if right else "left")  # fmt: skip
