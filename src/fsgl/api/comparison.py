@@ -110,7 +110,7 @@ def compare(
     ...     found = fsgl.compare(["cross-entropy"], "digits", seeds=1, epochs=1, runs=folder, device="cpu",
     ...                          imbalance_factor=50, batch_size=64, show=False)
     ...     found.table().headings[:3]
-    ('method', 'settings', 'seeds')
+    ('method', 'mean over classes', 'settings')
     """
     given = [recipes] if isinstance(recipes, str) else recipes
     named: list[Any] = [*given] if isinstance(given, Iterable) else [given]
