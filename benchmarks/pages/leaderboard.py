@@ -63,7 +63,7 @@ ABOUT = {
     "recipe's rate and decay (0.01 and 0.005). Seeds were added in three steps (3, 5, 10), to all rows, for which no "
     "level is adjusted.",
     STAMPS: "796 drawings and photographs in 16 folders, 247 to 3 each (Debian's tuxpaint-stamps-default), as `fsgl "
-    "train RECIPE --data FOLDER` has them but for the test images, shown once: heads on cached features of a frozen "
+    "train RECIPE --data FOLDER` has them, test images shown twice, their middle and whole: heads on cached features of a frozen "
     "network with ImageNet's weights, of two views for all, which GLMC and FSGL mix as features. The smallest classes "
     "have one test image each, with which the mean over classes jumps. Seeds change the order of training and the "
     "first weights, not the split.",
@@ -203,12 +203,12 @@ def tuning_table(entries: Sequence[Entry]) -> Table | None:
 
     entries: of all comparisons of one folder.
     """
-    plain = {(_untuned_key(entry), entry.label): entry for entry in entries if not budget_of(entry.runs[0])}
+    plain = {(untuned_key(entry), entry.label): entry for entry in entries if not budget_of(entry.runs[0])}
     several = len({_views_of(entry) for entry in entries}) > 1
     rows = []
     for entry in entries:
         label = label_of(_untuned(entry.runs[0]))
-        before = plain.get((_untuned_key(entry), label))
+        before = plain.get((untuned_key(entry), label))
         if not budget_of(entry.runs[0]) or before is None or not (both := entry.paired(before, accuracy))[0]:
             continue
         gain = paired_difference(*reversed(both))
@@ -229,7 +229,8 @@ def _untuned(run: Mapping[str, Any]) -> dict[str, Any]:
     return {**run, "settings": {name: part for name, part in run["settings"].items() if name != "tuning"}}
 
 
-def _untuned_key(entry: Entry) -> str:
+def untuned_key(entry: Entry) -> str:
+    """Equal for what may be ranked together but for the tuning: a tuned row and the same as it comes."""
     return ranked_with(_untuned(entry.runs[0]))
 
 

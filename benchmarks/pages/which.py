@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from benchmarks.pages.leaderboard import reference_of
+from benchmarks.pages.leaderboard import reference_of, untuned_key
 from benchmarks.pages.rates import rates_note
 from benchmarks.pages.trained import ENOUGH_SEEDS
 
@@ -139,9 +139,13 @@ def _tuning(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> s
         if not title.endswith(", tuned"):
             continue
         tuned = {e.label.replace("+tuned", ""): e for e in make_entries([r["content"] for r in records])}
-        plain = next((others for name, others in comparisons if name == title.removesuffix(", tuned")), [])
-        entries = {e.label: e for e in make_entries([r["content"] for r in plain])} if plain else {}
-        both = {label: entries[label].paired(entry, accuracy) for label, entry in tuned.items() if label in entries}
+        every = (make_entries([record["content"] for record in others])
+                 for name, others in comparisons if name == title.removesuffix(", tuned"))  # fmt: skip
+        entries = {(untuned_key(entry), entry.label): entry for found in every for entry in found}
+        both = {
+            label: entries[key].paired(entry, accuracy)
+            for label, entry in tuned.items() if (key := (untuned_key(entry), label)) in entries
+        }  # fmt: skip
         means = {label: (float(np.mean(a)), float(np.mean(b))) for label, (a, b) in both.items() if a}
         if means:
             spec = records[0]["content"]["settings"]["tuning"]

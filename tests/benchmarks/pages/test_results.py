@@ -213,3 +213,6 @@ def test_tuned_and_as_it_comes_stand_side_by_side_at_equal_seeds() -> None:
     assert "6 trials for each of 2 methods, on validation" in said
     assert "by -0.3 (focal) to +2.8 (cross-entropy) points, on average by +1.2" in said
     assert "focal is highest as they come (72.0), cross-entropy when tuned (73.8)" in said
+    seen = [{**run, "settings": {**run["settings"], "data": {"name": "digits", "view": "whole"}}} for run in plain]
+    page = which_page([comparison("digits", *seen), comparison("digits, tuned", *better)])
+    assert "Tuning (" not in page, "shown otherwise at test: what differs is not the tuning alone"
