@@ -63,10 +63,10 @@ ABOUT = {
     "recipe's rate and decay (0.01 and 0.005). Seeds were added in three steps (3, 5, 10), to all rows, for which no "
     "level is adjusted.",
     STAMPS: "796 drawings and photographs in 16 folders, 247 to 3 each (Debian's tuxpaint-stamps-default), as `fsgl "
-    "train RECIPE --data FOLDER` has them, test images shown twice, their middle and whole: heads on cached features of "
-    "a frozen network with ImageNet's weights, of two views for all, which GLMC and FSGL mix as features. The smallest "
-    "classes have one test image each, with which the mean over classes jumps. Seeds change the order of training and "
-    "the first weights, not the split.",
+    "train RECIPE --data FOLDER` has them, test images shown twice, their middle and whole: heads on cached features "
+    "of a frozen network with ImageNet's weights, of two views for all, which GLMC and FSGL mix as features. The "
+    "smallest classes have one test image each, with which the mean over classes jumps. Seeds change the order of "
+    "training and the first weights, not the split.",
 }
 OWN_NAMES = {STAMPS: "stamps"}  # a folder of one's own has none in its records
 

@@ -151,14 +151,17 @@ def _tuning(comparisons: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> s
             spec = records[0]["content"]["settings"]["tuning"]
             gains = {label: after - before for label, (before, after) in means.items()}
             least, most = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
+            p_values = holm([paired_difference(*pair).p_value for pair in both.values() if pair[0]])
+            told = sum(p is not None and p < ALPHA for p in p_values)
             first = max(means, key=lambda label: means[label][0])
             then = max(means, key=lambda label: means[label][1])
             said.append(
                 f"\nTuning ({title.removesuffix(', tuned')}; {spec['budget']} for each of {len(gains)} methods, on "
                 f"{spec['on']}) changed a method's accuracy by {gains[least]:+.1f} ({least}) to {gains[most]:+.1f} "
-                f"({most}) points, on average by {np.mean([*gains.values()]):+.1f}. Of these methods {first} is "
-                f"highest as they come ({means[first][0]:.1f}), {then} when tuned ({means[then][1]:.1f}). Tuned and "
-                "untuned rows are not ranked together; leaderboard.md has them side by side.\n"
+                f"({most}) points, on average by {np.mean([*gains.values()]):+.1f}; {told} of the {len(gains)} changes "
+                f"are distinguishable. Of these methods {first} is highest as they come ({means[first][0]:.1f}), "
+                f"{then} when tuned ({means[then][1]:.1f}). Tuned and untuned rows are not ranked together; "
+                "leaderboard.md has them side by side.\n"
             )
     return "".join(said)
 

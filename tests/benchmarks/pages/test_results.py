@@ -211,7 +211,7 @@ def test_tuned_and_as_it_comes_stand_side_by_side_at_equal_seeds() -> None:
     ])  # fmt: skip
     (said,) = [line for line in page.splitlines() if line.startswith("Tuning (digits; ")]
     assert "6 trials for each of 2 methods, on validation" in said
-    assert "by -0.3 (focal) to +2.8 (cross-entropy) points, on average by +1.2" in said
+    assert "by -0.3 (focal) to +2.8 (cross-entropy) points, on average by +1.2; 1 of the 2 changes are" in said
     assert "focal is highest as they come (72.0), cross-entropy when tuned (73.8)" in said
     seen = [{**run, "settings": {**run["settings"], "data": {"name": "digits", "view": "whole"}}} for run in plain]
     page = which_page([comparison("digits", *seen), comparison("digits, tuned", *better)])
