@@ -60,8 +60,8 @@ ABOUT = {
     "each seed: GLMC and FSGL mix their features. Methods that mix pixels alone (mixup, cutmix), need several views of "
     "an image (BCL, PaCo) or layers of their own (SADE) are missing. As they come, rates and decays are the recipe's "
     "for photographs, for all alike (0.05 and 0.0005); tuned rows stand apart: 16 trials each, the first with the "
-    "recipe's rate and decay (0.01 and 0.005). Seeds were added in three steps (3, 5, 10), to all rows, for which no "
-    "level is adjusted.",
+    "recipe's rate and decay (0.01 and 0.005); of weight averaging these two alone were searched. Seeds were added in "
+    "three steps (3, 5, 10), to all rows, for which no level is adjusted.",
     STAMPS: "796 drawings and photographs in 16 folders, 247 to 3 each (Debian's tuxpaint-stamps-default), as `fsgl "
     "train RECIPE --data FOLDER` has them, test images shown twice, their middle and whole: heads on cached features "
     "of a frozen network with ImageNet's weights, of two views for all, which GLMC and FSGL mix as features. The "
