@@ -11,14 +11,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from tests import forked
+from tests.stand_ins import counted_passes
 
 import fsgl
 from fsgl.commands.cli import main
-from fsgl.models import assemble
 
 TINY = ["--image-size", "32", "--workers", "0", "--device", "cpu", "--jobs", "1", "optim.epochs=3"]
 COLOURS = {"red fish": (200, 60, 60), "green fish": (60, 190, 70), "blue fish": (60, 80, 200)}
@@ -106,14 +105,7 @@ def test_features_that_cannot_fit_end_it_early(
 ) -> None:
     """By a clock that goes on by 0.36 seconds with each image, and not otherwise."""
     monkeypatch.chdir(tmp_path)
-    passed: list[int] = []
-    seen = assemble.seen
-
-    def slow(backbone: torch.nn.Module, images: torch.Tensor, stacked: bool) -> torch.Tensor:
-        passed.append(len(images))
-        return seen(backbone, images, stacked)
-
-    monkeypatch.setattr(assemble, "seen", slow)
+    passed = counted_passes(monkeypatch)
     for module in ("fsgl.automatic.clock", "fsgl.commands.auto"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: 0.36 * sum(passed)))
     assert main(["auto", "digits", "--minutes", "2", "--feature-cache", "kept", *TINY]) == 2

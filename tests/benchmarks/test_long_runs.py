@@ -13,9 +13,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from tests.stand_ins import cells_here
 
-from fsgl.commands.cli import main
-from fsgl.comparison.grid import Cell
 from fsgl.data.readers.cifar import load_cifar
 from fsgl.files import read_json, write_json
 from fsgl.models.backbones import BACKBONES
@@ -116,16 +115,7 @@ def test_long_runs_end_once_and_need_only_their_records_to_know_it(
     long_runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[str] = []
-
-    def here(cells: Sequence[Cell], devices: object, options: Sequence[str], threads: object) -> Iterator[Cell]:
-        """As run_grid, one after another in this process."""
-        while cell := next((cell for cell in cells if cell.ready), None):
-            trained.append(cell.folder.name)
-            assert main(cell.command(options, "cpu")[3:]) == 0
-            cell.status = "complete"
-            yield cell
-
-    monkeypatch.setattr(long_runs, "run_grid", here)
+    monkeypatch.setattr(long_runs, "run_grid", cells_here(trained))
     command = ["--root", str(tmp_path / "images"), "--runs", str(tmp_path / "runs"), "--network", "resnet8-slim",
                "--record", str(tmp_path / "records"), "--epochs", "1", "--seeds", "1"]  # fmt: skip
     assert long_runs.main(command) == 0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from benchmarks import more_seeds
+from tests.stand_ins import cells_here
 
 from fsgl.commands.cli import main
-from fsgl.comparison.grid import Cell
 from fsgl.errors import UserError
 from fsgl.report.records import read_records
 from fsgl.runs.saved import read_experiment
@@ -22,15 +21,7 @@ SETTINGS = ["data.imbalance_factor=50", "optim.epochs=1"]
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the cells that were run, one after another in this process."""
     names: list[str] = []
-
-    def here(cells: Sequence[Cell], devices: object, options: Sequence[str], threads: object) -> Iterator[Cell]:
-        while cell := next((cell for cell in cells if cell.ready), None):
-            names.append(cell.folder.name)
-            assert main(cell.command(options, "cpu")[3:]) == 0
-            cell.status = "complete"
-            yield cell
-
-    monkeypatch.setattr(more_seeds, "run_grid", here)
+    monkeypatch.setattr(more_seeds, "run_grid", cells_here(names))
     return names
 
 

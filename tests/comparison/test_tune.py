@@ -4,74 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from tests.comparison.pretended import Pretended, study, tune, worth
 
-import fsgl
 from fsgl.commands.cli import main
-from fsgl.comparison.entries import label_of, ranked_with
-from fsgl.comparison.grid import Cell, Word, run_grid
-from fsgl.comparison.settings_file import images_of, read_settings, settings_of, shared_by, tuned
-from fsgl.comparison.tune import FAILURES, Budget, Study, work
+from fsgl.comparison.grid import Word
+from fsgl.comparison.settings_file import read_settings, settings_of, tuned
+from fsgl.comparison.tune import FAILURES, Budget, Study
 from fsgl.data.draw.split import carve_validation
 from fsgl.errors import UserError
-from fsgl.files import write_json
 from fsgl.methods import METHODS
 from fsgl.recipes import RECIPES, make_experiment
-from fsgl.recipes.experiment import Experiment, override, setting_names
-from fsgl.recipes.on_data import experiment_on
+from fsgl.recipes.experiment import override, setting_names
 from fsgl.recipes.tuning import how_set, search_space, value_of
-from fsgl.runs.saved import read_experiment
-
-
-def worth(experiment: Experiment) -> float:
-    """Highest at lr = 0.03."""
-    return 80 - 10 * abs(math.log10(experiment.schedule.lr / 0.03))
-
-
-class Pretended:
-    """fails: run folders whose training ends without a result."""
-
-    def __init__(self, *fails: str) -> None:
-        self.fails, self.trained = fails, list[str]()
-
-    def __call__(self, command: list[str], log: Path, environment: Mapping[str, str]):
-        where = Path(command[command.index("--run") + 1])
-        experiment = read_experiment(Path(command[command.index("--from") + 1]))
-        self.trained.append(f"{where.parent.name}/{where.name}")
-        if self.trained[-1] in self.fails:
-            log.write_text("fsgl: training diverged\n")
-            return (lambda: 1), lambda: None
-        where.mkdir(parents=True)
-        value = worth(experiment) + experiment.data.val_fold  # no test figure at all: nothing may ask for one
-        row = {"epoch": 0, "lr": 0.1, "loss": {}, "seconds": 30.0, "images": 1, "test": None}
-        row["val"] = {"balanced": value}
-        (where / "metrics.jsonl").write_text(json.dumps(row) + "\n")
-        (where / "model.safetensors").write_bytes(b"heavy")
-        record = {"settings": experiment.to_json(), "data": {"split_hash": "f"}, "class_names": [], "class_counts": [],
-                  "status": "complete"}  # fmt: skip
-        (where / "experiment.json").write_text(json.dumps(record))
-        return (lambda: 0), lambda: None
-
-
-def study(recipe: str, runs: Path, budget: Budget, folds: int = 1, *data: str) -> Study:
-    return Study(recipe, make_experiment(recipe, *(data or ["digits"])), runs / recipe, budget, folds)
-
-
-def tune(studies: list[Study], launch: Pretended, stop_after: int | None = None) -> None:
-    cells: list[Cell] = []
-    fill = work(studies, cells, 2)
-    fill()
-    for number, _ in enumerate(run_grid(cells, ["cpu", "cpu"], [], 1, launch), start=1):
-        fill()
-        if number == stop_after:
-            return
 
 
 def test_the_same_budget_for_each_the_recipes_own_settings_first_and_better_ones_found(tmp_path: Path) -> None:
@@ -109,40 +57,6 @@ def test_minutes_are_of_training_and_folds_are_averaged(tmp_path: Path) -> None:
     tune([folded], Pretended())
     assert folded.trials[0].value == pytest.approx(worth(folded.base) + 1)
     assert {cell.experiment.data.val_fold for cell in folded.trials[0].cells} == {0, 1, 2}
-
-
-def test_the_settings_file_is_what_a_comparison_takes(tmp_path: Path) -> None:
-    path, found = tmp_path / "tuned.json", study("ldam-drw", tmp_path, Budget(trials=3))
-    tune([found], Pretended())
-    write_json(path, settings_of([found]))
-    content = read_settings(path)
-    experiment = tuned(found.base, content, path)
-    assert experiment.schedule.lr == found.best.settings["schedule.lr"]
-    assert (experiment.tuning.budget, experiment.tuning.trials, experiment.tuning.on) == ("3 trials", 3, "validation")
-    assert how_set(experiment, found.base) == "tuned, 3 trials on validation"
-    assert Experiment.from_json(experiment.to_json(), "x") == experiment
-    assert experiment.hash != found.base.hash
-    with pytest.raises(UserError, match=r"no settings for lws \(only ldam-drw\)"):
-        tuned(make_experiment("lws", "digits"), content, path)
-    with pytest.raises(UserError, match=r"tuned for .*=40, and this comparison has .*=7"):
-        tuned(override(found.base, "optim.epochs=7"), content, path)
-    frozen = ("backbone=timm:tf_efficientnet_lite0", "transfer.weights=package", "transfer.train=heads")
-    of_views = override(found.base, *frozen, "transfer.cached_views=2")
-    content["of"] |= {name: shared_by(of_views)[name] for name in content["of"]}
-    with pytest.raises(UserError, match=r"tuned for transfer\.cached_views=0, and this comparison has .*=2"):
-        tuned(of_views, content, path)
-    photos = study("lws", tmp_path / "photos", Budget(trials=1), 1, "own", str(tmp_path / "photos"))
-    tune([photos], Pretended())
-    content = settings_of([photos])
-    for change in ("data.test_seed=1", f"data.root={tmp_path / 'pictures'}"):
-        with pytest.raises(UserError, match=r"was tuned for data\.t.*, and this comparison has"):
-            tuned(override(photos.base, change), content, path)
-    path.write_text("{}")
-    with pytest.raises(UserError, match="no settings of fsgl tune"):
-        read_settings(path)
-    runs = [{"settings": each.to_json(), "data": {"split_hash": "f"}} for each in (found.base, experiment)]
-    assert ranked_with(runs[0]) != ranked_with(runs[1]), "rows of different kinds stand apart"
-    assert [label_of(run) for run in runs] == ["ldam-drw", "ldam-drw+tuned"]
 
 
 def test_trials_go_to_ray_where_a_cluster_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,85 +195,6 @@ def test_trials_that_are_damaged_get_one_line(tmp_path: Path, content: str, caps
     assert len(said.splitlines()) == 1
     assert str(path) in said
     assert path.read_text() == content
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [lambda c: c.pop("of"), lambda c: c.update(of=[]), lambda c: c["recipes"].update(crt=3), lambda c: c.pop("budget"),
-     lambda c: c["recipes"]["crt"].update(of=[1]), lambda c: c["recipes"]["crt"].update(of=None),
-     lambda c: c["recipes"]["crt"].update(settings=[1]), lambda c: c["recipes"]["crt"].update(trials=3),
-     lambda c: c["recipes"]["crt"].update(trials=[]), lambda c: c["recipes"]["crt"].update(settings={"nothing": 1}),
-     lambda c: c["recipes"]["crt"].pop("settings"), lambda c: c.update(budget=" trials"), lambda c: c.update(on=None)],
-)  # fmt: skip
-def test_settings_that_are_damaged_get_one_line(tmp_path: Path, damage, capsys) -> None:
-    found = study("crt", tmp_path, Budget(trials=1))
-    tune([found], Pretended())
-    content, path = json.loads(json.dumps(settings_of([found]))), tmp_path / "tuned.json"
-    damage(content)
-    path.write_text(json.dumps(content))
-    words = ["crt", "--data", "digits", "--settings", str(path), "--runs", str(tmp_path / "runs")]
-    assert main(["compare", *words]) == 2
-    said = capsys.readouterr().err.strip()
-    assert len(said.splitlines()) == 1
-    assert str(path) in said
-    assert not (tmp_path / "runs").exists()
-
-
-def test_tuned_settings_are_for_the_weights_and_the_optimiser(tmp_path: Path) -> None:
-    found = study("crt", tmp_path, Budget(trials=1))
-    tune([found], Pretended())
-    content, path = settings_of([found]), tmp_path / "tuned.json"
-    with pytest.raises(UserError, match=r"was tuned for optim\.kind=sgd, and this comparison has optim\.kind=adamw"):
-        tuned(override(found.base, "optim.kind=adamw"), content, path)
-    for name in ("a", "b", "copy"):
-        (tmp_path / name).write_text(name[0])
-    begins = [override(found.base, f"transfer.weights={tmp_path / name}") for name in ("a", "b", "copy")]
-    with pytest.raises(UserError, match=r"tuned for transfer\.weights=None, and this .*=file [0-9a-f]"):
-        tuned(begins[0], content, path)
-    (tmp_path / "c").write_text("a")
-    moved = override(found.base, f"transfer.weights={tmp_path / 'c'}")
-    assert shared_by(begins[0]) == shared_by(moved) != shared_by(begins[1])
-    with pytest.raises(UserError, match="no such file"):
-        shared_by(override(found.base, f"transfer.weights={tmp_path / 'missing'}"))
-
-
-def folder_of(where: Path, first: int, classes: str = "ab") -> Path:
-    """Small images of one value each, a folder a class."""
-    for name in classes:
-        (where / name).mkdir(parents=True)
-        for number in range(12):
-            Image.new("L", (8, 8), first + number).save(where / name / f"{number}.png")
-    return where
-
-
-def test_other_images_of_the_same_name_are_refused(tmp_path: Path, monkeypatch, capsys) -> None:
-    @contextlib.contextmanager
-    def launcher(options):
-        yield Pretended(), ["cpu"]
-
-    monkeypatch.setattr("fsgl.commands.tune.grid_launcher", launcher)
-    mine, runs = folder_of(tmp_path / "one" / "photos", 10), tmp_path / "tuning"
-    tuning = ["--scratch", "--trials", "1", "--runs", str(runs)]
-    assert main(["tune", "crt", "--data", str(mine), *tuning]) == 0
-    settings = ["--settings", str(runs / "tuned.json"), "--scratch", "--runs", str(tmp_path / "runs"), "--seeds", "1"]
-    others = [folder_of(tmp_path / "two" / "photos", 70), folder_of(tmp_path / "three" / "photos", 10, "abc")]
-    capsys.readouterr()
-    for other in others:
-        assert main(["compare", "crt", "--data", str(other), *settings]) == 2
-        said = capsys.readouterr().err.strip()
-        assert len(said.splitlines()) == 1
-        assert "was tuned on other images: 24 for training of 2 classes" in said
-        with pytest.raises(UserError, match="was tuned on other images"):
-            fsgl.compare(["crt"], other, tuned=runs / "tuned.json", runs=tmp_path / "runs", show=False)
-        assert main(["tune", "crt", "--data", str(other), *tuning]) == 2
-        assert "has trials on other images" in capsys.readouterr().err
-    moved = tmp_path / "elsewhere" / "photos"
-    shutil.copytree(mine, moved)
-    for same in (mine, moved):
-        base, source = experiment_on("crt", str(same), {}, ["data.val=0.2"], scratch=True)
-        path = runs / "tuned.json"
-        assert tuned(base, read_settings(path), path, images_of(source)).tuning.trials == 1, "whatever the shares are"
-    assert not (tmp_path / "runs").exists()
 
 
 def test_no_more_trials_are_begun_than_the_minutes_will_hold(tmp_path: Path) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.stand_ins import counted_passes
 
 import fsgl
 from fsgl.commands.cli import main
 from fsgl.engine.runtime import Runtime
-from fsgl.models import assemble
 from fsgl.recipes import make_experiment
 from fsgl.recipes.experiment import override
 from fsgl.report.examination import examine
@@ -38,17 +37,9 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def passed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images have gone through a backbone, a call each."""
-    counts: list[int] = []
-    seen = assemble.seen
-
-    def counting(backbone: torch.nn.Module, images: torch.Tensor, stacked: bool) -> torch.Tensor:
-        counts.append(len(images))
-        return seen(backbone, images, stacked)
-
-    monkeypatch.setattr(assemble, "seen", counting)
-    return counts
+    return counted_passes(monkeypatch)
 
 
 def of_images(run: Path) -> np.ndarray:

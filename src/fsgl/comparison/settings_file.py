@@ -10,9 +10,7 @@ recipes   by name: settings, the value on validation and that of the recipe's ow
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,18 +61,9 @@ def images_of(source: Source | None) -> str | None:
         return None
     parts: dict[str, Any] = {"train": source.train, "val": source.val, "test": source.test}
     found = split_hash(classes=source.class_names, **{name: part for name, part in parts.items() if part is not None})
-    size = sum(_bytes(part) for part in parts.values() if isinstance(part, ImageFiles))
+    size = sum(part.size_on_disk() for part in parts.values() if isinstance(part, ImageFiles))
     weighed = f", {size:,} bytes" if size else ""
     return f"{len(source.train):,} for training of {source.num_classes} classes ({found[:12]}{weighed})"
-
-
-def _bytes(images: ImageFiles) -> int:
-    """Of all files; one that cannot be asked counts for nothing, and reading it will say what is wrong with it."""
-    total = 0
-    for path in images.paths:
-        with contextlib.suppress(OSError):
-            total += os.stat(images.root / path).st_size
-    return total
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -126,13 +127,19 @@ class ImageFiles:
     def state_on_disk(self) -> str | None:
         """As ImageArrays': a hash of the folder, and of every file's size and time of change."""
         found = hashlib.sha256(str(self.root.resolve()).encode())
-        for path in self.paths:
-            try:
-                status = os.stat(self.root / path)
-            except OSError:  # reading it will say what is wrong with it
-                continue
+        for path, status in self._statuses():
             found.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
         return found.hexdigest()
+
+    def size_on_disk(self) -> int:
+        """Bytes of all files."""
+        return sum(status.st_size for _, status in self._statuses())
+
+    def _statuses(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Of each file but those that cannot be asked: reading them will say what is wrong with them."""
+        for path in self.paths:
+            with contextlib.suppress(OSError):
+                yield path, os.stat(self.root / path)
 
     def fingerprint(self) -> dict[str, np.ndarray | Sequence[str]]:
         """As ImageArrays': relative paths and labels, not the root, nor what the files hold, which would read them all.
