@@ -23,6 +23,7 @@ import torch
 from benchmarks.more_seeds import experiment_of
 
 from fsgl.commands.cli import guarded
+from fsgl.comparison.entries import budget_of
 from fsgl.engine.environment import environment
 from fsgl.engine.runtime import Runtime
 from fsgl.errors import UserError
@@ -82,11 +83,10 @@ def after(recipe: str, seed: int, records: Path | None) -> float:
 
 def vector_scaling(options: argparse.Namespace) -> int:
     """With CIFAR-10's values, as before, and with CIFAR-100's, on the features of a frozen network."""
-    known = next(
-        record for record in read_records(options.heads, "run")
-        if record["content"]["settings"]["recipe"] == "vector-scaling"
-        and not (record["content"]["settings"].get("tuning") or {}).get("budget")
-    )  # fmt: skip
+    runs = (record for record in read_records(options.heads, "run") if not budget_of(record["content"]))
+    known = next((record for record in runs if record["content"]["settings"]["recipe"] == "vector-scaling"), None)
+    if known is None:
+        raise UserError(f"{options.heads}: no record of vector-scaling as it comes")
     today = experiment_of(known, options.vector_scaling)
 
     def trained(*values: str) -> list[float]:

@@ -18,6 +18,7 @@ from fsgl.comparison.entries import label_of, ranked_with
 from fsgl.comparison.settings_file import images_of, read_settings, settings_of, shared_by, tuned
 from fsgl.comparison.tune import Budget
 from fsgl.data.images.sources import ImageFiles
+from fsgl.data.load import BOTH, MIDDLE
 from fsgl.errors import UserError
 from fsgl.files import write_json
 from fsgl.recipes import make_experiment
@@ -49,8 +50,9 @@ def test_the_settings_file_is_what_a_comparison_takes(tmp_path: Path) -> None:
     photos = study("lws", tmp_path / "photos", Budget(trials=1), 1, "own", str(tmp_path / "photos"))
     tune([photos], Pretended())
     content = settings_of([photos])
-    for change in ("data.test_seed=1", f"data.root={tmp_path / 'pictures'}"):
-        with pytest.raises(UserError, match=r"was tuned for data\.t.*, and this comparison has"):
+    view = f"data.view={MIDDLE if photos.base.data.view == BOTH else BOTH}"
+    for change in ("data.test_seed=1", f"data.root={tmp_path / 'pictures'}", view):
+        with pytest.raises(UserError, match=r"was tuned for data\.[tv].*, and this comparison has"):
             tuned(override(photos.base, change), content, path)
     path.write_text("{}")
     with pytest.raises(UserError, match="no settings of fsgl tune"):

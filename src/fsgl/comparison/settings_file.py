@@ -28,7 +28,7 @@ KIND = "fsgl tuned settings"
 # The test images, too: of others, some were trained on or judged by while the settings were chosen.
 _SHARED = (
     "data.name", "data.title", "data.imbalance_factor", "data.draw", "data.draw_seed", "data.test", "data.test_seed",
-    "backbone", "optim.kind", "optim.epochs", "optim.batch_size", "schedule.kind", "transfer.weights",
+    "data.view", "backbone", "optim.kind", "optim.epochs", "optim.batch_size", "schedule.kind", "transfer.weights",
     "transfer.train", "transfer.image_size", "transfer.cached_views",
 )  # fmt: skip
 _OF_A_METHOD = ("transfer.cached_views",)  # as many as it is shown
